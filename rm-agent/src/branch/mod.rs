@@ -1,0 +1,51 @@
+//! What every mode shares about a branch: what a participant is asked in phase two, and what it
+//! may answer.
+
+use std::time::Duration;
+
+use pactum_core::id::{BranchId, Xid};
+use pactum_proto::v1::ParkReport;
+
+/// One branch, as its participant knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct BranchKey {
+    pub(crate) xid: Xid,
+    pub(crate) branch: BranchId,
+}
+
+/// What the coordinator asks of a participant. It may arrive zero, one or many times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Commit,
+    /// With what the coordinator knows: a missing barrier row is *evidence lost* if phase one is
+    /// known to be done, and otherwise calls for the tombstone.
+    Rollback {
+        phase_one_done: bool,
+    },
+    /// How did phase one end? Answered `Done` if the barrier row is there, `Failed` once a tombstone
+    /// makes its absence final.
+    AskPhaseOne,
+}
+
+/// A task for one branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) key: BranchKey,
+    pub(crate) task: Task,
+    pub(crate) attempt: u32,
+}
+
+/// What came of it. `Done` is said only after the local transaction that did it has committed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    Done,
+    /// For [`Task::AskPhaseOne`] only.
+    Failed,
+    /// Not now; try again, after the delay where one is known.
+    Later {
+        after: Option<Duration>,
+        reason: String,
+    },
+    /// Repeating cannot cure it: a person must look.
+    Parked(ParkReport),
+}
