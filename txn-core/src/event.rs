@@ -1,0 +1,319 @@
+//! What can happen to a group. Everything comes in as one of these: requests, results, timers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::{
+    BranchId, NodeId, ResourceId, ResourceNumber, ResourceUid, ScopeId, SessionId, XidNumber,
+};
+use crate::lock::wait::{ClaimId, WaiterId};
+use crate::lock::{LockRequest, ResourceKey};
+use crate::step::ReplyTo;
+use crate::transaction::{Action, BranchMode, Caller, ParkReason, RollbackCause};
+
+/// Something that happened, or was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A transaction manager begins a global transaction.
+    BeginRequested(Box<Begin>),
+    /// It asks for the commit. Repeats answer the outcome that stands.
+    CommitRequested {
+        /// Which one.
+        target: Target,
+        /// The branches that the caller knows to be done.
+        done: Vec<BranchId>,
+        /// Who asks.
+        caller: Caller,
+    },
+    /// It asks for the rollback.
+    RollbackRequested {
+        /// Which one.
+        target: Target,
+        /// Who asks.
+        caller: Caller,
+    },
+    /// A participant vetoes.
+    Vetoed {
+        /// Which one.
+        target: Target,
+        /// The scope that it vetoes.
+        scope: ScopeId,
+        /// Who asks.
+        caller: Caller,
+    },
+    /// Someone asks where a transaction stands.
+    OutcomeRequested {
+        /// Which one.
+        target: Target,
+        /// Who asks.
+        caller: Caller,
+    },
+    /// A branch joins and takes its locks.
+    RegisterRequested(Box<Register>),
+    /// Keys are waited for without a branch, or only looked at.
+    KeysRequested(Box<RequestKeys>),
+    /// A claim is given back.
+    ClaimReleased {
+        /// The session that held it.
+        session: SessionId,
+        /// Which one.
+        claim: ClaimId,
+    },
+    /// A caller no longer waits for this answer.
+    WaitCancelled {
+        /// The answer.
+        reply: ReplyTo,
+    },
+    /// A participant, or someone who looked on its behalf, says how phase one ended.
+    PhaseOneReported(Box<PhaseOneReport>),
+    /// A participant answers phase two.
+    PhaseTwoAnswered {
+        /// The transaction.
+        xid: XidNumber,
+        /// The branch.
+        branch: BranchId,
+        /// The decision that it carried out: an answer to another one counts for nothing.
+        direction: Direction,
+        /// What came of it.
+        answer: PhaseTwoAnswer,
+    },
+    /// An agent opened its session.
+    SessionOpened {
+        /// The session.
+        session: SessionId,
+        /// Its node.
+        node: NodeId,
+        /// Answered with a block of branch ids.
+        reply: ReplyTo,
+    },
+    /// The session proves that it works on a resource.
+    AttachRequested {
+        /// The session.
+        session: SessionId,
+        /// The declared id.
+        resource: ResourceId,
+        /// The database behind it, if there is one.
+        uid: Option<ResourceUid>,
+        /// Answered once the binding is durable.
+        reply: ReplyTo,
+    },
+    /// The session has used up its branch ids.
+    BranchIdsRequested {
+        /// Answered with a block.
+        reply: ReplyTo,
+    },
+    /// The session is gone.
+    SessionClosed {
+        /// Which one.
+        session: SessionId,
+    },
+    /// An operator wants parked and waiting branches tried again now.
+    RetryRequested {
+        /// Which one.
+        target: Target,
+        /// Answered with the number of branches.
+        reply: ReplyTo,
+    },
+    /// An operator wants a binding forgotten.
+    ForgetRequested {
+        /// The resource.
+        resource: ResourceId,
+        /// Answered once it is durable.
+        reply: ReplyTo,
+    },
+    /// Ids were reserved durably, for transactions and for branches.
+    IdsReserved {
+        /// The transactions' numbers.
+        xids: IdBlock,
+        /// The branches' ids.
+        branches: IdBlock,
+    },
+    /// A moment that a step asked for has come.
+    TimerFired(Timer),
+    /// Keys were freed in the step before; the next waiter in line may have them. Made by the group
+    /// itself, never by the world.
+    KeysFreed(Vec<ResourceKey>),
+    /// New edges appeared in the wait graph of this transaction. Made by the group itself.
+    WaitGraphChanged(XidNumber),
+    /// A transaction is to roll back for a reason that lies in the group. Made by the group itself.
+    RollbackDue(XidNumber, RollbackCause),
+}
+
+/// A transaction that a request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its number.
+    pub xid: XidNumber,
+    /// Whether the request named this very store. One that did not never hears *rolled back* for a
+    /// transaction that is unknown.
+    pub store_named: bool,
+}
+
+/// A begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// For people.
+    pub name: Arc<str>,
+    /// How long it may stay undecided.
+    pub timeout: Duration,
+    /// The session's node; `None` for a unary call.
+    pub node: Option<NodeId>,
+    /// Against double begins.
+    pub idempotency_key: Option<Arc<str>>,
+    /// The transaction that this one suspends.
+    pub outer: Option<XidNumber>,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+}
+
+/// A registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Register {
+    /// The transaction.
+    pub target: Target,
+    /// The session that asks; its waits end with it.
+    pub session: SessionId,
+    /// The id that the agent chose.
+    pub branch: BranchId,
+    /// Where the branch works.
+    pub resource: ResourceId,
+    /// How it takes part.
+    pub mode: BranchMode,
+    /// Its scope.
+    pub scope: ScopeId,
+    /// A locking read.
+    pub lock_only: bool,
+    /// The locks it needs: all or none.
+    pub locks: Arc<[LockRequest]>,
+    /// For TCC and saga.
+    pub action: Option<Arc<Action>>,
+    /// How long it may wait for taken keys.
+    pub wait: Duration,
+    /// It holds row locks in its database, which an undo may need.
+    pub holds_local_locks: bool,
+    /// The claim that it uses up.
+    pub claim: Option<ClaimId>,
+    /// The participant never reports phase one: take it for done.
+    pub phase_one_assumed: bool,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+}
+
+/// What is wanted with keys besides registering a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysFor {
+    /// Keep them for the transaction, which will run its local work again.
+    Claim,
+    /// Only say when they are free.
+    Check,
+}
+
+/// A claim or a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKeys {
+    /// What for.
+    pub purpose: KeysFor,
+    /// The transaction; `None` for a check by a local transaction outside any global one.
+    pub target: Option<Target>,
+    /// The session that asks.
+    pub session: SessionId,
+    /// Where the keys lie.
+    pub resource: ResourceId,
+    /// The keys.
+    pub locks: Arc<[LockRequest]>,
+    /// How long to wait.
+    pub wait: Duration,
+    /// As in [`Register`].
+    pub holds_local_locks: bool,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+}
+
+/// How phase one of a branch ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhaseOneReport {
+    /// The transaction.
+    pub target: Target,
+    /// The branch.
+    pub branch: BranchId,
+    /// The node that says so.
+    pub node: NodeId,
+    /// The branch's resource: a Failed may come before its registration.
+    pub resource: ResourceId,
+    /// The result.
+    pub result: PhaseOneResult,
+    /// Answered once a Failed is durable; `None` for a one-way report.
+    pub reply: Option<ReplyTo>,
+}
+
+/// Done or failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PhaseOneResult {
+    /// The local work is committed.
+    Done,
+    /// Nothing was committed, for certain and for ever.
+    Failed,
+}
+
+/// The two directions of phase two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Carry out the commit.
+    Commit,
+    /// Carry out the rollback.
+    Rollback,
+}
+
+/// What a participant says to phase two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PhaseTwoAnswer {
+    /// The local transaction that did it has committed.
+    Done,
+    /// Not now; try again, after the delay where one is known.
+    Later(Option<Duration>),
+    /// Repeating cannot cure it.
+    Parked {
+        /// Why.
+        reason: ParkReason,
+        /// For people: an encoded `ParkReport`, opaque here.
+        report: Arc<[u8]>,
+    },
+}
+
+/// The ids from `first` up to but not including `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct IdBlock {
+    /// The first id of the block.
+    pub first: u64,
+    /// The first id after it.
+    pub end: u64,
+}
+
+/// What a moment was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// An undecided transaction rolls back.
+    Deadline(XidNumber),
+    /// A commit that waits for phase one gives up.
+    Closing(XidNumber),
+    /// Some branches may be tried again.
+    PhaseTwo(XidNumber),
+    /// A caller has waited long enough for completion.
+    Completion(XidNumber, ReplyTo),
+    /// A wait for keys is over.
+    WaitBound(WaiterId),
+    /// A claim was kept long enough.
+    ClaimKept(ClaimId),
+    /// A node whose sessions are gone had time to come back.
+    NodeLost(NodeId),
+    /// The next decided transactions with branches at a resource that came back, from this one on.
+    Resume(ResourceNumber, XidNumber),
+    /// Old history may be dropped.
+    History,
+}
+
+impl From<Timer> for Event {
+    fn from(timer: Timer) -> Self {
+        Event::TimerFired(timer)
+    }
+}

@@ -1,0 +1,224 @@
+//! Sessions, the resources that they prove, and the bindings between ids and databases.
+//!
+//! A binding is made durably at first sight: one id, one database, for ever, until an operator
+//! forgets it. Phase two goes only to sessions that proved the pair.
+
+use std::collections::BTreeMap;
+
+use super::Group;
+use crate::event::Timer;
+use crate::id::{NodeId, ResourceId, ResourceNumber, ResourceUid, SessionId, XidNumber};
+use crate::rejection::Rejection;
+use crate::step::{Reply, ReplyTo, Step, Volatile, Write};
+use crate::time::Now;
+use crate::transaction::{ResourceRow, RollbackCause, Status};
+
+/// The open sessions.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    open: BTreeMap<SessionId, Session>,
+    of_node: BTreeMap<NodeId, usize>,
+    of_resource: BTreeMap<ResourceNumber, usize>,
+}
+
+#[derive(Debug)]
+struct Session {
+    node: NodeId,
+    resources: Vec<ResourceNumber>,
+}
+
+impl Sessions {
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn attached_to(&self, resource: ResourceNumber) -> usize {
+        self.of_resource.get(&resource).copied().unwrap_or(0)
+    }
+
+    pub(super) fn is_present(&self, node: NodeId) -> bool {
+        self.of_node.contains_key(&node)
+    }
+
+    pub(super) fn node_attached_to(
+        &self,
+        session: SessionId,
+        resource: ResourceNumber,
+    ) -> Option<NodeId> {
+        let session = self.open.get(&session)?;
+        session.resources.contains(&resource).then_some(session.node)
+    }
+
+    pub(super) fn open(&mut self, id: SessionId, node: NodeId) {
+        *self.of_node.entry(node).or_default() += 1;
+        self.open.insert(id, Session { node, resources: Vec::new() });
+    }
+
+    pub(super) fn attach(&mut self, id: SessionId, resource: ResourceNumber) {
+        if let Some(session) = self.open.get_mut(&id)
+            && !session.resources.contains(&resource)
+        {
+            session.resources.push(resource);
+            *self.of_resource.entry(resource).or_default() += 1;
+        }
+    }
+
+    pub(super) fn close(&mut self, id: SessionId) {
+        let Some(session) = self.open.remove(&id) else { return };
+        count_down(&mut self.of_node, session.node);
+        for resource in session.resources {
+            count_down(&mut self.of_resource, resource);
+        }
+    }
+}
+
+fn count_down<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&key);
+        }
+    }
+}
+
+/// Which resource id is which database.
+#[derive(Debug, Default)]
+pub(super) struct Bindings {
+    rows: BTreeMap<ResourceNumber, ResourceRow>,
+    by_id: BTreeMap<ResourceId, ResourceNumber>,
+    by_uid: BTreeMap<ResourceUid, ResourceNumber>,
+    /// Numbers of forgotten bindings are not given out again while this process runs; rows of ended
+    /// branches may still carry them.
+    last_number: u32,
+}
+
+impl Bindings {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ResourceRow> {
+        self.rows.values()
+    }
+
+    pub(super) fn by_id(&self, id: &ResourceId) -> Option<&ResourceRow> {
+        self.by_id.get(id).and_then(|number| self.rows.get(number))
+    }
+
+    fn by_uid(&self, uid: ResourceUid) -> Option<&ResourceRow> {
+        self.by_uid.get(&uid).and_then(|number| self.rows.get(number))
+    }
+
+    fn next_number(&self) -> ResourceNumber {
+        ResourceNumber(self.last_number + 1)
+    }
+
+    pub(super) fn insert(&mut self, row: ResourceRow) {
+        self.last_number = self.last_number.max(row.number.0);
+        self.by_id.insert(row.id.clone(), row.number);
+        if let Some(uid) = row.uid {
+            self.by_uid.insert(uid, row.number);
+        }
+        self.rows.insert(row.number, row);
+    }
+
+    pub(super) fn remove(&mut self, number: ResourceNumber) {
+        if let Some(row) = self.rows.remove(&number) {
+            self.by_id.remove(&row.id);
+            if let Some(uid) = row.uid {
+                self.by_uid.remove(&uid);
+            }
+        }
+    }
+}
+
+impl Group {
+    pub(super) fn session_opened(&self, session: SessionId, node: NodeId, reply: ReplyTo) -> Step {
+        let mut step = self.branch_ids_requested(reply);
+        let refused = step.replies.iter().any(|answer| matches!(answer.reply, Reply::Rejected(_)));
+        if !refused {
+            step.note(Volatile::SessionOpened(session, node));
+        }
+        step
+    }
+
+    pub(super) fn attach_requested(
+        &self,
+        session: SessionId,
+        id: &ResourceId,
+        uid: Option<ResourceUid>,
+        reply: ReplyTo,
+        at: Now,
+    ) -> Step {
+        let mut step = Step::default();
+        let known = self.bindings.by_id(id);
+        let elsewhere = uid.and_then(|uid| self.bindings.by_uid(uid));
+        let row = match (known, elsewhere) {
+            (Some(row), _) if row.uid == uid => row.clone(),
+            (None, None) => {
+                let row = ResourceRow { number: self.bindings.next_number(), id: id.clone(), uid };
+                step.store(Write::PutResource(row.clone()));
+                row
+            }
+            (Some(row), _) | (None, Some(row)) => {
+                let (id, uid) = (row.id.clone(), row.uid);
+                return Step::rejected(reply, Rejection::ResourceBound { id, uid });
+            }
+        };
+        step.note(Volatile::SessionAttached(session, row.number));
+        // Whatever waits for this resource goes on now.
+        step.timers.push((at.mono, Timer::Resume(row.number, XidNumber(0))));
+        step.reply(reply, Reply::Attached(row));
+        step
+    }
+
+    pub(super) fn session_closed(&self, session: SessionId, at: Now) -> Step {
+        let mut step = Step::default();
+        let Some(closed) = self.sessions.open.get(&session) else { return step };
+        for waiter in self.waiting.of_session(session) {
+            step.note(Volatile::WaitEnded(waiter.id));
+            let resource = match &waiter.purpose {
+                crate::lock::wait::WaitFor::Branch(register) => &register.resource,
+                crate::lock::wait::WaitFor::Keys(request) => &request.resource,
+            };
+            step.reject(waiter.reply(), Rejection::NotAttached(resource.clone()));
+            self.wake_behind(&mut step, waiter);
+        }
+        for claim in self.waiting.claims().filter(|claim| claim.session == session) {
+            self.end_claim(&mut step, claim);
+        }
+        step.note(Volatile::SessionClosed(session));
+        let until = at.mono.after(self.policy().node_lost_grace);
+        step.timers.push((until, Timer::NodeLost(closed.node)));
+        step
+    }
+
+    /// Rolls back what a node began and left undecided, unless it came back.
+    pub(super) fn node_lost(&self, node: NodeId) -> Step {
+        let mut step = Step::default();
+        if self.sessions.is_present(node) {
+            return step;
+        }
+        let left = self
+            .transactions
+            .values()
+            .filter(|txn| txn.row.node == Some(node) && txn.row.status == Status::Active);
+        let mut left: Vec<XidNumber> = left.map(|txn| txn.row.number).collect();
+        left.sort_unstable();
+        for xid in left {
+            step.follow(crate::event::Event::RollbackDue(xid, RollbackCause::ManagerLost));
+        }
+        step
+    }
+
+    pub(super) fn forget_requested(&self, id: &ResourceId, reply: ReplyTo) -> Step {
+        let Some(row) = self.bindings.by_id(id) else {
+            return Step::rejected(reply, Rejection::UnknownResource(id.clone()));
+        };
+        let (sessions, branches) = self.resource_load(row.number);
+        if sessions > 0 || branches > 0 {
+            let (branches, sessions) = (branches as u64, sessions as u64);
+            return Step::rejected(reply, Rejection::ResourceBusy { branches, sessions });
+        }
+        let mut step = Step::default();
+        step.store(Write::DropResource(row.number));
+        step.reply(reply, Reply::Forgotten);
+        step
+    }
+}

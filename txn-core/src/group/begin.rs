@@ -1,0 +1,120 @@
+//! Beginning a transaction, and the ids for it.
+//!
+//! A begin is volatile: the first branch's write carries it, so its answer waits for nothing. Its
+//! number must come from a block that is reserved durably, or a restart could issue it again.
+
+use super::Group;
+use super::state::Ids;
+use crate::event::{Begin, IdBlock, Timer};
+use crate::id::XidNumber;
+use crate::rejection::{Limit, Rejection};
+use crate::step::{Answer, Command, Release, Reply, ReplyTo, Step, Volatile};
+use crate::time::Now;
+use crate::transaction::{Status, TransactionRow};
+
+impl Group {
+    pub(super) fn begin(&self, begin: &Begin, at: Now) -> Step {
+        let repeated = begin.idempotency_key.as_ref().and_then(|key| self.idempotency.get(key));
+        if let Some(xid) = repeated {
+            return self.begin_repeated(*xid, begin.reply, at);
+        }
+        let max = self.policy().active_transactions_max;
+        if self.active_count() >= max {
+            let limit = Rejection::Limit { limit: Limit::ActiveTransactions, max: max as u64 };
+            return Step::rejected(begin.reply, limit);
+        }
+        let Some(number) = self.ids.next_xid() else {
+            return self.ask_for_ids(Step::rejected(begin.reply, Rejection::NotReady));
+        };
+        let row = TransactionRow {
+            number,
+            name: begin.name.clone(),
+            node: begin.node,
+            status: Status::Active,
+            timeout: begin.timeout,
+            begun_at: at.wall,
+            ended_at: None,
+            idempotency_key: begin.idempotency_key.clone(),
+            outer: begin.outer,
+        };
+        let deadline = at.mono.after(begin.timeout);
+        let mut step = Step::default();
+        step.note(Volatile::Began { row, deadline });
+        step.timers.push((deadline, Timer::Deadline(number)));
+        step.replies.push(Answer {
+            to: begin.reply,
+            reply: Reply::Begun { xid: number, remaining: begin.timeout },
+            release: Release::AtOnce,
+        });
+        if self.ids.runs_low() { self.ask_for_ids(step) } else { step }
+    }
+
+    /// A repeat waits like any reply: what it answers may stand in a batch that is still on its way.
+    fn begin_repeated(&self, xid: XidNumber, reply: ReplyTo, at: Now) -> Step {
+        let live = self.transaction(xid);
+        let remaining = live.map(|txn| txn.deadline.since(at.mono)).unwrap_or_default();
+        let mut step = Step::default();
+        step.reply(reply, Reply::Begun { xid, remaining });
+        step
+    }
+
+    pub(super) fn branch_ids_requested(&self, reply: ReplyTo) -> Step {
+        let IdBlock { first, end } = self.ids.branches;
+        let block = IdBlock { first, end: end.min(first + self.policy().branch_id_block) };
+        if block.first == block.end {
+            return self.ask_for_ids(Step::rejected(reply, Rejection::NotReady));
+        }
+        let mut step = Step::default();
+        step.note(Volatile::BranchIdsIssued(block.end));
+        step.reply(reply, Reply::BranchIds(block));
+        let left = end - block.end;
+        if left < 8 * self.policy().branch_id_block { self.ask_for_ids(step) } else { step }
+    }
+
+    fn ask_for_ids(&self, mut step: Step) -> Step {
+        if !self.ids.asked_for {
+            step.note(Volatile::IdsAskedFor);
+            step.commands.push(Command::ReserveIds);
+        }
+        step
+    }
+}
+
+impl Ids {
+    fn next_xid(&self) -> Option<XidNumber> {
+        let block = if self.xids.first < self.xids.end { self.xids } else { self.next_xids };
+        (block.first < block.end).then_some(XidNumber(block.first))
+    }
+
+    /// Whether the spare block is gone.
+    fn runs_low(&self) -> bool {
+        self.next_xids.first == self.next_xids.end
+    }
+
+    pub(super) fn xid_issued(&mut self, number: XidNumber) {
+        if self.xids.first >= self.xids.end {
+            self.xids = std::mem::take(&mut self.next_xids);
+        }
+        self.xids.first = number.0 + 1;
+    }
+
+    /// Blocks that were reserved: numbers of transactions stay in order of time, so the spare block
+    /// is used after the current one.
+    pub(super) fn add(&mut self, xids: IdBlock, branches: IdBlock) {
+        if self.xids.first >= self.xids.end {
+            self.xids = xids;
+        } else {
+            self.next_xids = xids;
+        }
+        // What was left of the old block is given up: ids are plenty.
+        self.branches = branches;
+        self.asked_for = false;
+    }
+
+    /// Whether a number may have been issued by this store.
+    pub(super) fn may_have_issued(&self, xid: XidNumber) -> bool {
+        let unissued = [self.xids, self.next_xids].into_iter();
+        let next = unissued.filter(|block| block.first < block.end).map(|block| block.first).min();
+        next.is_none_or(|next| xid.0 < next)
+    }
+}

@@ -1,0 +1,159 @@
+//! A group: an independent world with one writer.
+//!
+//! ```text
+//! handle(event) = step ─▶ changes ─▶ apply ─▶ follow-ups ─▶ step ─▶ … until nothing follows
+//! ```
+//!
+//! [`Group::step`] looks and decides, [`Group::apply`] is the only state change. What one event
+//! sets off in others (a commit frees keys, the first waiter in line gets them, its grant closes a
+//! cycle) is a chain of small steps, so that each can look at the state that the one before left.
+//!
+//! - [`state`]: what a group knows, and `apply`.
+//! - `lookup`: what is said of a transaction that a request names.
+//! - `begin`, `decision`, `registration`, `waiting`, `phase_one`, `phase_two`, `attachment`,
+//!   `history`: one file for each part of the protocol.
+
+mod attachment;
+mod begin;
+mod decision;
+mod history;
+mod lookup;
+mod phase_one;
+mod phase_two;
+mod registration;
+mod state;
+mod waiting;
+
+use std::collections::VecDeque;
+
+pub use state::{Group, Summary};
+
+use crate::event::{Event, Timer};
+use crate::id::XidNumber;
+use crate::invariants;
+use crate::policy::Policy;
+use crate::recovery::{self, Found};
+use crate::rejection::Rejection;
+use crate::step::{Change, Command, Reply, Step, Volatile, Write};
+use crate::time::Now;
+use crate::transaction::RollbackCause;
+
+impl Group {
+    /// A group from what its store held: locks are rebuilt, deadlines set. The step holds timers
+    /// only: phase two goes on when sessions attach. A new store is the same with nothing found.
+    #[must_use]
+    pub fn recover(policy: Policy, horizon: XidNumber, found: Found, at: Now) -> (Group, Step) {
+        let mut group = Group::new(policy, horizon);
+        let plan = recovery::plan(&found, at.wall);
+        let bindings = found.resources.into_iter().map(Write::PutResource);
+        let transactions = found.unfinished.into_iter().map(Write::PutTransaction);
+        let branches = found.branches.into_iter().map(Write::PutBranch);
+        for write in bindings.chain(transactions).chain(branches) {
+            group.apply(&Change::Stored(write));
+        }
+        for ended in found.history {
+            group.remember(ended);
+        }
+        let mut step = Step::default();
+        for (xid, remaining) in plan.run_on {
+            let deadline = at.mono.after(remaining);
+            group.apply(&Change::Volatile(Volatile::DeadlineSet(xid, deadline)));
+            step.timers.push((deadline, Timer::Deadline(xid)));
+        }
+        let grace = at.mono.after(group.policy().node_lost_grace);
+        step.timers
+            .extend(plan.nodes_to_await.into_iter().map(|node| (grace, Timer::NodeLost(node))));
+        step.timers.push((at.mono, Timer::History));
+        step.commands.push(Command::ReserveIds);
+        (group, step)
+    }
+
+    /// Steps the event and all that follows from it within the group, applying each change.
+    pub fn handle(&mut self, event: Event, at: Now) -> Step {
+        let mut total = Step::default();
+        let mut queue = VecDeque::from([event]);
+        while let Some(event) = queue.pop_front() {
+            let mut step = self.step(&event, at);
+            if let Err(rule) = invariants::permits(self, &step.changes) {
+                step = refuse(step, rule);
+            }
+            for change in &step.changes {
+                self.apply(change);
+            }
+            queue.extend(std::mem::take(&mut step.follow_ups));
+            total.absorb(step);
+        }
+        total
+    }
+
+    /// Decides what an event means. Looks, decides, changes nothing.
+    pub fn step(&self, event: &Event, at: Now) -> Step {
+        match event {
+            Event::BeginRequested(begin) => self.begin(begin, at),
+            Event::CommitRequested { target, done, caller } => {
+                self.commit_requested(*target, done, *caller, at)
+            }
+            Event::RollbackRequested { target, caller } => {
+                self.rollback_requested(*target, *caller, RollbackCause::Requested, at)
+            }
+            // A scope's own rollback comes with nested transactions; until then a veto of any scope
+            // is a veto of the whole.
+            Event::Vetoed { target, scope: _, caller } => {
+                self.rollback_requested(*target, *caller, RollbackCause::Vetoed, at)
+            }
+            Event::OutcomeRequested { target, caller } => {
+                self.outcome_requested(*target, *caller, at)
+            }
+            Event::RegisterRequested(register) => self.register_requested(register, at),
+            Event::KeysRequested(request) => self.keys_requested(request, at),
+            Event::ClaimReleased { session, claim } => self.claim_released(*session, *claim),
+            Event::WaitCancelled { reply } => self.wait_cancelled(*reply),
+            Event::PhaseOneReported(report) => self.phase_one_reported(report, at),
+            Event::PhaseTwoAnswered { xid, branch, direction, answer } => {
+                self.phase_two_answered(*xid, *branch, *direction, answer, at)
+            }
+            Event::SessionOpened { session, node, reply } => {
+                self.session_opened(*session, *node, *reply)
+            }
+            Event::AttachRequested { session, resource, uid, reply } => {
+                self.attach_requested(*session, resource, *uid, *reply, at)
+            }
+            Event::BranchIdsRequested { reply } => self.branch_ids_requested(*reply),
+            Event::SessionClosed { session } => self.session_closed(*session, at),
+            Event::RetryRequested { target, reply } => self.retry_requested(*target, *reply, at),
+            Event::ForgetRequested { resource, reply } => self.forget_requested(resource, *reply),
+            Event::IdsReserved { xids, branches } => {
+                let mut step = Step::default();
+                step.note(Volatile::IdsReserved(*xids, *branches));
+                step
+            }
+            Event::TimerFired(timer) => self.timer_fired(*timer, at),
+            Event::KeysFreed(keys) => self.keys_freed(keys, at),
+            Event::WaitGraphChanged(xid) => self.wait_graph_changed(*xid),
+            Event::RollbackDue(xid, cause) => self.rollback_due(*xid, *cause, at),
+        }
+    }
+
+    fn timer_fired(&self, timer: Timer, at: Now) -> Step {
+        match timer {
+            Timer::Deadline(xid) => self.deadline_passed(xid, at),
+            Timer::Closing(xid) => self.closing_passed(xid, at),
+            Timer::PhaseTwo(xid) => self.phase_two_due(xid, at),
+            Timer::Completion(xid, reply) => self.completion_wait_passed(xid, reply),
+            Timer::WaitBound(waiter) => self.wait_bound_passed(waiter),
+            Timer::ClaimKept(claim) => self.claim_kept_long_enough(claim),
+            Timer::NodeLost(node) => self.node_lost(node),
+            Timer::Resume(resource, from) => self.resume(resource, from, at),
+            Timer::History => self.prune_history(at),
+        }
+    }
+}
+
+/// A step that would break a rule is dropped whole; whoever asked hears which rule it was.
+fn refuse(step: Step, rule: &'static str) -> Step {
+    let mut refused = Step { violations: vec![rule], ..Step::default() };
+    for answer in step.replies {
+        refused.reply(answer.to, Reply::Rejected(Rejection::Invariant(rule)));
+    }
+    refused
+}

@@ -1,0 +1,284 @@
+//! Carrying a decision to every branch.
+//!
+//! Which branches may be told now is [`next`]: at a commit all of them, in the order XA, TCC, AT; at
+//! a rollback the newest of each resource, and of all sagas together the newest, where a parked
+//! branch holds back the older ones. Tasks are hints: they are sent again after a back-off, the
+//! moment a session of the resource attaches, and after a restart.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Group;
+use super::decision::with_status;
+use super::lookup::Found;
+use crate::event::{Direction, Event, PhaseTwoAnswer, Target, Timer};
+use crate::id::{BranchId, ResourceNumber, XidNumber};
+use crate::rejection::Rejection;
+use crate::step::{Command, Outcome, Reply, ReplyTo, Step, Task, TaskKind, Volatile, Write};
+use crate::time::{Now, Timestamp};
+use crate::transaction::{
+    Branch, BranchMode, BranchRow, GlobalTransaction, ParkReason, PhaseOne, PhaseTwo, Status,
+};
+
+/// How many transactions are looked at in one step when a resource comes back.
+const RESUMED_PER_STEP_MAX: usize = 2_000;
+/// The pause between two such steps: others must get their turn.
+const RESUME_PAUSE: Duration = Duration::from_millis(5);
+
+/// The branches that may be told now, in the order in which they are sent.
+pub(super) fn next(txn: &GlobalTransaction, status: Status) -> Vec<&Branch> {
+    let waiting = txn.branches.iter().filter(|branch| branch.awaits_phase_two(status));
+    let mut next: Vec<&Branch> = match status {
+        Status::Active | Status::Committed | Status::RolledBack(_) => Vec::new(),
+        Status::Committing => waiting.filter(|branch| !branch.is_parked()).collect(),
+        Status::RollingBack(_) => {
+            let newest_first = waiting.rev();
+            let mut held_back: BTreeSet<Line> = BTreeSet::new();
+            let first_in_line = newest_first.filter(|branch| held_back.insert(Line::of(branch)));
+            first_in_line.filter(|branch| !branch.is_parked()).collect()
+        }
+    };
+    // XA first: its rows are locked in the database, and blocked readers wait for it.
+    if status == Status::Committing {
+        next.sort_by_key(|branch| match branch.row.mode {
+            BranchMode::Xa => 0,
+            BranchMode::Tcc => 1,
+            BranchMode::At | BranchMode::Saga => 2,
+        });
+    }
+    next
+}
+
+/// The branches that undo one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Line {
+    Resource(ResourceNumber),
+    Saga,
+}
+
+impl Line {
+    fn of(branch: &Branch) -> Line {
+        match branch.row.mode {
+            BranchMode::At | BranchMode::Tcc | BranchMode::Xa => {
+                Line::Resource(branch.row.resource)
+            }
+            BranchMode::Saga => Line::Saga,
+        }
+    }
+}
+
+impl Group {
+    /// Sends what may be sent and is due; the timer comes back for the rest.
+    pub(super) fn send_due(
+        &self,
+        step: &mut Step,
+        txn: &GlobalTransaction,
+        status: Status,
+        at: Now,
+    ) {
+        let mut wake: Option<Timestamp> = None;
+        for branch in next(txn, status) {
+            if self.sessions.attached_to(branch.row.resource) == 0 {
+                continue;
+            }
+            let next_attempt_at = if branch.next_attempt_at <= at.mono {
+                self.send(step, branch, status, at)
+            } else {
+                branch.next_attempt_at
+            };
+            wake = Some(wake.map_or(next_attempt_at, |wake| wake.min(next_attempt_at)));
+        }
+        if let Some(wake) = wake {
+            step.timers.push((wake, Timer::PhaseTwo(txn.row.number)));
+        }
+    }
+
+    fn send(&self, step: &mut Step, branch: &Branch, status: Status, at: Now) -> Timestamp {
+        let row = &branch.row;
+        let kind = match status {
+            Status::Committing => TaskKind::Commit,
+            Status::Active | Status::Committed | Status::RollingBack(_) | Status::RolledBack(_) => {
+                TaskKind::Rollback { phase_one_done: row.phase_one == PhaseOne::Done }
+            }
+        };
+        let next_attempt_at = at.mono.after(self.back_off(branch));
+        step.commands.push(Command::Send(self.task(branch, kind)));
+        step.note(Volatile::Attempted { xid: row.xid, branch: row.id, next_attempt_at });
+        next_attempt_at
+    }
+
+    fn back_off(&self, branch: &Branch) -> Duration {
+        // Any number that differs from branch to branch spreads them.
+        let jitter = branch.row.id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        self.policy().phase_two_retry.delay(branch.attempt.saturating_add(1), jitter)
+    }
+
+    pub(super) fn task(&self, branch: &Branch, kind: TaskKind) -> Task {
+        let row = &branch.row;
+        Task {
+            kind,
+            xid: row.xid,
+            branch: row.id,
+            resource: row.resource,
+            node: row.node,
+            mode: row.mode,
+            attempt: branch.attempt.saturating_add(1),
+            action: row.action.clone(),
+        }
+    }
+
+    pub(super) fn phase_two_due(&self, xid: XidNumber, at: Now) -> Step {
+        let mut step = Step::default();
+        if let Some(txn) = self.live(xid) {
+            self.send_due(&mut step, txn, txn.row.status, at);
+        }
+        step
+    }
+
+    pub(super) fn phase_two_answered(
+        &self,
+        xid: XidNumber,
+        branch: BranchId,
+        direction: Direction,
+        answer: &PhaseTwoAnswer,
+        at: Now,
+    ) -> Step {
+        let mut step = Step::default();
+        let Some(txn) = self.live(xid) else { return step };
+        let expected = match txn.row.status {
+            Status::Committing => Some(Direction::Commit),
+            Status::RollingBack(_) => Some(Direction::Rollback),
+            Status::Active | Status::Committed | Status::RolledBack(_) => None,
+        };
+        let waiting = txn.branch(branch).filter(|branch| branch.awaits_phase_two(txn.row.status));
+        // Late answers, and answers to what was never asked, change nothing.
+        let Some(branch) = waiting.filter(|_| expected == Some(direction)) else { return step };
+        match answer {
+            PhaseTwoAnswer::Done => self.branch_done(&mut step, txn, branch, at),
+            PhaseTwoAnswer::Later(after) => {
+                let delay = self.back_off(branch).max(after.unwrap_or_default());
+                let next_attempt_at = at.mono.after(delay);
+                let branch = branch.row.id;
+                step.note(Volatile::Postponed { xid, branch, next_attempt_at });
+                step.timers.push((next_attempt_at, Timer::PhaseTwo(xid)));
+            }
+            PhaseTwoAnswer::Parked { reason, report } => {
+                self.park(&mut step, txn, branch, *reason, report);
+            }
+        }
+        step
+    }
+
+    fn branch_done(&self, step: &mut Step, txn: &GlobalTransaction, branch: &Branch, at: Now) {
+        let xid = txn.row.number;
+        let mut known = txn.clone();
+        let same = known.branches.iter_mut().filter(|other| other.row.id == branch.row.id);
+        same.for_each(|branch| branch.row.phase_two = PhaseTwo::Done);
+        let frees_keys = branch.holds_locks(txn.row.status) && !branch.row.locks.is_empty();
+        if known.is_complete_in(txn.row.status) {
+            // The end of the transaction implies the end of its branches: one row, not two.
+            step.note(Volatile::PhaseTwoConfirmed(xid, branch.row.id));
+        } else if frees_keys || branch.is_parked() || txn.row.status != Status::Committing {
+            let row = BranchRow { phase_two: PhaseTwo::Done, ..branch.row.clone() };
+            step.store(Write::PutBranch(row));
+        } else {
+            step.note(Volatile::PhaseTwoConfirmed(xid, branch.row.id));
+        }
+        if frees_keys {
+            let keys = self.locks.waited_for(branch.row.resource, &branch.row.locks);
+            if !keys.is_empty() {
+                step.follow(Event::KeysFreed(keys));
+            }
+        }
+        self.end_or_go_on(step, &known, at);
+    }
+
+    /// Ends the transaction if nothing is left to do, or sends what may go next.
+    pub(super) fn end_or_go_on(&self, step: &mut Step, known: &GlobalTransaction, at: Now) {
+        let status = known.row.status;
+        if !known.is_complete_in(status) {
+            return self.send_due(step, known, status, at);
+        }
+        let ended = match status {
+            Status::Committing => Status::Committed,
+            Status::RollingBack(cause) => Status::RolledBack(cause),
+            Status::Active | Status::Committed | Status::RolledBack(_) => return,
+        };
+        step.store(Write::PutTransaction(with_status(&known.row, ended, at)));
+        let outcome = Outcome { status: ended, parked: 0 };
+        for reply in &known.awaiting {
+            step.reply(*reply, Reply::Outcome(outcome));
+        }
+    }
+
+    fn park(
+        &self,
+        step: &mut Step,
+        txn: &GlobalTransaction,
+        branch: &Branch,
+        reason: ParkReason,
+        report: &Arc<[u8]>,
+    ) {
+        let row = BranchRow {
+            phase_two: PhaseTwo::Parked(reason),
+            park_report: Some(report.clone()),
+            ..branch.row.clone()
+        };
+        step.store(Write::PutBranch(row));
+        let parked = txn.parked_count() + u32::from(!branch.is_parked());
+        let outcome = Outcome { status: txn.row.status, parked };
+        for reply in &txn.awaiting {
+            step.note(Volatile::CompletionTold(txn.row.number, *reply));
+            step.reply(*reply, Reply::Outcome(outcome));
+        }
+    }
+
+    /// An operator's word: parked branches are tried again, and waiting ones at once.
+    pub(super) fn retry_requested(&self, target: Target, reply: ReplyTo, at: Now) -> Step {
+        let txn = match self.find(target) {
+            Ok(Found::Live(txn)) if txn.row.status.is_decided() => txn,
+            Ok(found) => return Step::rejected(reply, Rejection::NotActive(found.outcome())),
+            Err(rejection) => return Step::rejected(reply, rejection),
+        };
+        let mut step = Step::default();
+        let mut known = txn.clone();
+        let mut retried = 0;
+        let status = txn.row.status;
+        let waiting = known.branches.iter_mut().filter(|branch| branch.awaits_phase_two(status));
+        for branch in waiting {
+            retried += 1;
+            if branch.is_parked() {
+                branch.row.phase_two = PhaseTwo::Pending;
+                step.store(Write::PutBranch(branch.row.clone()));
+            }
+            branch.next_attempt_at = at.mono;
+        }
+        self.send_due(&mut step, &known, status, at);
+        step.reply(reply, Reply::Retried(retried));
+        step
+    }
+
+    /// Sends what waits for a resource that is back, some transactions at a time.
+    pub(super) fn resume(&self, resource: ResourceNumber, from: XidNumber, at: Now) -> Step {
+        let mut step = Step::default();
+        let rest = self.decided.range((Bound::Included(from), Bound::Unbounded));
+        for (count, xid) in rest.enumerate() {
+            if count == RESUMED_PER_STEP_MAX {
+                let again = at.mono.after(RESUME_PAUSE);
+                step.timers.push((again, Timer::Resume(resource, *xid)));
+                break;
+            }
+            let Some(txn) = self.live(*xid) else { continue };
+            let status = txn.row.status;
+            for branch in next(txn, status) {
+                if branch.row.resource == resource {
+                    let next_attempt_at = self.send(&mut step, branch, status, at);
+                    step.timers.push((next_attempt_at, Timer::PhaseTwo(*xid)));
+                }
+            }
+        }
+        step
+    }
+}

@@ -1,0 +1,88 @@
+//! Why a request is refused. Nothing was changed; each variant says what the caller should do.
+//!
+//! Ordered by precedence: where several could apply, the first is the answer.
+
+use std::time::Duration;
+
+use crate::id::{BranchId, ResourceId, ResourceUid, XidNumber};
+use crate::lock::key::EncodedKey;
+use crate::step::Outcome;
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No ids are left in the reserved block: ask again in a moment.
+    NotReady,
+    /// The transaction ended longer ago than the history reaches: its outcome is not known any more.
+    Expired,
+    /// Nothing is known of the transaction, and the request did not name this store: check the
+    /// address.
+    UnknownTransaction,
+    /// A commit names branches that this store never saw: it lost state. The outcome is in doubt,
+    /// and a person must look.
+    LostState(BranchId),
+    /// The transaction is decided, or its commit was asked for: undo local work, read the outcome.
+    NotActive(Outcome),
+    /// The session has not attached the resource: attach it first.
+    NotAttached(ResourceId),
+    /// The branch id is taken by a registration that differs: a fault of the agent.
+    BranchMismatch(BranchId),
+    /// The branch's phase one was reported as failed; it cannot come back. Use a new branch.
+    BranchFailed(BranchId),
+    /// The branch is not registered in the transaction.
+    UnknownBranch(BranchId),
+    /// A limit is reached: split the work, or raise the limit.
+    Limit {
+        /// Which limit.
+        limit: Limit,
+        /// Its value.
+        max: u64,
+    },
+    /// The transaction suspends one that holds the key: waiting for it would never end.
+    HeldByOuter {
+        /// The suspended transaction.
+        holder: XidNumber,
+        /// The key.
+        key: EncodedKey,
+    },
+    /// Another global transaction holds a key: roll back local work, then wait outside or try again.
+    LockConflict {
+        /// Who holds it; `None` where it is kept for one that waits.
+        holder: Option<XidNumber>,
+        /// The key.
+        key: EncodedKey,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The resource id is bound to another database, or the database to another id.
+    ResourceBound {
+        /// The id that is bound.
+        id: ResourceId,
+        /// The database that it is bound to.
+        uid: Option<ResourceUid>,
+    },
+    /// The resource id is not bound.
+    UnknownResource(ResourceId),
+    /// The resource has unfinished branches, or sessions that work on it.
+    ResourceBusy {
+        /// How many branches.
+        branches: u64,
+        /// How many sessions.
+        sessions: u64,
+    },
+    /// A named rule would have been broken: nothing was written; report it.
+    Invariant(&'static str),
+}
+
+/// The limits that a group keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Branches of one transaction.
+    BranchesPerTransaction,
+    /// Lock keys of one registration.
+    LocksPerBranch,
+    /// Transactions that are not decided yet.
+    ActiveTransactions,
+    /// Waits in the lock queue.
+    Waiters,
+}

@@ -1,0 +1,316 @@
+//! What a step answers: what changes, who hears what, what is sent, when to look again.
+//!
+//! ```text
+//!              ┌─ changes ── stored ──▶ the store, one batch ──▶ durable ─┐
+//! event ▶ step ┤           └ volatile                                     ├▶ replies, commands
+//!              └─ timers                                                  ┘
+//! ```
+//!
+//! Replies and commands leave only when every batch up to the step's own is durable; the one
+//! exception is marked [`Release::AtOnce`]. Commands may be lost: state brings them again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{Event, IdBlock, Timer};
+use crate::id::{BranchId, NodeId, ResourceNumber, SessionId, XidNumber};
+use crate::lock::ResourceKey;
+use crate::lock::wait::{Claim, ClaimId, Waiter, WaiterId};
+use crate::rejection::Rejection;
+use crate::time::Timestamp;
+use crate::transaction::{
+    Action, BranchMode, BranchRow, Caller, ResourceRow, Status, TransactionRow,
+};
+
+/// The answer to one event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Step {
+    /// What changes, in order.
+    pub changes: Vec<Change>,
+    /// Who hears what.
+    pub replies: Vec<Answer>,
+    /// What is sent.
+    pub commands: Vec<Command>,
+    /// When to come back with which timer.
+    pub timers: Vec<(Timestamp, Timer)>,
+    /// What follows within the group, before anything else happens. [`Group::handle`] steps them, so
+    /// a driver never sees any.
+    ///
+    /// [`Group::handle`]: crate::group::Group::handle
+    pub follow_ups: Vec<Event>,
+    /// The invariants that this step would have broken: it was dropped, and its callers hear so.
+    pub violations: Vec<&'static str>,
+}
+
+/// Where an answer goes: the driver made it, the core only hands it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplyTo {
+    /// The session that asked, or whatever the driver uses for a unary call.
+    pub session: SessionId,
+    /// The request within it.
+    pub correlation: u64,
+}
+
+/// An answer on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// To whom.
+    pub to: ReplyTo,
+    /// What.
+    pub reply: Reply,
+    /// When it may leave.
+    pub release: Release,
+}
+
+/// When an answer may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Once every batch up to the one that it was computed in is durable.
+    WhenDurable,
+    /// At once: it depends on nothing. Only a first begin.
+    AtOnce,
+}
+
+/// What a caller hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The transaction has begun.
+    Begun {
+        /// Its number.
+        xid: XidNumber,
+        /// What remains until its deadline.
+        remaining: Duration,
+    },
+    /// Where the transaction stands.
+    Outcome(Outcome),
+    /// The branch is registered and holds its locks.
+    Registered {
+        /// Its place among the transaction's branches.
+        sequence: u32,
+    },
+    /// The keys are kept.
+    ClaimGranted(ClaimId),
+    /// The keys are free, or the caller's own.
+    KeysFree,
+    /// The report is recorded.
+    PhaseOneRecorded,
+    /// A block of branch ids: for a new session, or a further one.
+    BranchIds(IdBlock),
+    /// The resource is bound, and the session works on it.
+    Attached(ResourceRow),
+    /// So many branches are tried again.
+    Retried(u32),
+    /// The binding is gone.
+    Forgotten,
+    /// Refused; nothing was changed.
+    Rejected(Rejection),
+}
+
+/// Where a transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was decided, and how far it has spread.
+    pub status: Status,
+    /// How many branches need a person.
+    pub parked: u32,
+}
+
+/// A change of the group's state; `Group::apply` is the only one to make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Written to the store before anyone hears of it; applied again at recovery.
+    Stored(Write),
+    /// Kept in memory only; a reload drops it, and its callers hear *unknown*.
+    Volatile(Volatile),
+}
+
+/// A row as it shall be. Of several writes of one row in a batch only the last counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// A transaction's row.
+    PutTransaction(TransactionRow),
+    /// A branch's row.
+    PutBranch(BranchRow),
+    /// A resource's binding.
+    PutResource(ResourceRow),
+    /// A resource's binding is forgotten.
+    DropResource(ResourceNumber),
+    /// Ended transactions leave the history, with their branches.
+    Prune {
+        /// Which.
+        xids: Vec<XidNumber>,
+        /// The greatest number ever pruned: what is unknown up to here has expired.
+        horizon: XidNumber,
+    },
+}
+
+/// What only this process knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Volatile {
+    /// A transaction has begun; it is stored with its first branch.
+    Began {
+        /// Its row.
+        row: TransactionRow,
+        /// When it rolls back unless it is decided.
+        deadline: Timestamp,
+    },
+    /// A loaded transaction's deadline.
+    DeadlineSet(XidNumber, Timestamp),
+    /// Phase one of a branch is known to be done.
+    PhaseOneDone(XidNumber, BranchId),
+    /// A commit was asked for and waits for phase one.
+    CloseRequested {
+        /// The transaction.
+        xid: XidNumber,
+        /// When it gives up; of the first request.
+        until: Timestamp,
+        /// Who asked.
+        caller: Caller,
+    },
+    /// A caller waits for completion.
+    CompletionAwaited(XidNumber, ReplyTo),
+    /// A caller was told, or gave up.
+    CompletionTold(XidNumber, ReplyTo),
+    /// A participant confirmed phase two of a branch whose row need not be written: the commit freed
+    /// nothing, so repeating it is harmless, or the transaction's end is written in the same step.
+    PhaseTwoConfirmed(XidNumber, BranchId),
+    /// Phase two was sent.
+    Attempted {
+        /// The transaction.
+        xid: XidNumber,
+        /// The branch.
+        branch: BranchId,
+        /// When it may be sent again.
+        next_attempt_at: Timestamp,
+    },
+    /// Phase two may be sent again from this moment.
+    Postponed {
+        /// The transaction.
+        xid: XidNumber,
+        /// The branch.
+        branch: BranchId,
+        /// From when.
+        next_attempt_at: Timestamp,
+    },
+    /// A registration, claim or check waits.
+    WaitBegan(Box<Waiter>),
+    /// A waiter was tried and failed: it now waits for these keys, and was overtaken once more.
+    WaitMoved {
+        /// Which.
+        waiter: WaiterId,
+        /// The keys that are taken now.
+        taken: Vec<ResourceKey>,
+    },
+    /// A newcomer took a shared key that this waiter wants.
+    Overtaken(WaiterId),
+    /// A wait is over, one way or the other.
+    WaitEnded(WaiterId),
+    /// Keys are kept for a transaction.
+    ClaimKept(Claim),
+    /// They are not any more.
+    ClaimEnded(ClaimId),
+    /// A session opened.
+    SessionOpened(SessionId, NodeId),
+    /// It works on a resource.
+    SessionAttached(SessionId, ResourceNumber),
+    /// It is gone.
+    SessionClosed(SessionId),
+    /// Branch ids up to here have been handed out.
+    BranchIdsIssued(u64),
+    /// More ids were asked for.
+    IdsAskedFor,
+    /// More ids are reserved.
+    IdsReserved(IdBlock, IdBlock),
+}
+
+/// Something to do once all is durable. It may be lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Send a branch's task to a session of its resource.
+    Send(Task),
+    /// Reserve more ids durably, and come back with `IdsReserved`.
+    ReserveIds,
+}
+
+/// What a participant is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// What.
+    pub kind: TaskKind,
+    /// The transaction.
+    pub xid: XidNumber,
+    /// The branch.
+    pub branch: BranchId,
+    /// Its resource.
+    pub resource: ResourceNumber,
+    /// The node that registered it: the first choice among the resource's sessions.
+    pub node: NodeId,
+    /// Its mode.
+    pub mode: BranchMode,
+    /// How often it was tried, this time included.
+    pub attempt: u32,
+    /// For TCC and saga.
+    pub action: Option<Arc<Action>>,
+}
+
+/// The kinds of task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskKind {
+    /// Carry out the commit.
+    Commit,
+    /// Carry out the rollback, knowing or not that phase one was done.
+    Rollback {
+        /// Phase one is known to be done, so a missing barrier row is evidence lost.
+        phase_one_done: bool,
+    },
+    /// Say how phase one ended.
+    AskPhaseOne,
+}
+
+impl Step {
+    /// A step that only refuses.
+    pub fn rejected(to: ReplyTo, rejection: Rejection) -> Self {
+        let mut step = Step::default();
+        step.reject(to, rejection);
+        step
+    }
+
+    pub(crate) fn store(&mut self, write: Write) {
+        self.changes.push(Change::Stored(write));
+    }
+
+    pub(crate) fn note(&mut self, volatile: Volatile) {
+        self.changes.push(Change::Volatile(volatile));
+    }
+
+    pub(crate) fn reply(&mut self, to: ReplyTo, reply: Reply) {
+        self.replies.push(Answer { to, reply, release: Release::WhenDurable });
+    }
+
+    pub(crate) fn reject(&mut self, to: ReplyTo, rejection: Rejection) {
+        self.reply(to, Reply::Rejected(rejection));
+    }
+
+    pub(crate) fn follow(&mut self, event: Event) {
+        self.follow_ups.push(event);
+    }
+
+    /// Adds what a further step said.
+    pub(crate) fn absorb(&mut self, other: Step) {
+        self.changes.extend(other.changes);
+        self.replies.extend(other.replies);
+        self.commands.extend(other.commands);
+        self.timers.extend(other.timers);
+        self.violations.extend(other.violations);
+    }
+
+    /// Whether anything must be written.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.changes.iter().any(|change| match change {
+            Change::Stored(_) => true,
+            Change::Volatile(_) => false,
+        })
+    }
+}

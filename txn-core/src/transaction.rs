@@ -1,0 +1,326 @@
+//! A global transaction and its branches: what is stored of them, and what is known besides.
+//!
+//! The `…Row` types are what the store keeps, word for word; a change of one is a change of a
+//! stored format. Everything else about a transaction is volatile and rebuilt or asked for again
+//! after a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::{BranchId, NodeId, ResourceId, ResourceNumber, ResourceUid, ScopeId, XidNumber};
+use crate::lock::LockRequest;
+use crate::step::ReplyTo;
+use crate::time::{Timestamp, WallTime};
+
+/// Why a global transaction rolls back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RollbackCause {
+    /// The transaction manager asked for it.
+    Requested,
+    /// The deadline passed before a decision.
+    TimedOut,
+    /// A participant vetoed.
+    Vetoed,
+    /// It was the youngest in a cycle of waiting transactions.
+    Deadlock,
+    /// A branch's phase one could not be shown to be done.
+    PhaseOneUnknown,
+    /// The commit named a branch whose phase one had failed.
+    PhaseOneFailed,
+    /// The node that began it went away and did not come back.
+    ManagerLost,
+    /// The coordinator restarted before anything of it was stored.
+    Unrecorded,
+}
+
+/// What was decided, and how far it has spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// Not decided.
+    Active,
+    /// Decided to commit; some branches have not confirmed.
+    Committing,
+    /// Committed everywhere.
+    Committed,
+    /// Decided to roll back; some branches have not confirmed.
+    RollingBack(RollbackCause),
+    /// Rolled back everywhere.
+    RolledBack(RollbackCause),
+}
+
+impl Status {
+    /// Whether a decision has been taken.
+    #[must_use]
+    pub fn is_decided(self) -> bool {
+        match self {
+            Status::Active => false,
+            Status::Committing
+            | Status::Committed
+            | Status::RollingBack(_)
+            | Status::RolledBack(_) => true,
+        }
+    }
+
+    /// Whether every branch has confirmed the decision.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        match self {
+            Status::Active | Status::Committing | Status::RollingBack(_) => false,
+            Status::Committed | Status::RolledBack(_) => true,
+        }
+    }
+}
+
+/// How a branch takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BranchMode {
+    /// Automatic: undo logs.
+    At,
+    /// Try, confirm, cancel.
+    Tcc,
+    /// Action and compensation.
+    Saga,
+    /// The database's own prepared transaction.
+    Xa,
+}
+
+/// What the coordinator knows of a branch's phase one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PhaseOne {
+    /// Registered; nothing was heard yet. Volatile knowledge, so a restart comes back to this.
+    Unknown,
+    /// The branch's local work is committed (or prepared, or tried).
+    Done,
+    /// Nothing was committed, for certain and for ever: the branch counts no more.
+    Failed,
+}
+
+/// Why automatic work on a branch has stopped: repeating cannot cure it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ParkReason {
+    /// Rows equal neither image: someone passed the global lock.
+    DirtyWrite,
+    /// Phase one was done, and its barrier row is gone.
+    EvidenceLost,
+    /// The barrier row does not match its checksum.
+    EvidenceTampered,
+    /// The tables are not those that the undo log was written for.
+    SchemaChanged,
+    /// The handler says that it will never succeed.
+    HandlerFatal,
+    /// The database finished the branch otherwise than decided.
+    Heuristic,
+    /// A rule of the protocol would have been broken.
+    Invariant,
+}
+
+/// How far phase two of a branch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PhaseTwo {
+    /// Not confirmed.
+    Pending,
+    /// Confirmed by the participant.
+    Done,
+    /// A person must look.
+    Parked(ParkReason),
+}
+
+/// A global transaction, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionRow {
+    /// Its number in the group.
+    pub number: XidNumber,
+    /// For people.
+    pub name: Arc<str>,
+    /// The node whose session began it; `None` for a unary begin.
+    pub node: Option<NodeId>,
+    /// What was decided.
+    pub status: Status,
+    /// How long it may stay undecided.
+    pub timeout: Duration,
+    /// When it began.
+    pub begun_at: WallTime,
+    /// When its last branch confirmed.
+    pub ended_at: Option<WallTime>,
+    /// The caller's key against double begins.
+    pub idempotency_key: Option<Arc<str>>,
+    /// The transaction that it suspends: waiting for that one would be for ever.
+    pub outer: Option<XidNumber>,
+}
+
+/// What a TCC or saga branch is to call in phase two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// The action's registered name.
+    pub name: Arc<str>,
+    /// What it was given, opaque to the coordinator.
+    pub payload: Arc<[u8]>,
+}
+
+/// A branch, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BranchRow {
+    /// Its transaction.
+    pub xid: XidNumber,
+    /// Its id, named by the agent.
+    pub id: BranchId,
+    /// Its place among the transaction's branches, given by the coordinator: undo goes newest first.
+    pub sequence: u32,
+    /// The node that registered it.
+    pub node: NodeId,
+    /// Where it works.
+    pub resource: ResourceNumber,
+    /// How it takes part.
+    pub mode: BranchMode,
+    /// The scope within the transaction that it belongs to.
+    pub scope: ScopeId,
+    /// A locking read: done when granted, no phase two.
+    pub lock_only: bool,
+    /// The global locks it took.
+    pub locks: Arc<[LockRequest]>,
+    /// For TCC and saga.
+    pub action: Option<Arc<Action>>,
+    /// Phase one. `Done` is stored only where a row is written anyway.
+    pub phase_one: PhaseOne,
+    /// Phase two.
+    pub phase_two: PhaseTwo,
+    /// What the participant reported when it parked: an encoded `ParkReport`, opaque here.
+    pub park_report: Option<Arc<[u8]>>,
+}
+
+/// A resource's binding, as it is stored: made at first sight, undone by an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceRow {
+    /// Its number in the group.
+    pub number: ResourceNumber,
+    /// Its declared id.
+    pub id: ResourceId,
+    /// The database behind it; `None` for a service without one.
+    pub uid: Option<ResourceUid>,
+}
+
+/// A live branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// What is stored of it.
+    pub row: BranchRow,
+    /// How often phase two was tried.
+    pub attempt: u32,
+    /// When phase two may be tried again.
+    pub next_attempt_at: Timestamp,
+}
+
+impl Branch {
+    /// Whether the branch holds its global locks while its transaction is in `status`.
+    ///
+    /// AT locks go at the commit decision. At rollback each branch keeps its own until its rows are
+    /// restored. In the other modes the work is not visible before phase two, so they stay until
+    /// then.
+    #[must_use]
+    pub fn holds_locks(&self, status: Status) -> bool {
+        let row = &self.row;
+        let working = row.phase_one != PhaseOne::Failed && row.phase_two != PhaseTwo::Done;
+        match status {
+            Status::Active => row.phase_one != PhaseOne::Failed,
+            Status::Committing => working && !row.lock_only && row.mode != BranchMode::At,
+            Status::RollingBack(_) => working && !row.lock_only,
+            Status::Committed | Status::RolledBack(_) => false,
+        }
+    }
+
+    /// Whether the participant must be told of `status` and has not confirmed it.
+    #[must_use]
+    pub fn awaits_phase_two(&self, status: Status) -> bool {
+        let row = &self.row;
+        let working = row.phase_one != PhaseOne::Failed && row.phase_two != PhaseTwo::Done;
+        match status {
+            Status::Active | Status::Committed | Status::RolledBack(_) => false,
+            // A saga's actions are final when they are done.
+            Status::Committing => working && !row.lock_only && row.mode != BranchMode::Saga,
+            Status::RollingBack(_) => working && !row.lock_only,
+        }
+    }
+
+    /// Whether automatic work on it has stopped.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        match self.row.phase_two {
+            PhaseTwo::Pending | PhaseTwo::Done => false,
+            PhaseTwo::Parked(_) => true,
+        }
+    }
+}
+
+/// A commit that was asked for and waits for phase one: a volatile part of `Active`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// When it gives up and rolls back.
+    pub until: Timestamp,
+    /// Who waits for the decision.
+    pub callers: Vec<Caller>,
+}
+
+/// Someone who waits for an outcome, and how far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+    /// How far it waits.
+    pub wait: Wait,
+}
+
+/// How far a caller waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the decision.
+    Decided,
+    /// Until every branch has confirmed, at most `completion_wait`.
+    Completed,
+}
+
+/// A live global transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GlobalTransaction {
+    /// What is stored of it, or will be with its first branch.
+    pub row: TransactionRow,
+    /// Whether the row has been written (or is in a batch being written).
+    pub stored: bool,
+    /// When it rolls back unless it is decided.
+    pub deadline: Timestamp,
+    /// Set once a commit was asked for and waits for phase one.
+    pub closing: Option<Box<Closing>>,
+    /// In order of sequence.
+    pub branches: Vec<Branch>,
+    /// Who waits for its completion.
+    pub awaiting: Vec<ReplyTo>,
+}
+
+impl GlobalTransaction {
+    /// The branch with this id.
+    #[must_use]
+    pub fn branch(&self, id: BranchId) -> Option<&Branch> {
+        self.branches.iter().find(|branch| branch.row.id == id)
+    }
+
+    /// How many branches need a person.
+    #[must_use]
+    pub fn parked_count(&self) -> u32 {
+        let parked = self.branches.iter().filter(|branch| branch.is_parked()).count();
+        u32::try_from(parked).unwrap_or(u32::MAX)
+    }
+
+    /// Whether every branch has confirmed `status` or need not.
+    #[must_use]
+    pub fn is_complete_in(&self, status: Status) -> bool {
+        !self.branches.iter().any(|branch| branch.awaits_phase_two(status))
+    }
+
+    /// Whether every branch that counts is known to be done with phase one.
+    #[must_use]
+    pub fn is_phase_one_done(&self) -> bool {
+        self.branches.iter().all(|branch| match branch.row.phase_one {
+            PhaseOne::Unknown => false,
+            PhaseOne::Done | PhaseOne::Failed => true,
+        })
+    }
+}
