@@ -1,1 +1,57 @@
+//! Real processes under control: for end-to-end tests, the demo and the bench. Unix only.
+//!
+//! - [`Process`]: a child whose output is kept, that can be told to end, killed and started again.
+//! - [`wait`]: waiting for a condition within a bound, instead of sleeping and hoping.
+//! - [`free_port`], [`temp_dir`]: places of their own, so that tests run side by side.
+//!
+//! Throw-away database servers will live here too, once there are databases that need a server.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> anyhow::Result<()> {
+//! use std::time::Duration;
+//! use pactum_testkit::{Command, Process};
+//!
+//! let mut command = Command::new("sh");
+//! command.args(["-c", "echo listening on 7; cat"]);
+//! let mut server = Process::spawn("server", command)?;
+//! let line = server.wait_for_line("listening on", Duration::from_secs(5)).await?;
+//! assert_eq!(line, "listening on 7");
+//! server.kill_hard().await?;
+//! # Ok(())
+//! # }
+//! ```
 
+mod output;
+mod process;
+pub mod wait;
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::{Context as _, Result};
+pub use tempfile::TempDir;
+pub use tokio::process::Command;
+
+pub use process::{Process, die_with_parent};
+
+/// A port on 127.0.0.1 that was free a moment ago.
+///
+/// Somebody else may take it before it is used. Where the server can say which port it got, let it
+/// bind port 0 instead; this is for servers that must keep their port over a restart.
+///
+/// # Errors
+/// If no port can be bound.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("bind a free port")?;
+    Ok(listener.local_addr().context("read the bound port")?.port())
+}
+
+/// A new folder whose name begins with `name`; it goes when the value is dropped.
+///
+/// # Errors
+/// If it cannot be created.
+pub fn temp_dir(name: &str) -> Result<TempDir> {
+    let prefix = format!("{name}-");
+    let made = tempfile::Builder::new().prefix(&prefix).tempdir();
+    made.with_context(|| format!("create a temporary folder for `{name}`"))
+}
