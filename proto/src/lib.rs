@@ -6,6 +6,7 @@
     unreachable_pub,
     clippy::all,
     clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     reason = "generated; the .proto files carry the docs"
 )]
 pub mod v1 {
@@ -17,3 +18,5 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 
 /// The protocol version that this build speaks; both sides must agree.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+pub mod convert;

@@ -1,0 +1,124 @@
+//! What a participant answers to a task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pactum_core::event::{
+    Direction, Event, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Target,
+};
+use pactum_core::id::{BranchId, NodeId, ResourceId, XidNumber};
+use prost::Message as _;
+
+use super::enums;
+use super::error::invalid;
+use super::requests::{RequestReader, branch_id};
+use crate::v1::{self, work_result::Result as Wire};
+
+/// The largest park report that is kept, in bytes; a larger one keeps its reason and message.
+pub const PARK_REPORT_BYTES_MAX: usize = 64 * 1024;
+/// The longest message of a park report whose rows did not fit, in bytes.
+const PARK_MESSAGE_BYTES_MAX: usize = 4 * 1024;
+
+/// A participant's answer to a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkAnswer {
+    /// To phase two: ready to be handled.
+    PhaseTwo(Event),
+    /// To *how did phase one end*; `None` if it could not tell.
+    PhaseOne(XidNumber, BranchId, Option<PhaseOneResult>),
+}
+
+impl WorkAnswer {
+    /// The event, with what a question about phase one was asked of; `None` if there is nothing to
+    /// tell the group. The core asks again by itself.
+    #[must_use]
+    pub fn into_event(
+        self,
+        node: NodeId,
+        asked: impl FnOnce(XidNumber, BranchId) -> Option<ResourceId>,
+    ) -> Option<Event> {
+        match self {
+            WorkAnswer::PhaseTwo(event) => Some(event),
+            WorkAnswer::PhaseOne(_, _, None) => None,
+            WorkAnswer::PhaseOne(xid, branch, Some(result)) => {
+                let resource = asked(xid, branch)?;
+                let target = Target { xid, store_named: true };
+                Some(Event::PhaseOneReported(Box::new(PhaseOneReport {
+                    target,
+                    branch,
+                    node,
+                    resource,
+                    result,
+                    reply: None,
+                })))
+            }
+        }
+    }
+}
+
+impl RequestReader {
+    /// A participant's answer to a task.
+    ///
+    /// # Errors
+    /// The typed refusal of the first field at fault.
+    pub fn work_result(&self, result: v1::WorkResult) -> Result<WorkAnswer, v1::Error> {
+        let xid = self.operator_xid(&result.xid)?;
+        let branch = branch_id("branch_id", result.branch_id)?;
+        let direction = enums::answered(result.kind)?;
+        let answer = result
+            .result
+            .ok_or_else(|| invalid("result", "`result` is missing; send done, later or parked"))?;
+        match direction {
+            Some(direction) => phase_two(xid, branch, direction, answer),
+            None => Ok(WorkAnswer::PhaseOne(xid, branch, phase_one(&answer))),
+        }
+    }
+}
+
+fn phase_two(
+    xid: XidNumber,
+    branch: BranchId,
+    direction: Direction,
+    answer: Wire,
+) -> Result<WorkAnswer, v1::Error> {
+    let answer = match answer {
+        Wire::Done(v1::Done {}) => PhaseTwoAnswer::Done,
+        Wire::Later(v1::Later { after_ms: 0, .. }) => PhaseTwoAnswer::Later(None),
+        Wire::Later(v1::Later { after_ms, .. }) => {
+            PhaseTwoAnswer::Later(Some(Duration::from_millis(u64::from(after_ms))))
+        }
+        Wire::Parked(report) => PhaseTwoAnswer::Parked {
+            reason: enums::park_reason(report.reason)?,
+            report: encoded(report),
+        },
+        Wire::Failed(v1::Failed {}) => {
+            return Err(invalid(
+                "result",
+                "`failed` answers only a question about phase one; send done, later or parked",
+            ));
+        }
+    };
+    Ok(WorkAnswer::PhaseTwo(Event::PhaseTwoAnswered { xid, branch, direction, answer }))
+}
+
+/// A participant that cannot tell (later, or parked) has said nothing about phase one.
+fn phase_one(answer: &Wire) -> Option<PhaseOneResult> {
+    match answer {
+        Wire::Done(v1::Done {}) => Some(PhaseOneResult::Done),
+        Wire::Failed(v1::Failed {}) => Some(PhaseOneResult::Failed),
+        Wire::Later(_) | Wire::Parked(_) => None,
+    }
+}
+
+/// The report as it is kept. That the branch is parked must not be lost over a report that is too
+/// large, so the rows are left out of such a one.
+fn encoded(mut report: v1::ParkReport) -> Arc<[u8]> {
+    if report.encoded_len() > PARK_REPORT_BYTES_MAX {
+        let rows = u32::try_from(report.rows.len()).unwrap_or(u32::MAX);
+        report.rows_left_out = report.rows_left_out.saturating_add(rows);
+        report.rows.clear();
+        let end = report.message.floor_char_boundary(PARK_MESSAGE_BYTES_MAX);
+        report.message.truncate(end);
+    }
+    report.encode_to_vec().into()
+}
