@@ -1,1 +1,4 @@
+//! The SQL of both sides, one folder a database.
 
+pub mod agent;
+pub mod coordinator;

@@ -1,0 +1,7 @@
+//! The agent's tables, in each participant's database.
+
+/// The tables on SQLite, as one idempotent script.
+pub const SQLITE: &str = include_str!("../agent/sqlite/0001_barrier.sql");
+
+/// The version of these tables, as `pactum_resource` records it.
+pub const SCHEMA_VERSION: i64 = 1;
