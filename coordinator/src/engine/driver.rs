@@ -1,0 +1,397 @@
+//! The one place that performs steps: decide, then write, then tell.
+//!
+//! ```text
+//! queue ─▶ decide ─▶ open batch ──┐ nothing in flight
+//!             ▲                   ▼
+//!             │               in flight ── the store's write ──▶ durable ─▶ replies, work
+//!             └── goes on meanwhile, into the next open batch
+//! ```
+//!
+//! One write is in flight, the next batch is decided meanwhile, and batches leave in order. A batch
+//! that writes nothing still waits for the one in flight: what it says was computed on that one. The
+//! only thing that leaves at once is the answer to a first begin.
+//!
+//! If a write fails, everything decided on top of it is dropped and everyone who waits hears
+//! *unknown, ask again*; then the group is led and loaded anew, or the coordinator ends.
+//!
+//! Easy to get wrong: a timer must not overtake an event that arrived before it. Timers fire up to
+//! the stamp of the event that is handled next, and up to the present only when nothing is queued.
+
+use std::mem;
+use std::sync::Arc;
+
+use pactum_core::event::{Event, IdBlock};
+use pactum_core::group::Group;
+use pactum_core::step::{Change, Command, Release, Step};
+use pactum_core::time::{Now, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::batch::{Batch, Outgoing};
+use super::queue::Message;
+use super::recover::{RELOAD_PAUSE, Recovered, recover};
+use super::story::Story;
+use super::timers::Timers;
+use super::{Engine, EngineError, Leading, Phase, Setup};
+use crate::dispatch::Dispatch;
+use crate::environment::Clock;
+use crate::store::{self, AfterUnknown};
+
+/// How many messages are taken from the queue before the driver looks at its write again.
+const TAKE_MAX: usize = 256;
+
+/// The group task's state.
+pub(crate) struct Driver {
+    setup: Setup,
+    engine: Engine,
+    queue: mpsc::Receiver<Message>,
+    clock: Clock,
+    group: Group,
+    leading: Arc<Leading>,
+    timers: Timers,
+    dispatch: Dispatch,
+    open: Batch,
+    in_flight: Option<InFlight>,
+    ids_wanted: bool,
+    /// The last stamp: they never decrease.
+    last: Timestamp,
+}
+
+/// What the store is doing, and what leaves once it is done.
+struct InFlight {
+    landing: oneshot::Receiver<Landing>,
+    batch: Batch,
+    started: Instant,
+}
+
+/// What the store did.
+enum Landing {
+    Batch(Result<(), store::Error>),
+    Ids(Result<(IdBlock, IdBlock), store::Error>),
+}
+
+impl Driver {
+    /// Recovers, then serves until it is stopped or cannot go on.
+    pub(crate) async fn run(
+        setup: Setup,
+        engine: Engine,
+        queue: mpsc::Receiver<Message>,
+        clock: Clock,
+    ) -> Result<(), EngineError> {
+        let recovered = recover(&setup, &clock).await.map_err(EngineError::Recover)?;
+        let Recovered { group, leading, timers: first_timers } = recovered;
+        let dispatch = Dispatch::new(&engine, setup.options.session.clone(), group.resources());
+        let mut timers = Timers::default();
+        timers.add(first_timers);
+        let mut driver = Driver {
+            setup,
+            engine,
+            queue,
+            clock,
+            group,
+            leading,
+            timers,
+            dispatch,
+            open: Batch::default(),
+            in_flight: None,
+            ids_wanted: false,
+            last: Timestamp::default(),
+        };
+        driver.engine.set_phase(Phase::Serving(driver.leading.clone()));
+        driver.serve().await
+    }
+
+    async fn serve(&mut self) -> Result<(), EngineError> {
+        let stop = self.engine.stop.clone();
+        let mut alarm = Box::pin(sleep_until(self.clock.instant(self.last)));
+        loop {
+            self.move_on().await;
+            let room = self.has_room();
+            let next_timer = self.timers.next_at();
+            if let Some(at) = next_timer {
+                let at = self.clock.instant(at);
+                if alarm.deadline() != at {
+                    alarm.as_mut().reset(at);
+                }
+            }
+            tokio::select! {
+                biased;
+                landing = landing(&mut self.in_flight), if self.in_flight.is_some() => {
+                    self.landed(landing).await?;
+                }
+                message = self.queue.recv(), if room => match message {
+                    Some(message) => self.take_messages(message),
+                    None => break,
+                },
+                () = alarm.as_mut(), if room && next_timer.is_some() => {
+                    self.fire_timers(self.clock.now());
+                }
+                () = stop.cancelled() => break,
+            }
+        }
+        self.finish().await
+    }
+
+    /// Makes durable and releases what was decided before the stop.
+    async fn finish(&mut self) -> Result<(), EngineError> {
+        self.ids_wanted = false;
+        loop {
+            self.move_on().await;
+            if self.in_flight.is_none() {
+                return Ok(());
+            }
+            let landing = landing(&mut self.in_flight).await;
+            self.landed(landing).await?;
+        }
+    }
+
+    /// Whether the open batch takes more.
+    fn has_room(&self) -> bool {
+        self.open.events < self.setup.options.engine.batch_events_max
+    }
+
+    /// Takes what has queued up, as far as the open batch has room.
+    fn take_messages(&mut self, first: Message) {
+        self.take(first);
+        for _ in 1..TAKE_MAX {
+            if !self.has_room() {
+                return;
+            }
+            let Ok(message) = self.queue.try_recv() else { return };
+            self.take(message);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        let at = message.at();
+        // Only up to this stamp: what arrived before a deadline is not late, however long it was
+        // queued.
+        self.fire_timers(at);
+        match message {
+            Message::Events { events, .. } => {
+                self.engine.inbox.taken(events.len());
+                for event in events {
+                    self.perform(event, at);
+                }
+            }
+            Message::Look { look, .. } => {
+                let release = look(&self.group);
+                self.open.outgoing.push(Outgoing::Seen(release));
+            }
+        }
+    }
+
+    fn fire_timers(&mut self, up_to: Now) {
+        while self.has_room()
+            && let Some((at, timer)) = self.timers.pop_due(up_to.mono)
+        {
+            self.perform(timer.into(), Now { mono: at, wall: up_to.wall });
+        }
+    }
+
+    /// Decides what an event means and keeps what it asks for until it may be done.
+    fn perform(&mut self, event: Event, at: Now) {
+        self.last = self.last.max(at.mono);
+        let at = Now { mono: self.last, wall: at.wall };
+        let mut story = Story::before(&self.group, &event);
+        let step = self.group.handle(event, at);
+        self.engine.metrics.event();
+        self.open.events += 1;
+        debug_assert!(step.follow_ups.is_empty(), "the group follows up by itself");
+        for rule in &step.violations {
+            self.engine.metrics.invariant_violated();
+            tracing::error!(rule, "a step would have broken an invariant and was dropped");
+        }
+        let Step { changes, replies, commands, timers, .. } = step;
+        for change in changes {
+            story.tell(&change, &self.leading.identity, &self.engine.metrics);
+            self.dispatch.note(&change);
+            match change {
+                Change::Stored(write) => self.open.writes.push(write),
+                Change::Volatile(_) => {}
+            }
+        }
+        for answer in replies {
+            match answer.release {
+                Release::AtOnce => self.dispatch.answer(answer.to, answer.reply),
+                Release::WhenDurable => {
+                    self.open.outgoing.push(Outgoing::Answer(answer.to, answer.reply));
+                }
+            }
+        }
+        for command in commands {
+            match command {
+                Command::Send(task) => self.open.outgoing.push(Outgoing::Send(task)),
+                Command::ReserveIds => self.ids_wanted = true,
+            }
+        }
+        self.timers.add(timers);
+    }
+
+    /// Starts what may start, and lets leave what may leave.
+    async fn move_on(&mut self) {
+        let started = self.in_flight.is_none() && self.start_next();
+        self.dispatch.flush();
+        if started {
+            // The write was put next in line on this very thread, where no other may take it: let
+            // it start now, not when this task next waits.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Hands the open batch to the store; one that writes nothing leaves. Whether the store has
+    /// something to do now.
+    fn start_next(&mut self) -> bool {
+        if mem::take(&mut self.ids_wanted) {
+            self.reserve_ids();
+            return true;
+        }
+        if !self.open.writes.is_empty() {
+            self.write_open();
+            return true;
+        }
+        let batch = mem::take(&mut self.open);
+        self.release(batch.outgoing);
+        false
+    }
+
+    fn write_open(&mut self) {
+        let mut batch = mem::take(&mut self.open);
+        let writes = mem::take(&mut batch.writes);
+        let (store, epoch) = (self.setup.store.clone(), self.leading.identity.epoch);
+        let (rows, started) = (writes.len(), Instant::now());
+        let metrics = self.engine.metrics.clone();
+        let events = batch.events;
+        let landing = self.in_background(async move {
+            let result = store.write(epoch, writes).await;
+            metrics.batch_written(events, rows, started.elapsed());
+            Landing::Batch(result)
+        });
+        self.in_flight = Some(InFlight { landing, batch, started });
+    }
+
+    /// Between batches, because it writes the lease row as they do.
+    fn reserve_ids(&mut self) {
+        let (store, epoch) = (self.setup.store.clone(), self.leading.identity.epoch);
+        let options = &self.setup.options.engine;
+        let (xids, branches) = (options.xids_reserved, options.branch_ids_reserved);
+        let wall = self.setup.environment.wall();
+        let landing = self.in_background(async move {
+            Landing::Ids(store.reserve_ids(epoch, wall, xids, branches).await)
+        });
+        let batch = Batch::default();
+        self.in_flight = Some(InFlight { landing, batch, started: Instant::now() });
+    }
+
+    fn in_background(
+        &self,
+        work: impl Future<Output = Landing> + Send + 'static,
+    ) -> oneshot::Receiver<Landing> {
+        let (done, landing) = oneshot::channel();
+        self.setup.tasks.spawn("store-write", async move {
+            // The driver may have been aborted; then nobody waits.
+            drop(done.send(work.await));
+        });
+        landing
+    }
+
+    async fn landed(&mut self, landing: Option<Landing>) -> Result<(), EngineError> {
+        let Some(InFlight { batch, started, .. }) = self.in_flight.take() else { return Ok(()) };
+        tracing::debug!(events = batch.events, took = ?started.elapsed(), "batch landed");
+        let failure = match landing {
+            Some(Landing::Batch(Ok(()))) => {
+                self.release(batch.outgoing);
+                return Ok(());
+            }
+            Some(Landing::Ids(Ok((xids, branches)))) => {
+                let at = self.clock.now();
+                self.perform(Event::IdsReserved { xids, branches }, at);
+                return Ok(());
+            }
+            Some(Landing::Batch(Err(error)) | Landing::Ids(Err(error))) => error,
+            None => store::Error::Unknown("the write panicked".into()),
+        };
+        // Whoever waits on this batch, or on anything decided since, must not hear what was decided.
+        drop(batch);
+        match self.setup.store.after_unknown() {
+            AfterUnknown::EndProcess => Err(EngineError::Write(failure)),
+            AfterUnknown::Reload => {
+                tracing::warn!(error = %chain(&failure), "batch not written; loading the group anew");
+                self.reload().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Drops all that was decided on top of a write that failed, tells everyone *unknown*, and reads
+    /// back. Sessions are closed: their agents attach anew and repeat what they still know.
+    async fn reload(&mut self) {
+        self.engine.metrics.reloaded();
+        self.engine.set_phase(Phase::Recovering);
+        self.open = Batch::default();
+        self.timers.clear();
+        self.ids_wanted = false;
+        loop {
+            // What queued up before the load comes from sessions that are closed now.
+            self.dispatch.forget_all_unknown();
+            while let Ok(message) = self.queue.try_recv() {
+                match message {
+                    Message::Events { events, .. } => self.engine.inbox.taken(events.len()),
+                    Message::Look { .. } => {}
+                }
+            }
+            tokio::select! {
+                result = recover(&self.setup, &self.clock) => match result {
+                    Ok(recovered) => return self.resume(recovered),
+                    Err(error) => {
+                        tracing::warn!(error = %chain(&error), "group not loaded; trying again");
+                    }
+                },
+                () = self.engine.stop.cancelled() => return,
+            }
+            sleep(RELOAD_PAUSE).await;
+        }
+    }
+
+    fn resume(&mut self, recovered: Recovered) {
+        let Recovered { group, leading, timers } = recovered;
+        self.dispatch.learn_resources(group.resources());
+        self.group = group;
+        self.leading = leading;
+        self.timers.add(timers);
+        self.engine.set_phase(Phase::Serving(self.leading.clone()));
+    }
+
+    fn release(&mut self, outgoing: Vec<Outgoing>) {
+        for out in outgoing {
+            match out {
+                Outgoing::Answer(to, reply) => self.dispatch.answer(to, reply),
+                Outgoing::Send(task) => self.dispatch.send(task),
+                Outgoing::Seen(release) => release(),
+            }
+        }
+    }
+}
+
+/// What the store did; `None` if its task panicked.
+///
+/// # Cancel safety
+/// Dropped before it is ready, nothing is lost.
+async fn landing(in_flight: &mut Option<InFlight>) -> Option<Landing> {
+    match in_flight {
+        Some(in_flight) => (&mut in_flight.landing).await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// An error with its sources, for a log line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,12 @@
+//! A coordinator over the real wire, on connections in memory and a paused clock, so that nothing
+//! here waits for time or depends on it.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod admin;
+mod attachment;
+mod bad_input;
+mod durability;
+mod lifecycle;
+mod session;
+mod support;
