@@ -61,6 +61,11 @@ impl TransactionContext {
         CURRENT.scope(self, future).await
     }
 
+    /// Runs `work` inside this global transaction, without waiting.
+    pub(crate) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
     /// The global transaction's id.
     #[must_use]
     pub fn xid(&self) -> &Xid {
@@ -89,9 +94,21 @@ impl TransactionContext {
         self.0.deadline.saturating_duration_since(Instant::now())
     }
 
+    /// Marks the global transaction as one that must not commit, with a reason for people. A
+    /// participant's [`ServerLayer`](crate::web::ServerLayer) makes it durable before it answers;
+    /// the transaction's manager then refuses to commit.
+    pub fn mark_veto(&self, reason: &str) {
+        self.record_veto(reason);
+    }
+
     /// Notes a branch whose local commit is done, for the commit request to name.
     pub(crate) fn record_done(&self, branch: BranchId) {
-        self.record(|record| record.done.push(branch));
+        self.record(|record| {
+            // A branch comes back twice: from this agent, and by a caller's way round.
+            if !record.done.contains(&branch) {
+                record.done.push(branch);
+            }
+        });
     }
 
     /// Notes that this participant vetoes, where the coordinator could not be told: the calling side

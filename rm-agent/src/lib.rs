@@ -1,7 +1,48 @@
 //! What a service links to take part in global transactions.
+//!
+//! An [`Agent`] is one a process. It keeps a session to the coordinator; over it a transaction
+//! manager begins and ends global transactions, and participants register their branches and are
+//! told the decision. The transaction travels with calls between services: see [`web`].
+//!
+//! ```no_run
+//! use pactum_agent::web::RequestBuilderExt as _;
+//! use pactum_agent::{Agent, AgentOptions, RunError};
+//!
+//! # async fn transfer() -> Result<(), Box<dyn std::error::Error>> {
+//! let agent = Agent::connect(AgentOptions::new("http://127.0.0.1:8091")).await?;
+//! let http = reqwest::Client::new();
+//! let transfer = agent.global("transfer").run(async |context| {
+//!     http.post("http://bank-a/take/30").send_in(&context).await?.error_for_status()?;
+//!     http.post("http://bank-b/give/30").send_in(&context).await?.error_for_status()?;
+//!     Ok::<_, reqwest::Error>(())
+//! });
+//! match transfer.await {
+//!     Ok(finished) => println!("done, on every side: {}", finished.outcome.completed),
+//!     Err(RunError::InDoubt(in_doubt)) => println!("decided: {:?}", in_doubt.ask().await?),
+//!     Err(rolled_back) => println!("nothing happened: {rolled_back}"),
+//! }
+//! agent.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
 
+mod agent;
+mod at;
+mod barrier;
 mod branch;
 mod context;
+mod db;
 mod session;
+mod tm;
+pub mod web;
 
+pub use agent::{Agent, AgentOptions, ConnectError};
+pub use at::{
+    AtConnection, AtDatabase, AtError, AtOptions, AtPool, AtSavepoint, AtTransaction, Refused,
+};
 pub use context::TransactionContext;
+pub use session::CallError;
+pub use tm::{
+    BeginError, BeginOptions, Decision, Finished, Global, GlobalTransaction, InDoubt, Outcome,
+    RunError, TransactionHandle, Wait,
+};

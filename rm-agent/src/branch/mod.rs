@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pactum_core::id::{BranchId, Xid};
+use pactum_core::id::{BranchId, StoreId, Xid};
 use pactum_proto::v1::ParkReport;
 
 /// One branch, as its participant knows it.
@@ -31,6 +31,9 @@ pub(crate) enum Task {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) key: BranchKey,
+    /// The store of the coordinator that asks. A participant acts only for the store that its
+    /// barrier row names: another one's number may be somebody else's transaction.
+    pub(crate) store: StoreId,
     pub(crate) task: Task,
     pub(crate) attempt: u32,
 }

@@ -1,23 +1,98 @@
-//! The agent's stream to the coordinator. (Contract only so far: the bodies are being written.)
+//! The agent's stream to the coordinator.
+//!
+//! One bidirectional stream a process carries everything: requests of transaction managers and
+//! branches, their answers, phase two, heartbeats. It is re-opened whenever it ends; what was under
+//! way is asked again on the next stream, because every request may arrive more than once.
+//!
+//! ```text
+//! calls.rs        what the rest of the agent calls; asks again until an answer or the caller's end
+//! branch_calls.rs the part of it that branches call
+//!   shared.rs     what callers and connection share: which link is up
+//!   link.rs       one stream that is up: correlation, window, cancellation
+//!     outbox.rs   the two queues to the stream, and their batches
+//!   connect.rs    opens, settles and reads streams; heartbeats; back-off
+//!   attachments.rs, lanes.rs   from pushed work to the participants, in batches
+//!   reports.rs    phase-one reports, kept until they cannot matter any more
+//!   ids.rs        branch ids, from blocks
+//!   wire.rs       conversions          environment.rs  randomness and the way to the coordinator
+//!   tasks.rs      what runs beside its callers
+//! ```
+
+mod attachments;
+mod branch_calls;
+mod calls;
+mod connect;
+mod environment;
+mod ids;
+mod lanes;
+mod link;
+mod outbox;
+mod reports;
+mod shared;
+mod tasks;
+#[cfg(test)]
+pub(crate) mod tests;
+pub(crate) mod wire;
 
 use std::time::Duration;
 
-use pactum_core::id::{BranchId, ResourceId, ResourceUid};
+use pactum_core::id::{BranchId, ResourceId};
 use pactum_core::lock::key::{EncodedKey, LockMode};
 use pactum_proto::v1;
 
 use crate::branch::{Answer, BranchKey, Work};
-use crate::context::TransactionContext;
+
+pub(crate) use calls::{Session, VETO_REASON_BYTES_MAX};
+pub(crate) use environment::{DialEndpoint, Environment};
 
 /// What the coordinator refused, or that it could not be asked.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
     /// The coordinator's typed refusal: nothing was changed.
     #[error("{}", .0.message)]
     Refused(v1::Error),
     /// No answer: it may have happened or not.
     #[error("no answer from the coordinator: {0}")]
     NoAnswer(String),
+}
+
+impl CallError {
+    /// The refusal's code; each has a page in `docs/errors`. `None` if there was no answer.
+    #[must_use]
+    pub fn code(&self) -> Option<v1::ErrorCode> {
+        match self {
+            CallError::Refused(error) => Some(error.code()),
+            CallError::NoAnswer(_) => None,
+        }
+    }
+
+    /// Whether the same call may succeed later, after local work was rolled back.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            CallError::NoAnswer(_) => true,
+            CallError::Refused(error) => match error.code() {
+                v1::ErrorCode::LimitReached
+                | v1::ErrorCode::LockConflict
+                | v1::ErrorCode::OutcomeUnknown
+                | v1::ErrorCode::Unavailable => true,
+                v1::ErrorCode::Unspecified
+                | v1::ErrorCode::InvalidArgument
+                | v1::ErrorCode::NotActive
+                | v1::ErrorCode::UnknownTransaction
+                | v1::ErrorCode::Expired
+                | v1::ErrorCode::Foreign
+                | v1::ErrorCode::UnknownBranch
+                | v1::ErrorCode::BranchMismatch
+                | v1::ErrorCode::NotAttached
+                | v1::ErrorCode::ResourceBound
+                | v1::ErrorCode::LostState
+                | v1::ErrorCode::Internal
+                | v1::ErrorCode::ProtocolVersion
+                | v1::ErrorCode::ResourceBusy => false,
+            },
+        }
+    }
 }
 
 /// A branch to be registered.
@@ -46,95 +121,4 @@ pub(crate) trait Participant: Send + Sync + 'static {
     /// Does the work of one batch and answers each. Called one batch at a time per resource and
     /// task kind; may be dropped at any await, and then asked again.
     async fn work(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)>;
-}
-
-/// The session of this process. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct Session;
-
-#[allow(clippy::unused_async, clippy::todo, unused_variables, dead_code, reason = "contract only")]
-impl Session {
-    /// Attaches a database; repeated by itself after each reconnect. Refused if the binding is
-    /// another one.
-    pub(crate) async fn attach(
-        &self,
-        resource: ResourceId,
-        uid: ResourceUid,
-        participant: std::sync::Arc<dyn Participant>,
-    ) -> Result<(), CallError> {
-        todo!()
-    }
-
-    /// The next branch id from this session's block.
-    pub(crate) async fn next_branch_id(&self) -> Result<BranchId, CallError> {
-        todo!()
-    }
-
-    /// Registers a branch with its locks. Waits at most `registration.wait` for taken keys.
-    ///
-    /// Dropping the future gives up the wait; whether the branch was registered is then unknown, and
-    /// the caller reports it as failed. `NoAnswer` means the same.
-    pub(crate) async fn register(
-        &self,
-        context: &TransactionContext,
-        registration: &Registration,
-    ) -> Result<(), CallError> {
-        todo!()
-    }
-
-    /// Waits in the queue for keys without a branch.
-    pub(crate) async fn claim(
-        &self,
-        context: &TransactionContext,
-        resource: &ResourceId,
-        locks: &[(EncodedKey, LockMode)],
-        wait: Duration,
-    ) -> Result<Claim, CallError> {
-        todo!()
-    }
-
-    /// Gives a claim back early. One-way.
-    pub(crate) fn release_claim(&self, claim: Claim) {
-        todo!()
-    }
-
-    /// Are these keys free, or held by `context`? Takes nothing.
-    pub(crate) async fn check(
-        &self,
-        context: Option<&TransactionContext>,
-        resource: &ResourceId,
-        locks: &[(EncodedKey, LockMode)],
-        wait: Duration,
-        holds_local_locks: bool,
-    ) -> Result<(), CallError> {
-        todo!()
-    }
-
-    /// Says that a branch's local commit is done. One-way, sent at once, and repeated after each
-    /// re-attach until phase two of the branch arrives. Also notes the branch in `context`.
-    pub(crate) fn phase_one_done(
-        &self,
-        context: &TransactionContext,
-        resource: &ResourceId,
-        branch: BranchId,
-    ) {
-        todo!()
-    }
-
-    /// Says that nothing of a branch was committed, for certain: its locks go. One-way, repeated
-    /// like [`Session::phase_one_done`] until it is acknowledged.
-    pub(crate) fn phase_one_failed(
-        &self,
-        context: &TransactionContext,
-        resource: &ResourceId,
-        branch: BranchId,
-    ) {
-        todo!()
-    }
-
-    /// Vetoes the global transaction; if the coordinator cannot be told, notes it in `context` for the
-    /// caller.
-    pub(crate) async fn veto(&self, context: &TransactionContext, reason: &str) {
-        todo!()
-    }
 }

@@ -1,0 +1,337 @@
+//! The end of phase one: registration, undo log, local commit, in this order.
+//!
+//! ```text
+//! nothing changed, nothing locked ──▶ plain local commit, no branch
+//! register with locks ──▶ write the barrier row ──▶ COMMIT ──▶ phase one done
+//!       │ refused              │ a tombstone is there    │ error
+//!       ▼                      ▼                         ▼
+//!   local rollback      local rollback, failed    look the row up: done, failed or veto
+//! ```
+//!
+//! *Failed* frees the branch's locks, so it is said only when nothing can have been committed. After
+//! an error of COMMIT that is learned by taking the database's write lock on another connection: who
+//! holds it knows that the old local transaction is over, and then the barrier row tells how.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pactum_core::id::{BranchId, ResourceId};
+use pactum_proto::v1::BranchMode;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, warn};
+
+use super::connection::{AtConnection, Gathered, Locks};
+use super::engine::AtDatabase;
+use super::error::AtError;
+use super::link::Link;
+use super::pool::Shared;
+use super::transaction::AtTransaction;
+use super::undo;
+use crate::barrier::{self, FindError, Mode, OpenRow, State};
+use crate::branch::BranchKey;
+use crate::context::TransactionContext;
+use crate::db::{Failure, LocalDatabase};
+use crate::session::{CallError, Claim, Registration};
+
+/// How long to look for the outcome of a local commit, at most. 10 s: longer than the local lock
+/// wait, so that one slow writer does not decide.
+const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Between two looks.
+const LOOKUP_PAUSE: Duration = Duration::from_millis(100);
+
+/// A local commit that did not happen, and the keys to wait for if a lock was in the way.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: AtError,
+    pub(super) conflict: Option<Locks>,
+}
+
+impl From<AtError> for Failed {
+    fn from(error: AtError) -> Self {
+        Failed { error, conflict: None }
+    }
+}
+
+/// A registered branch whose local commit is still to come.
+///
+/// Dropped before [`PhaseOne::sent`], it says that nothing was committed: the local transaction is
+/// dropped with it, and every other writer queues behind its rollback.
+struct PhaseOne {
+    link: Arc<dyn Link>,
+    context: TransactionContext,
+    resource: ResourceId,
+    branch: BranchId,
+    armed: bool,
+}
+
+impl PhaseOne {
+    /// From here on, what was committed is the database's to say.
+    fn sent(&mut self) {
+        self.armed = false;
+    }
+
+    /// Nothing has to be reported.
+    fn settled(mut self) {
+        self.armed = false;
+    }
+
+    fn done(&self) {
+        self.link.phase_one_done(&self.context, &self.resource, self.branch);
+    }
+
+    fn failed(&self) {
+        self.link.phase_one_failed(&self.context, &self.resource, self.branch);
+    }
+}
+
+impl Drop for PhaseOne {
+    fn drop(&mut self) {
+        if self.armed {
+            self.failed();
+        }
+    }
+}
+
+impl<DB: AtDatabase> AtTransaction<DB> {
+    pub(super) async fn finish(mut self) -> Result<(), Failed> {
+        if let Err(error) = self.connection.ready().await {
+            self.connection.local.rollback().await.ok();
+            return Err(error.into());
+        }
+        let claim = self.claim.take();
+        match self.connection.context.clone() {
+            None => self.connection.commit_guarded().await,
+            Some(_) if self.connection.gathered.keys.is_empty() => {
+                Ok(self.connection.commit_plain().await?)
+            }
+            Some(context) => self.connection.commit_branch(context, claim).await,
+        }
+    }
+}
+
+impl<DB: AtDatabase> AtConnection<DB> {
+    async fn commit_plain(self) -> Result<(), AtError> {
+        self.local.commit().await.map_err(AtError::Database)
+    }
+
+    /// Outside of any global transaction: nothing to undo, but no way past the global locks.
+    async fn commit_guarded(mut self) -> Result<(), Failed> {
+        if let Err(error) = self.check_guarded().await {
+            let conflict = self.conflict.take();
+            self.local.rollback().await.ok();
+            return Err(Failed { error, conflict });
+        }
+        Ok(self.commit_plain().await?)
+    }
+
+    async fn check_guarded(&mut self) -> Result<(), AtError> {
+        let Some(version) = self.gathered.schema_version else { return Ok(()) };
+        let (condition, values) = DB::schema_condition(version, 1);
+        let sql = format!("SELECT 1 WHERE {condition}");
+        let found = DB::sql(&mut self.local).query(&sql, &values).await;
+        if found.map_err(AtError::from_db)?.is_empty() {
+            return Err(self.schema_refused().await);
+        }
+        let keys = std::mem::take(&mut self.gathered.keys);
+        self.check_locks(&keys).await
+    }
+
+    async fn commit_branch(
+        mut self,
+        context: TransactionContext,
+        claim: Option<Claim>,
+    ) -> Result<(), Failed> {
+        let mut phase_one = None;
+        let prepared = self.prepare_branch(&context, claim, &mut phase_one).await;
+        if let Err(failed) = prepared {
+            // In this order: whoever gets the locks finds the rows as they were.
+            self.local.rollback().await.ok();
+            drop(phase_one);
+            return Err(failed);
+        }
+        let Some((mut phase_one, key)) = phase_one else {
+            return Ok(self.commit_plain().await?);
+        };
+        let AtConnection { shared, local, turn, .. } = self;
+        phase_one.sent();
+        let committed = local.commit().await;
+        // The next writer may go on; so may our own look at the barrier row.
+        drop(turn);
+        match committed {
+            Ok(()) => {
+                phase_one.done();
+                Ok(())
+            }
+            Err(error) => Ok(settle(&shared, &phase_one, &key, error).await?),
+        }
+    }
+
+    /// Everything up to the local commit. `registered` stays empty if there is no barrier row to
+    /// answer for: the branch only locks. The caller rolls back locally on an error.
+    async fn prepare_branch(
+        &mut self,
+        context: &TransactionContext,
+        claim: Option<Claim>,
+        registered: &mut Option<(PhaseOne, BranchKey)>,
+    ) -> Result<(), Failed> {
+        if context.remaining().is_zero() {
+            return Err(AtError::DeadlinePassed.into());
+        }
+        let Gathered { undo, keys, schema_version, .. } = std::mem::take(&mut self.gathered);
+        let lock_only = undo.changes.is_empty();
+        let body = if lock_only { String::new() } else { undo::encode(&undo) };
+        let limit = self.shared.options.undo_log_bytes_max;
+        if body.len() > limit {
+            return Err(AtError::UndoLogTooLarge { limit }.into());
+        }
+        let link = Arc::clone(&self.shared.link);
+        let branch = link.next_branch_id().await.map_err(AtError::from)?;
+        let registration = Registration {
+            branch,
+            resource: self.shared.resource.clone(),
+            mode: BranchMode::At,
+            locks: keys.merged(self.shared.options.row_locks_per_table_max),
+            wait: Duration::ZERO,
+            holds_local_locks: true,
+            lock_only,
+            claim,
+        };
+        let phase_one = register(link, context, &registration).await?;
+        if lock_only {
+            // Done when granted: nothing is left to report.
+            phase_one.settled();
+            return Ok(());
+        }
+        let key = BranchKey { xid: context.xid().clone(), branch };
+        *registered = Some((phase_one, key.clone()));
+        self.write_barrier(context, &key, body, schema_version.unwrap_or_default()).await?;
+        if context.remaining().is_zero() {
+            return Err(AtError::DeadlinePassed.into());
+        }
+        Ok(())
+    }
+
+    async fn write_barrier(
+        &mut self,
+        context: &TransactionContext,
+        key: &BranchKey,
+        body: String,
+        schema_version: i64,
+    ) -> Result<(), AtError> {
+        let row = OpenRow {
+            key: key.clone(),
+            store: context.store_id(),
+            mode: Mode::At,
+            format: undo::VERSION,
+            body,
+        };
+        let wall = (self.shared.options.environment.wall)();
+        let (condition, values) = DB::schema_condition(schema_version, 9);
+        let written = {
+            let mut sql = DB::sql(&mut self.local);
+            barrier::insert_open(&mut *sql, &row, wall, (&condition, &values)).await
+        };
+        match written {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.schema_refused().await),
+            Err(error) if error.failure == Failure::Unique => Err(AtError::RolledBack),
+            Err(error) => Err(AtError::from_db(error)),
+        }
+    }
+
+    /// Why the schema is not what the plans were made for.
+    async fn schema_refused(&mut self) -> AtError {
+        self.shared.cache.clear();
+        let temporary = DB::has_temporary_objects(&mut *DB::sql(&mut self.local)).await;
+        match temporary {
+            Ok(true) => AtError::TemporaryObjects,
+            Ok(false) => AtError::SchemaChanged,
+            Err(error) => AtError::from_db(error),
+        }
+    }
+}
+
+/// Registers a branch. What comes of it is answered for by the [`PhaseOne`] that is returned, or by
+/// its drop.
+async fn register(
+    link: Arc<dyn Link>,
+    context: &TransactionContext,
+    registration: &Registration,
+) -> Result<PhaseOne, Failed> {
+    let phase_one = PhaseOne {
+        link: Arc::clone(&link),
+        context: context.clone(),
+        resource: registration.resource.clone(),
+        branch: registration.branch,
+        armed: true,
+    };
+    match timeout_at(context.deadline(), link.register(context, registration)).await {
+        Ok(Ok(())) => Ok(phase_one),
+        Ok(Err(refused @ CallError::Refused(_))) => {
+            // Nothing was registered, so there is nothing to report.
+            phase_one.settled();
+            let error = AtError::from(refused);
+            let is_conflict = matches!(error, AtError::LockConflict { .. });
+            let conflict = is_conflict.then(|| registration.locks.clone());
+            Err(Failed { error, conflict })
+        }
+        // It may be registered or not: the drop of `phase_one` says that it failed. The local
+        // transaction is still open then, but its rows are behind the database's own locks.
+        Ok(Err(unknown @ CallError::NoAnswer(_))) => Err(AtError::from(unknown).into()),
+        Err(_) => Err(AtError::DeadlinePassed.into()),
+    }
+}
+
+/// Learns what became of a local commit that did not say so.
+async fn settle<DB: AtDatabase>(
+    shared: &Shared<DB>,
+    phase_one: &PhaseOne,
+    key: &BranchKey,
+    error: sqlx::Error,
+) -> Result<(), AtError> {
+    let until = (Instant::now() + LOOKUP_WAIT_MAX).min(phase_one.context.deadline());
+    loop {
+        match timeout_at(until, look_up(&*shared.own, key)).await {
+            Ok(Ok(true)) => {
+                phase_one.done();
+                return Ok(());
+            }
+            Ok(Ok(false)) => {
+                phase_one.failed();
+                return Err(AtError::LocalCommit(Box::new(error)));
+            }
+            Ok(Err(why)) => {
+                debug!(txn.xid = %key.xid, txn.branch_id = %key.branch, error = %why,
+                    "outcome of a local commit not found yet");
+            }
+            Err(_) => break,
+        }
+        if Instant::now() + LOOKUP_PAUSE >= until {
+            break;
+        }
+        sleep(LOOKUP_PAUSE).await;
+    }
+    warn!(txn.xid = %key.xid, txn.branch_id = %key.branch, txn.resource = %shared.resource,
+        error = %error, "outcome of a local commit unknown");
+    let reason = format!("the outcome of branch {} at `{}` is unknown", key.branch, shared.resource);
+    phase_one.link.veto(&phase_one.context, &reason).await;
+    Err(AtError::OutcomeUnknown)
+}
+
+/// Whether the branch's local commit took place. The write lock is taken first: while it is ours,
+/// the local transaction in question is over.
+async fn look_up(database: &dyn LocalDatabase, key: &BranchKey) -> Result<bool, String> {
+    let mut local = database.begin().await.map_err(|error| error.chain())?;
+    let found = barrier::find(&mut *local, key).await;
+    local.rollback().await;
+    match found {
+        Ok(None) => Ok(false),
+        Ok(Some(row)) => match row.state {
+            // Undone: it was there, and phase two has already been here.
+            State::Open | State::Undone | State::Spent => Ok(true),
+            State::Tombstone => Ok(false),
+        },
+        Err(FindError::Db(error)) => Err(error.chain()),
+        Err(FindError::Malformed) => Err("the barrier row is malformed".to_owned()),
+    }
+}

@@ -1,0 +1,272 @@
+//! The connection inside an AT transaction: what sqlx's queries run on.
+//!
+//! ```text
+//! query ──▶ plan ──▶ reads pass through
+//!                    changes:  before image ──▶ [dirty] change + after image ──▶ undo log, keys
+//! ```
+//!
+//! Easy to get wrong: a future that is dropped, or a statement that fails, between the change and the
+//! note of what it changed. From the moment a change is sent until its images are in the undo log the
+//! connection is *dirty*, and a dirty connection can only be rolled back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::TryStreamExt;
+use pactum_core::lock::key::{EncodedKey, LockMode};
+use sqlx::{Database, Either, Execute, Executor, SqlStr, Transaction};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::cache::{Ready, ReadyChange, ReadyRead};
+use super::engine::{AtDatabase, Statement, Step};
+use super::error::AtError;
+use super::keys::KeySet;
+use super::locking::Hold;
+use super::plan::{LockingRead, Plan, Refused};
+use super::pool::Shared;
+use super::savepoint::Mark;
+use super::table::Table;
+use super::undo::UndoLog;
+use crate::context::TransactionContext;
+use crate::db::Failure;
+
+/// The keys of a branch, as the coordinator takes them.
+pub(super) type Locks = Vec<(EncodedKey, LockMode)>;
+
+/// A connection in an AT transaction. Run queries on it as on a connection of sqlx:
+/// `sqlx::query(…).execute(&mut *tx)`.
+pub struct AtConnection<DB: AtDatabase> {
+    pub(super) shared: Arc<Shared<DB>>,
+    pub(super) context: Option<TransactionContext>,
+    /// Before `turn`, so that a dropped transaction's rollback is queued before the next writer's
+    /// turn.
+    pub(super) local: Transaction<'static, DB>,
+    pub(super) turn: Turn,
+    pub(super) gathered: Gathered,
+    pub(super) health: Health,
+    /// The keys that a check found taken: what a retry has to wait for.
+    pub(super) conflict: Option<Locks>,
+    pub(super) savepoints: u64,
+    /// A savepoint that was dropped unfinished, to be rolled back before anything else.
+    pub(super) abandoned: Option<Mark>,
+}
+
+/// The right to write to the database, and before that, to hold a connection while waiting for it.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) _writer: OwnedSemaphorePermit,
+    pub(super) _entrant: OwnedSemaphorePermit,
+}
+
+/// What the statements so far amount to.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) undo: UndoLog,
+    pub(super) undo_bytes: usize,
+    pub(super) keys: KeySet,
+    /// The state of the schema that all plans used here were made for.
+    pub(super) schema_version: Option<i64>,
+}
+
+/// Whether what was gathered is what was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Sound,
+    OnlyRollback(&'static str),
+}
+
+pub(super) const LOST: &str = "a statement failed in a way that may have ended the local transaction";
+
+impl<DB: AtDatabase> AtConnection<DB> {
+    /// The global transaction this belongs to; `None` for a guarded local transaction.
+    #[must_use]
+    pub fn context(&self) -> Option<&TransactionContext> {
+        self.context.as_ref()
+    }
+
+    /// The bare connection of sqlx. **What is changed through it is not undone**, not locked, and
+    /// may make a rollback park.
+    pub fn bypass(&mut self) -> &mut DB::Connection {
+        &mut self.local
+    }
+
+    /// Everything that has to be in order before a statement.
+    pub(super) async fn ready(&mut self) -> Result<(), AtError> {
+        self.roll_back_abandoned().await?;
+        match self.health {
+            Health::Sound => Ok(()),
+            Health::OnlyRollback(why) => Err(AtError::OnlyRollback { why }),
+        }
+    }
+
+    async fn plan(&mut self, sql: &str) -> Result<Ready, AtError> {
+        if let Some(ready) = self.shared.cache.find(sql) {
+            return Ok(ready);
+        }
+        let ready = match DB::plan(sql)? {
+            Plan::Read => Ready::Read,
+            Plan::LockingRead(read) => Ready::LockingRead(Arc::new(self.compile_read(&read).await?)),
+            Plan::Change(change) => {
+                let table = self.load_table(&change.table).await?;
+                table.check(&change.kind)?;
+                let compiled = DB::compile_change(&change, &table);
+                Ready::Change(Arc::new(ReadyChange {
+                    table,
+                    kind: change.kind,
+                    returning: change.returning,
+                    compiled,
+                }))
+            }
+        };
+        self.shared.cache.insert(sql, ready.clone());
+        Ok(ready)
+    }
+
+    pub(super) async fn compile_read(&mut self, read: &LockingRead) -> Result<ReadyRead, AtError> {
+        let table = self.load_table(&read.table).await?;
+        if let Some(refused) = &table.refusal {
+            return Err(refused.clone().into());
+        }
+        let compiled = DB::compile_read(read, &table);
+        Ok(ReadyRead { table, compiled })
+    }
+
+    async fn load_table(&mut self, name: &str) -> Result<Arc<Table>, AtError> {
+        let found = DB::dialect().load(&mut *DB::sql(&mut self.local), name).await;
+        let missing = || {
+            Refused::new(
+                format!("statement on `{name}`"),
+                "the main database has no such table",
+                "name a table of the resource's own database",
+            )
+        };
+        Ok(Arc::new(found.map_err(AtError::from_db)?.ok_or_else(missing)?))
+    }
+
+    /// All plans of one local transaction must be made for the same schema.
+    pub(super) fn use_schema(&mut self, version: i64) -> Result<(), AtError> {
+        if *self.gathered.schema_version.get_or_insert(version) == version {
+            return Ok(());
+        }
+        self.shared.cache.clear();
+        Err(AtError::SchemaChanged)
+    }
+
+    /// Runs a read to its end.
+    pub(super) async fn collect(&mut self, statement: Statement<DB>) -> Result<Vec<Step<DB>>, AtError> {
+        let steps = DB::run(&mut self.local, statement).try_collect().await;
+        steps.map_err(|error| {
+            self.note_failure(&error);
+            AtError::Database(error)
+        })
+    }
+
+    /// A failure that may have ended the local transaction in the database.
+    pub(super) fn note_failure(&mut self, error: &sqlx::Error) {
+        self.shared.cache.clear();
+        match DB::classify(error) {
+            Failure::Unique | Failure::Constraint | Failure::Statement => {}
+            Failure::Busy | Failure::Other => self.health = Health::OnlyRollback(LOST),
+        }
+    }
+
+    /// Runs a statement to its end, whatever it is.
+    pub(super) async fn run_to_end(
+        &mut self,
+        statement: &mut Statement<DB>,
+    ) -> Result<Vec<Step<DB>>, AtError> {
+        self.ready().await?;
+        match self.plan(statement.sql.as_str()).await? {
+            Ready::Read => self.collect(statement.again()).await,
+            Ready::LockingRead(ready) => self.locking_read(&ready, statement, Hold::Checked).await,
+            Ready::Change(ready) => self.change(&ready, statement).await,
+        }
+    }
+}
+
+impl<DB: AtDatabase> fmt::Debug for AtConnection<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AtConnection")
+            .field("resource", &self.shared.resource)
+            .field("xid", &self.context.as_ref().map(TransactionContext::xid))
+            .field("health", &self.health)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'c, DB: AtDatabase> Executor<'c> for &'c mut AtConnection<DB> {
+    type Database = DB;
+
+    /// Dropping the stream of a SELECT is harmless. Dropping that of a change before its end leaves
+    /// the local transaction to be rolled back.
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Step<DB>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, DB>,
+    {
+        let statement = Statement::take(query);
+        Box::pin(async_stream::try_stream! {
+            let mut statement = statement?;
+            self.ready().await?;
+            match self.plan(statement.sql.as_str()).await? {
+                Ready::Read => {
+                    let mut steps = DB::run(&mut self.local, statement);
+                    let failed = loop {
+                        match steps.try_next().await {
+                            Ok(Some(step)) => yield step,
+                            Ok(None) => break None,
+                            Err(error) => break Some(error),
+                        }
+                    };
+                    drop(steps);
+                    if let Some(error) = failed {
+                        self.note_failure(&error);
+                        Err(error)?;
+                    }
+                }
+                Ready::LockingRead(ready) => {
+                    for step in self.locking_read(&ready, &mut statement, Hold::Checked).await? {
+                        yield step;
+                    }
+                }
+                Ready::Change(ready) => {
+                    for step in self.change(&ready, &mut statement).await? {
+                        yield step;
+                    }
+                }
+            }
+        })
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxFuture<'e, Result<Option<DB::Row>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, DB>,
+    {
+        let mut rows = self.fetch(query);
+        Box::pin(async move { rows.try_next().await })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [DB::TypeInfo],
+    ) -> BoxFuture<'e, Result<<DB as Database>::Statement, sqlx::Error>>
+    where
+        'c: 'e,
+    {
+        DB::prepare(&mut self.local, sql, parameters)
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<DB>, sqlx::Error>>
+    where
+        'c: 'e,
+    {
+        DB::describe(&mut self.local, sql)
+    }
+}

@@ -1,0 +1,199 @@
+//! What AT needs of a database, beside what sqlx gives: one implementor a folder.
+//!
+//! Nothing here is for users: the trait is public only because public types are generic over it.
+
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use sqlx::{AssertSqlSafe, Database, Either, Execute, Pool, SqlSafeStr, SqlStr};
+use tokio::sync::Semaphore;
+
+use super::error::AtError;
+use super::options::AtOptions;
+use super::plan::{Change, LockingRead, Plan, Refused};
+use super::restore::Dialect;
+use super::table::Table;
+use crate::db::{DbError, Failure, LocalDatabase, Row, Sql, Value};
+
+/// A database that AT works on. Implemented here, for the databases named in the documentation.
+pub trait AtDatabase: Database + Engine {}
+
+impl<DB: Database + Engine> AtDatabase for DB {}
+
+/// What a statement yields, piece by piece.
+pub(super) type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
+
+/// See [`AtDatabase`].
+#[allow(private_interfaces, reason = "sealed: nobody else can name or implement it")]
+pub trait Engine: Database {
+    /// How many local transactions may write at the same time.
+    #[doc(hidden)]
+    const WRITERS: usize;
+    /// Begins a local transaction that will write.
+    #[doc(hidden)]
+    const BEGIN: &'static str;
+
+    #[doc(hidden)]
+    fn plan(sql: &str) -> Result<Plan, Refused>;
+
+    #[doc(hidden)]
+    fn plan_locking_read(sql: &str) -> Result<LockingRead, Refused>;
+
+    #[doc(hidden)]
+    fn compile_change(change: &Change, table: &Table) -> CompiledChange;
+
+    #[doc(hidden)]
+    fn compile_read(read: &LockingRead, table: &Table) -> CompiledRead;
+
+    /// Passes a statement to the driver.
+    #[doc(hidden)]
+    fn run<'e>(
+        connection: &'e mut Self::Connection,
+        statement: Statement<Self>,
+    ) -> BoxStream<'e, Result<Step<Self>, sqlx::Error>>;
+
+    #[doc(hidden)]
+    fn prepare<'e>(
+        connection: &'e mut Self::Connection,
+        sql: SqlStr,
+        parameters: &'e [Self::TypeInfo],
+    ) -> BoxFuture<'e, Result<Self::Statement, sqlx::Error>>;
+
+    #[doc(hidden)]
+    fn describe(
+        connection: &mut Self::Connection,
+        sql: SqlStr,
+    ) -> BoxFuture<'_, Result<sqlx::Describe<Self>, sqlx::Error>>;
+
+    #[doc(hidden)]
+    fn copy_arguments(arguments: &Self::Arguments) -> Self::Arguments;
+
+    /// The connection for statements of our own.
+    #[doc(hidden)]
+    fn sql(connection: &mut Self::Connection) -> Box<dyn Sql + '_>;
+
+    /// The last `count` values of a row.
+    #[doc(hidden)]
+    fn last_values(row: &Self::Row, count: usize) -> Result<Row, sqlx::Error>;
+
+    #[doc(hidden)]
+    fn rows_affected(result: &Self::QueryResult) -> u64;
+
+    #[doc(hidden)]
+    fn classify(error: &sqlx::Error) -> Failure;
+
+    /// The condition under which phase one may still commit what it read of the schema, with
+    /// parameters numbered from `first`.
+    #[doc(hidden)]
+    fn schema_condition(schema_version: i64, first: usize) -> (String, Vec<Value>);
+
+    #[doc(hidden)]
+    fn has_temporary_objects(sql: &mut dyn Sql) -> BoxFuture<'_, Result<bool, DbError>>;
+
+    #[doc(hidden)]
+    fn dialect() -> &'static dyn Dialect;
+
+    /// Whether AT can work here at all.
+    #[doc(hidden)]
+    fn check_suitable<'e>(
+        sql: &'e mut dyn Sql,
+    ) -> BoxFuture<'e, Result<Result<(), &'static str>, DbError>>;
+
+    /// The same database, with connections of its own for phase two.
+    #[doc(hidden)]
+    fn own_connections(
+        pool: &Pool<Self>,
+        writer: &Arc<Semaphore>,
+        options: &AtOptions,
+    ) -> Arc<dyn LocalDatabase>;
+}
+
+/// A change, made ready for one state of the schema.
+#[derive(Debug)]
+pub(crate) struct CompiledChange {
+    /// Reads the rows before they change, where the change itself does not return them.
+    pub(crate) before: Option<Arc<str>>,
+    /// The change, returning every column after the user's own.
+    pub(crate) change: Arc<str>,
+}
+
+/// A locking read, made ready.
+#[derive(Debug)]
+pub(crate) enum CompiledRead {
+    /// The read returns the key columns after the user's own.
+    Together(Arc<str>),
+    /// The keys come from a query of their own.
+    Apart { keys: Arc<str>, read: Arc<str> },
+}
+
+/// A statement on its way to the driver.
+#[derive(Debug)]
+pub struct Statement<DB: Database> {
+    pub(crate) sql: SqlStr,
+    pub(crate) arguments: Option<DB::Arguments>,
+    pub(crate) persistent: bool,
+}
+
+impl<DB: Database> Statement<DB> {
+    /// Takes a user's query apart.
+    pub(crate) fn take<'q, E: Execute<'q, DB>>(mut query: E) -> Result<Self, sqlx::Error> {
+        let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
+        let persistent = query.persistent();
+        Ok(Statement { sql: query.sql(), arguments, persistent })
+    }
+
+    /// Another text with the same arguments.
+    pub(crate) fn with_sql(&self, sql: &Arc<str>) -> Self
+    where
+        DB: Engine,
+    {
+        Statement {
+            sql: AssertSqlSafe(Arc::clone(sql)).into_sql_str(),
+            arguments: self.arguments.as_ref().map(DB::copy_arguments),
+            persistent: self.persistent,
+        }
+    }
+
+    /// The same statement, to be run once more.
+    pub(crate) fn again(&self) -> Self
+    where
+        DB: Engine,
+    {
+        Statement {
+            sql: self.sql.clone(),
+            arguments: self.arguments.as_ref().map(DB::copy_arguments),
+            persistent: self.persistent,
+        }
+    }
+}
+
+/// The last `width` values of each returned row.
+pub(super) fn last_values<DB: AtDatabase>(
+    steps: &[Step<DB>],
+    width: usize,
+) -> Result<Vec<Row>, AtError> {
+    let rows = steps.iter().filter_map(|step| match step {
+        Either::Left(_) => None,
+        Either::Right(row) => Some(DB::last_values(row, width)),
+    });
+    rows.collect::<Result<_, _>>().map_err(AtError::Database)
+}
+
+impl<'q, DB: Database> Execute<'q, DB> for Statement<DB> {
+    fn sql(self) -> SqlStr {
+        self.sql
+    }
+
+    fn statement(&self) -> Option<&DB::Statement> {
+        None
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<DB::Arguments>, sqlx::error::BoxDynError> {
+        Ok(self.arguments.take())
+    }
+
+    fn persistent(&self) -> bool {
+        self.persistent
+    }
+}

@@ -1,0 +1,216 @@
+//! What can go wrong in AT mode, and how it passes through sqlx.
+//!
+//! The executor's methods return `sqlx::Error`. What the database said passes unchanged; everything
+//! of ours travels inside it, and [`AtError::of`] takes it out again.
+
+use std::time::Duration;
+
+use pactum_core::id::Malformed;
+use pactum_core::lock::key::KeyError;
+use pactum_proto::v1;
+
+use super::keys::KeyProblem;
+use super::plan::Refused;
+use crate::barrier::tables::TablesError;
+use crate::db::{DbError, Failure};
+use crate::session::CallError;
+
+/// An error of AT mode.
+#[derive(Debug, thiserror::Error)]
+pub enum AtError {
+    /// The statement cannot be undone. Nothing of it ran.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Another global transaction holds a lock that this one needs. Nothing was committed: roll
+    /// back and run it again.
+    #[error("global transaction `{holder}` holds a lock that is needed here")]
+    LockConflict {
+        /// The XID that holds it.
+        holder: String,
+        /// When to try again; zero where that is not known.
+        retry_after: Duration,
+    },
+    /// The coordinator refused for another reason, or could not be asked. Nothing was committed.
+    #[error("ask the coordinator")]
+    Coordinator(#[source] CallError),
+    /// The global transaction's deadline has passed: nothing may be committed any more.
+    #[error("the deadline of the global transaction has passed")]
+    DeadlinePassed,
+    /// The global transaction was rolled back before this branch committed locally.
+    #[error("the global transaction was rolled back before this branch was committed")]
+    RolledBack,
+    /// The local commit was sent and its outcome could not be learned in time. The global
+    /// transaction was vetoed.
+    #[error("the outcome of the local commit is not known; the global transaction was vetoed")]
+    OutcomeUnknown,
+    /// The local commit failed, for certain.
+    #[error("the local commit failed")]
+    LocalCommit(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Somebody else held the database's own lock for too long.
+    #[error("the database is busy")]
+    Busy(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The undo log would be larger than allowed.
+    #[error(
+        "the undo log of this branch would be larger than {limit} bytes: change fewer rows in one \
+         transaction, or raise `undo_log_bytes_max`"
+    )]
+    UndoLogTooLarge {
+        /// `undo_log_bytes_max`.
+        limit: usize,
+    },
+    /// An earlier statement of this local transaction was cut short or failed in a way that leaves
+    /// its effect unknown; only a rollback is possible.
+    #[error("this local transaction can only be rolled back: {why}")]
+    OnlyRollback {
+        /// What happened.
+        why: &'static str,
+    },
+    /// The schema changed while the statement was prepared. Nothing was committed: run it again.
+    #[error("the schema changed under this local transaction")]
+    SchemaChanged,
+    /// The connection has temporary tables, views or triggers, which could stand in for the real
+    /// ones unnoticed.
+    #[error("the connection has temporary objects, and they could stand in for real ones: drop them")]
+    TemporaryObjects,
+    /// A row's primary key holds a NULL, so that nothing could find the row again.
+    #[error("a row of `{table}` has a NULL in its primary key: declare the key NOT NULL")]
+    NullKey {
+        /// The table.
+        table: String,
+    },
+    /// A lock key does not fit its encoding.
+    #[error("a lock key of `{table}` cannot be encoded")]
+    Key {
+        /// The table.
+        table: String,
+        /// What does not fit.
+        #[source]
+        source: KeyError,
+    },
+    /// The resource's declared id is not one.
+    #[error("{0}")]
+    ResourceId(Malformed),
+    /// The agent's tables are not as they must be; the message holds the DDL.
+    #[error("{0}")]
+    Tables(String),
+    /// The database cannot be used for AT mode.
+    #[error("{0}")]
+    Unsuitable(&'static str),
+    /// The database refused a statement.
+    #[error(transparent)]
+    Database(sqlx::Error),
+}
+
+impl AtError {
+    /// The error of ours inside an error of sqlx.
+    #[must_use]
+    pub fn of(error: &sqlx::Error) -> Option<&AtError> {
+        match error {
+            sqlx::Error::AnyDriverError(inner) => inner.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same local transaction may succeed when it is run again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            AtError::LockConflict { .. } | AtError::Busy(_) | AtError::SchemaChanged => true,
+            AtError::Coordinator(error) => error.is_retryable(),
+            AtError::Refused(_)
+            | AtError::DeadlinePassed
+            | AtError::RolledBack
+            | AtError::OutcomeUnknown
+            | AtError::LocalCommit(_)
+            | AtError::UndoLogTooLarge { .. }
+            | AtError::OnlyRollback { .. }
+            | AtError::TemporaryObjects
+            | AtError::NullKey { .. }
+            | AtError::Key { .. }
+            | AtError::ResourceId(_)
+            | AtError::Tables(_)
+            | AtError::Unsuitable(_)
+            | AtError::Database(_) => false,
+        }
+    }
+
+    /// The coordinator's code; each has a page in `docs/errors`. `None` if the coordinator did not
+    /// say it.
+    #[must_use]
+    pub fn code(&self) -> Option<v1::ErrorCode> {
+        match self {
+            AtError::LockConflict { .. } => Some(v1::ErrorCode::LockConflict),
+            AtError::Coordinator(error) => error.code(),
+            AtError::Refused(_)
+            | AtError::DeadlinePassed
+            | AtError::RolledBack
+            | AtError::OutcomeUnknown
+            | AtError::LocalCommit(_)
+            | AtError::Busy(_)
+            | AtError::UndoLogTooLarge { .. }
+            | AtError::OnlyRollback { .. }
+            | AtError::SchemaChanged
+            | AtError::TemporaryObjects
+            | AtError::NullKey { .. }
+            | AtError::Key { .. }
+            | AtError::ResourceId(_)
+            | AtError::Tables(_)
+            | AtError::Unsuitable(_)
+            | AtError::Database(_) => None,
+        }
+    }
+
+    pub(crate) fn from_db(error: DbError) -> Self {
+        match error.failure {
+            Failure::Busy => AtError::Busy(Box::new(error)),
+            Failure::Unique | Failure::Constraint | Failure::Statement | Failure::Other => {
+                match error.source.downcast::<sqlx::Error>() {
+                    Ok(error) => AtError::Database(*error),
+                    Err(source) => AtError::Database(sqlx::Error::AnyDriverError(source)),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn from_key(problem: KeyProblem, table: &str) -> Self {
+        let table = table.to_owned();
+        match problem {
+            KeyProblem::NullKey => AtError::NullKey { table },
+            KeyProblem::Encoding(source) => AtError::Key { table, source },
+        }
+    }
+}
+
+impl From<CallError> for AtError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(error) if error.code() == v1::ErrorCode::LockConflict => {
+                AtError::LockConflict {
+                    holder: error.holder,
+                    retry_after: Duration::from_millis(u64::from(error.retry_after_ms)),
+                }
+            }
+            CallError::Refused(_) | CallError::NoAnswer(_) => AtError::Coordinator(error),
+        }
+    }
+}
+
+impl From<TablesError> for AtError {
+    fn from(error: TablesError) -> Self {
+        match error {
+            TablesError::Db(error) => AtError::from_db(error),
+            TablesError::Missing { .. } | TablesError::Version { .. } | TablesError::Malformed(_) => {
+                AtError::Tables(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<AtError> for sqlx::Error {
+    fn from(error: AtError) -> Self {
+        match error {
+            AtError::Database(error) => error,
+            error => sqlx::Error::AnyDriverError(Box::new(error)),
+        }
+    }
+}

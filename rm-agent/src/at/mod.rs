@@ -1,0 +1,54 @@
+//! AT mode: an application's plain SQL, undone exactly if the global transaction rolls back.
+//!
+//! ```text
+//! phase one   pool.rs          what an application holds; single statements
+//!             waiting.rs       transactions that run again once a taken lock is free
+//!             transaction.rs   a local transaction, and savepoint.rs in it
+//!             connection.rs    the executor: plans, and passes on
+//!             change.rs        image, change, image, note;  locking.rs  reads that ask for locks
+//!               plan/          what a statement is, by its text; refuses what cannot be undone
+//!               table.rs       what must be known of a table
+//!               keys.rs        which global locks a changed row takes
+//!               undo.rs        the undo log and its stored form
+//!             commit.rs        register, write the barrier row, commit
+//! phase two   phase_two.rs     what the coordinator asks
+//!               restore.rs     rows back to what they were, or a dirty write
+//!               report.rs      what a person sees of a parked branch
+//! both        engine.rs        what a database must offer; sqlite/ is the first
+//!             link.rs          what is asked of the coordinator
+//! ```
+//!
+//! See `docs/at.md` for what is supported, what is refused, and which anomalies remain.
+
+mod cache;
+mod change;
+mod commit;
+mod connection;
+mod engine;
+mod error;
+mod keys;
+mod link;
+mod locking;
+mod options;
+mod phase_two;
+mod plan;
+mod pool;
+mod report;
+mod restore;
+mod savepoint;
+mod sqlite;
+mod table;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod undo;
+mod waiting;
+
+pub use connection::AtConnection;
+pub use engine::AtDatabase;
+pub use error::AtError;
+pub use options::AtOptions;
+pub use plan::Refused;
+pub use pool::AtPool;
+pub use savepoint::AtSavepoint;
+pub use transaction::AtTransaction;

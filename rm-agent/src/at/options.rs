@@ -1,0 +1,107 @@
+//! The limits of AT mode on one resource, and the world it takes wall time and randomness from.
+
+use std::fmt;
+use std::time::Duration;
+
+use pactum_core::id::ResourceUid;
+use pactum_core::time::WallTime;
+
+/// How a resource takes part in AT mode.
+#[derive(Clone, Debug)]
+pub struct AtOptions {
+    pub(crate) create_tables: bool,
+    pub(crate) undo_log_bytes_max: usize,
+    pub(crate) row_locks_per_table_max: usize,
+    pub(crate) local_lock_wait_max: Duration,
+    pub(crate) claim_wait_max: Duration,
+    pub(crate) barrier_keep: Duration,
+    pub(crate) environment: Environment,
+}
+
+impl Default for AtOptions {
+    fn default() -> Self {
+        AtOptions {
+            create_tables: false,
+            undo_log_bytes_max: 4 << 20,
+            row_locks_per_table_max: 1000,
+            local_lock_wait_max: Duration::from_secs(5),
+            claim_wait_max: Duration::from_secs(10),
+            barrier_keep: Duration::from_secs(24 * 60 * 60),
+            environment: Environment::real(),
+        }
+    }
+}
+
+impl AtOptions {
+    /// Whether the agent creates its tables where they are missing. Default: no, since an
+    /// application's account often may not, and must not.
+    #[must_use]
+    pub fn create_tables(mut self, create: bool) -> Self {
+        self.create_tables = create;
+        self
+    }
+
+    /// The largest undo log of one branch, inclusive. Default 4 MiB: it is written in the same local
+    /// transaction as the rows, and read whole at a rollback.
+    #[must_use]
+    pub fn undo_log_bytes_max(mut self, bytes: usize) -> Self {
+        self.undo_log_bytes_max = bytes;
+        self
+    }
+
+    /// How many keys of one table a branch locks before it locks the table instead, inclusive.
+    /// Default 1000: they travel in one message and live in the coordinator's memory.
+    #[must_use]
+    pub fn row_locks_per_table_max(mut self, keys: usize) -> Self {
+        self.row_locks_per_table_max = keys;
+        self
+    }
+
+    /// How long to wait for the database's own write lock. Default 5 s, as sqlx does.
+    #[must_use]
+    pub fn local_lock_wait_max(mut self, wait: Duration) -> Self {
+        self.local_lock_wait_max = wait;
+        self
+    }
+
+    /// How long `transaction` and single statements wait for global locks, in all; never past the
+    /// global transaction's deadline. Default 10 s.
+    #[must_use]
+    pub fn claim_wait_max(mut self, wait: Duration) -> Self {
+        self.claim_wait_max = wait;
+        self
+    }
+
+    /// How long undone rows and tombstones are kept. Default 24 h; must be longer than the
+    /// coordinator's longest transaction with its longest pause.
+    #[must_use]
+    pub fn barrier_keep(mut self, keep: Duration) -> Self {
+        self.barrier_keep = keep;
+        self
+    }
+}
+
+/// Wall time and randomness, as functions, so that tests and the simulator can set them.
+#[derive(Clone, Copy)]
+pub(crate) struct Environment {
+    pub(crate) wall: fn() -> WallTime,
+    pub(crate) random_uid: fn() -> ResourceUid,
+}
+
+impl Environment {
+    pub(crate) fn real() -> Self {
+        Environment { wall: wall_now, random_uid: || ResourceUid(uuid::Uuid::new_v4().as_u128()) }
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Environment")
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one place where AT mode reads the wall clock")]
+fn wall_now() -> WallTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    WallTime(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+}

@@ -1,0 +1,294 @@
+//! The pool that an application holds instead of sqlx's.
+//!
+//! `&AtPool` runs single statements, [`AtPool::begin`] and [`AtPool::transaction`] local
+//! transactions; inside a global transaction as its branches, outside guarded. There is no way from
+//! it to the bare pool but by name: [`AtPool::bypass`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::TryStreamExt;
+use pactum_core::id::ResourceId;
+use pactum_core::time::WallTime;
+use sqlx::{Database, Execute, Executor, Pool, SqlStr, Transaction};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::cache::{Cache, Ready};
+use super::connection::{AtConnection, Gathered, Health, Turn};
+use super::engine::{AtDatabase, Statement, Step};
+use super::error::AtError;
+use super::link::Link;
+use super::options::AtOptions;
+use super::phase_two::AtParticipant;
+use super::plan::Plan;
+use super::transaction::AtTransaction;
+use crate::agent::Agent;
+use crate::barrier::{self, tables};
+use crate::context::TransactionContext;
+use crate::db::{Failure, LocalDatabase};
+use crate::session::Claim;
+
+/// A resource in AT mode. Cheap to clone.
+pub struct AtPool<DB: AtDatabase>(pub(super) Arc<Shared<DB>>);
+
+/// What all users of a resource share.
+pub(super) struct Shared<DB: AtDatabase> {
+    pub(super) resource: ResourceId,
+    pub(super) pool: Pool<DB>,
+    pub(super) link: Arc<dyn Link>,
+    pub(super) options: AtOptions,
+    pub(super) cache: Cache,
+    /// The queue for the database's write lock, shared with phase two. First come, first served.
+    pub(super) writer: Arc<Semaphore>,
+    /// How many local transactions may hold a connection of the pool, so that waiting writers never
+    /// use up what readers need.
+    pub(super) entrants: Arc<Semaphore>,
+    /// Connections that no application can use up.
+    pub(super) own: Arc<dyn LocalDatabase>,
+}
+
+impl<DB: AtDatabase> AtPool<DB> {
+    /// Attaches a database to the agent: checks the agent's tables in it, learns which database it
+    /// is, and offers it to the coordinator under the declared id. From then on phase two comes to
+    /// it, over connections of its own.
+    ///
+    /// # Errors
+    /// [`AtError::Tables`] with the DDL if the agent's tables are missing; [`AtError::Coordinator`]
+    /// if the id is bound to another database.
+    pub async fn attach(
+        agent: &Agent,
+        resource: &str,
+        pool: Pool<DB>,
+        options: AtOptions,
+    ) -> Result<Self, AtError> {
+        let resource = resource.parse().map_err(AtError::ResourceId)?;
+        AtPool::attach_over(Arc::new(agent.session().clone()), resource, pool, options).await
+    }
+
+    pub(super) async fn attach_over(
+        link: Arc<dyn Link>,
+        resource: ResourceId,
+        pool: Pool<DB>,
+        options: AtOptions,
+    ) -> Result<Self, AtError> {
+        let writer = Arc::new(Semaphore::new(DB::WRITERS));
+        let own = DB::own_connections(&pool, &writer, &options);
+        let mut local = own.begin().await.map_err(AtError::from_db)?;
+        let suitable = DB::check_suitable(&mut *local).await.map_err(AtError::from_db)?;
+        suitable.map_err(AtError::Unsuitable)?;
+        let fresh = (options.environment.random_uid)();
+        let uid = tables::ensure(&mut *local, options.create_tables, fresh).await?;
+        local.commit().await.map_err(AtError::from_db)?;
+
+        let participant =
+            AtParticipant::new(Arc::clone(&own), DB::dialect(), options.environment);
+        link.attach(resource.clone(), uid, Arc::new(participant)).await?;
+        let cache = Cache::default();
+        let entrants = usize::try_from(pool.options().get_max_connections() / 2).unwrap_or(1);
+        let entrants = Arc::new(Semaphore::new(entrants.max(1)));
+        let shared = Shared { resource, pool, link, options, cache, writer, entrants, own };
+        Ok(AtPool(Arc::new(shared)))
+    }
+
+    /// The declared id of the resource.
+    #[must_use]
+    pub fn resource(&self) -> &ResourceId {
+        &self.0.resource
+    }
+
+    /// The bare pool of sqlx. **What is changed through it is not undone**, not locked, and may make
+    /// a rollback park.
+    #[must_use]
+    pub fn bypass(&self) -> &Pool<DB> {
+        &self.0.pool
+    }
+
+    /// Begins a local transaction: a branch of the running task's global transaction, or, outside of
+    /// one, a local transaction whose changes are checked against the global locks before they
+    /// are committed.
+    ///
+    /// It fails with [`AtError::LockConflict`] at the commit if a lock is taken, without waiting:
+    /// see [`AtPool::transaction`] for the form that waits.
+    ///
+    /// # Errors
+    /// [`AtError::Busy`] if other local transactions keep the database for too long.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing.
+    pub async fn begin(&self) -> Result<AtTransaction<DB>, AtError> {
+        self.open(TransactionContext::current(), None).await
+    }
+
+    /// Begins a local transaction as a branch of `context`.
+    ///
+    /// # Errors
+    /// Those of [`AtPool::begin`].
+    pub async fn begin_in(
+        &self,
+        context: &TransactionContext,
+    ) -> Result<AtTransaction<DB>, AtError> {
+        self.open(Some(context.clone()), None).await
+    }
+
+    /// Removes undone rows and tombstones older than `barrier_keep`, and returns how many. Open rows
+    /// stay, however old they are.
+    ///
+    /// # Errors
+    /// [`AtError`] if the database refuses; what was removed before stays removed.
+    pub async fn purge_barrier(&self) -> Result<u64, AtError> {
+        let now = (self.0.options.environment.wall)();
+        let keep = u64::try_from(self.0.options.barrier_keep.as_millis()).unwrap_or(u64::MAX);
+        let before = WallTime(now.0.saturating_sub(keep));
+        let mut purged = 0;
+        loop {
+            let mut local = self.0.own.begin().await.map_err(AtError::from_db)?;
+            let count = barrier::purge(&mut *local, before).await.map_err(AtError::from_db)?;
+            local.commit().await.map_err(AtError::from_db)?;
+            purged += count;
+            if count == 0 {
+                return Ok(purged);
+            }
+        }
+    }
+
+    pub(super) async fn open(
+        &self,
+        context: Option<TransactionContext>,
+        claim: Option<Claim>,
+    ) -> Result<AtTransaction<DB>, AtError> {
+        let shared = &self.0;
+        let mut wait = shared.options.local_lock_wait_max;
+        if let Some(context) = &context {
+            wait = wait.min(context.remaining());
+        }
+        let until = Instant::now() + wait;
+        let busy = |_| AtError::Busy("other local transactions keep it for too long".into());
+        // The connection comes before the turn: phase two, which has connections of its own, must
+        // never queue behind one who has the turn and waits for the pool.
+        let entrant = timeout_at(until, Arc::clone(&shared.entrants).acquire_owned());
+        let entrant = entrant.await.map_err(busy)?.expect("the semaphore is never closed");
+        let connection = timeout_at(until, shared.pool.acquire()).await.map_err(busy)?;
+        let connection = connection.map_err(begin_failed::<DB>)?;
+        let writer = timeout_at(until, Arc::clone(&shared.writer).acquire_owned());
+        let writer = writer.await.map_err(busy)?.expect("the semaphore is never closed");
+        let begin = Some(SqlStr::from_static(DB::BEGIN));
+        let local = Transaction::begin(connection, begin).await.map_err(begin_failed::<DB>)?;
+        let turn = Turn { _writer: writer, _entrant: entrant };
+        let connection = AtConnection {
+            shared: Arc::clone(shared),
+            context,
+            local,
+            turn,
+            gathered: Gathered::default(),
+            health: Health::Sound,
+            conflict: None,
+            savepoints: 0,
+            abandoned: None,
+        };
+        Ok(AtTransaction { connection, claim })
+    }
+
+    /// Whether a statement changes nothing and asks for no locks. Refuses what cannot be undone.
+    fn is_plain_read(&self, sql: &str) -> Result<bool, AtError> {
+        let shared = &self.0;
+        match shared.cache.find(sql) {
+            Some(Ready::Read) => Ok(true),
+            Some(Ready::LockingRead(_) | Ready::Change(_)) => Ok(false),
+            None => match DB::plan(sql)? {
+                Plan::Read => {
+                    shared.cache.insert(sql, Ready::Read);
+                    Ok(true)
+                }
+                Plan::LockingRead(_) | Plan::Change(_) => Ok(false),
+            },
+        }
+    }
+}
+
+fn begin_failed<DB: AtDatabase>(error: sqlx::Error) -> AtError {
+    match DB::classify(&error) {
+        Failure::Busy => AtError::Busy(Box::new(error)),
+        Failure::Unique | Failure::Constraint | Failure::Statement | Failure::Other => {
+            AtError::Database(error)
+        }
+    }
+}
+
+impl<DB: AtDatabase> Clone for AtPool<DB> {
+    fn clone(&self) -> Self {
+        AtPool(Arc::clone(&self.0))
+    }
+}
+
+impl<DB: AtDatabase> fmt::Debug for AtPool<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AtPool").field("resource", &self.0.resource).finish_non_exhaustive()
+    }
+}
+
+/// One statement as its own branch; it waits outside of the database for taken locks.
+impl<'p, DB: AtDatabase> Executor<'p> for &'p AtPool<DB> {
+    type Database = DB;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Step<DB>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, DB>,
+    {
+        let statement = Statement::take(query);
+        Box::pin(async_stream::try_stream! {
+            let mut statement = statement?;
+            if self.is_plain_read(statement.sql.as_str())? {
+                let mut connection = self.0.pool.acquire().await?;
+                let mut steps = DB::run(&mut connection, statement);
+                while let Some(step) = steps.try_next().await? {
+                    yield step;
+                }
+            } else {
+                let context = TransactionContext::current();
+                for step in self.single(context, &mut statement).await? {
+                    yield step;
+                }
+            }
+        })
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxFuture<'e, Result<Option<DB::Row>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, DB>,
+    {
+        let mut rows = self.fetch(query);
+        Box::pin(async move { rows.try_next().await })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [DB::TypeInfo],
+    ) -> BoxFuture<'e, Result<<DB as Database>::Statement, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        Box::pin(async move {
+            let mut connection = self.0.pool.acquire().await?;
+            DB::prepare(&mut connection, sql, parameters).await
+        })
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<DB>, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        Box::pin(async move {
+            let mut connection = self.0.pool.acquire().await?;
+            DB::describe(&mut connection, sql).await
+        })
+    }
+}

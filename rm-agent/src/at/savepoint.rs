@@ -1,0 +1,121 @@
+//! Savepoints that keep the undo log, the keys and the database in step.
+//!
+//! Dropping a savepoint unfinished rolls back to it, but only when the connection is used next: a
+//! drop cannot wait for the database.
+
+use std::ops::{Deref, DerefMut};
+
+use super::connection::{AtConnection, Health};
+use super::engine::AtDatabase;
+use super::error::AtError;
+
+/// Where a savepoint was set.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    name: String,
+    changes: usize,
+    undo_bytes: usize,
+    keys: usize,
+}
+
+/// A savepoint. Run queries on it as on the transaction.
+#[derive(Debug)]
+#[must_use = "dropped unfinished, it rolls back"]
+pub struct AtSavepoint<'t, DB: AtDatabase> {
+    connection: &'t mut AtConnection<DB>,
+    mark: Option<Mark>,
+}
+
+impl<DB: AtDatabase> AtConnection<DB> {
+    /// Sets a savepoint.
+    ///
+    /// # Errors
+    /// [`AtError`] if the database refuses, or if only a rollback is possible.
+    pub async fn savepoint(&mut self) -> Result<AtSavepoint<'_, DB>, AtError> {
+        self.ready().await?;
+        self.savepoints += 1;
+        let mark = Mark {
+            name: format!("pactum_{}", self.savepoints),
+            changes: self.gathered.undo.changes.len(),
+            undo_bytes: self.gathered.undo_bytes,
+            keys: self.gathered.keys.len(),
+        };
+        // Dropped here, the savepoint may stay; it holds nothing and ends with the transaction.
+        self.tell(&format!("SAVEPOINT {}", mark.name)).await?;
+        Ok(AtSavepoint { connection: self, mark: Some(mark) })
+    }
+
+    pub(super) async fn roll_back_abandoned(&mut self) -> Result<(), AtError> {
+        // It stays noted until it is done, so that a dropped future leaves it to be done again.
+        let Some(mark) = self.abandoned.clone() else { return Ok(()) };
+        self.roll_back_to(&mark).await?;
+        self.abandoned = None;
+        Ok(())
+    }
+
+    async fn roll_back_to(&mut self, mark: &Mark) -> Result<(), AtError> {
+        self.tell(&format!("ROLLBACK TO {}", mark.name)).await?;
+        self.gathered.undo.changes.truncate(mark.changes);
+        self.gathered.undo_bytes = mark.undo_bytes;
+        self.gathered.keys.truncate(mark.keys);
+        // Whatever went wrong since then is undone, and it was sound when the mark was set.
+        self.health = Health::Sound;
+        Ok(())
+    }
+
+    async fn tell(&mut self, sql: &str) -> Result<(), AtError> {
+        let done = DB::sql(&mut self.local).execute(sql, &[]).await;
+        done.map(|_| ()).map_err(AtError::from_db)
+    }
+}
+
+impl<DB: AtDatabase> AtSavepoint<'_, DB> {
+    /// Keeps what was done since the savepoint.
+    ///
+    /// # Errors
+    /// [`AtError`] if the database refuses, or if only a rollback is possible.
+    pub async fn release(mut self) -> Result<(), AtError> {
+        self.connection.ready().await?;
+        if let Some(mark) = &self.mark {
+            self.connection.tell(&format!("RELEASE {}", mark.name)).await?;
+        }
+        self.mark = None;
+        Ok(())
+    }
+
+    /// Undoes what was done since the savepoint, and forgets its undo log and keys.
+    ///
+    /// # Errors
+    /// [`AtError`] if the database refuses; the transaction can then only be rolled back.
+    pub async fn rollback(mut self) -> Result<(), AtError> {
+        if let Some(mark) = &self.mark {
+            self.connection.roll_back_to(mark).await?;
+        }
+        self.connection.abandoned = None;
+        self.mark = None;
+        Ok(())
+    }
+}
+
+impl<DB: AtDatabase> Drop for AtSavepoint<'_, DB> {
+    fn drop(&mut self) {
+        if let Some(mark) = self.mark.take() {
+            // An inner savepoint that was dropped before lies after this one, and goes with it.
+            self.connection.abandoned = Some(mark);
+        }
+    }
+}
+
+impl<DB: AtDatabase> Deref for AtSavepoint<'_, DB> {
+    type Target = AtConnection<DB>;
+
+    fn deref(&self) -> &Self::Target {
+        self.connection
+    }
+}
+
+impl<DB: AtDatabase> DerefMut for AtSavepoint<'_, DB> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.connection
+    }
+}

@@ -1,0 +1,184 @@
+//! AT on SQLite.
+//!
+//! ```text
+//! INSERT, DELETE    one statement: RETURNING gives the image
+//! UPDATE            SELECT … WHERE <the user's condition>, then UPDATE … RETURNING
+//! ```
+//!
+//! A local transaction that will write begins IMMEDIATE, so from its first statement on nobody else
+//! writes to the database: what was read before a change is what the change meets, and what a lock
+//! check said stays true until the local commit.
+//!
+//! Columns are quoted with backticks. A name in double quotes that is no column would be read as a
+//! text by SQLite, without an error.
+
+mod dialect;
+mod table;
+
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use sqlx::sqlite::{SqliteArguments, SqlitePoolOptions, SqliteQueryResult, SqliteRow};
+use sqlx::{Executor, Row as _, Sqlite, SqliteConnection, SqlitePool, SqlStr};
+use tokio::sync::Semaphore;
+
+use super::engine::{CompiledChange, CompiledRead, Engine, Statement, Step};
+use super::options::AtOptions;
+use super::plan::{self, Change, ChangeKind, LockingRead, Plan, Refused, RowsRead, Source};
+use super::restore::Dialect;
+use super::table::{KeyColumn, Table};
+use crate::db::{self, DbError, Failure, LocalDatabase, Row, Sql, SqliteDatabase, SqliteSql, Value};
+use dialect::{SqliteDialect, quote};
+
+/// Phase two writes from one connection at a time; the second is for looking up what became of a
+/// local commit.
+const OWN_CONNECTIONS: u32 = 2;
+
+#[allow(private_interfaces, reason = "sealed, see the trait")]
+impl Engine for Sqlite {
+    const WRITERS: usize = 1;
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    fn plan(sql: &str) -> Result<Plan, Refused> {
+        plan::plan(sql)
+    }
+
+    fn plan_locking_read(sql: &str) -> Result<LockingRead, Refused> {
+        plan::plan_locking_read(sql)
+    }
+
+    fn compile_change(change: &Change, table: &Table) -> CompiledChange {
+        let places: Vec<usize> = (0..table.columns.len()).collect();
+        let columns = captures(table, &places);
+        let before = match &change.kind {
+            ChangeKind::Update { assigned: _, rows } => Some(select(&columns, rows).into()),
+            ChangeKind::Insert | ChangeKind::Delete => None,
+        };
+        CompiledChange { before, change: change.returning(&columns).into() }
+    }
+
+    fn compile_read(read: &LockingRead, table: &Table) -> CompiledRead {
+        let places: Vec<usize> = table.key.iter().map(|key: &KeyColumn| key.column).collect();
+        let columns = captures(table, &places);
+        match &read.rows {
+            RowsRead::Returned { items_end: _ } => CompiledRead::Together(
+                read.returning(&columns).unwrap_or_else(|| read.text.clone()).into(),
+            ),
+            RowsRead::Matching(rows) => CompiledRead::Apart {
+                keys: select(&columns, rows).into(),
+                read: read.text.as_str().into(),
+            },
+        }
+    }
+
+    fn run<'e>(
+        connection: &'e mut SqliteConnection,
+        statement: Statement<Sqlite>,
+    ) -> BoxStream<'e, Result<Step<Sqlite>, sqlx::Error>> {
+        connection.fetch_many(statement)
+    }
+
+    fn prepare<'e>(
+        connection: &'e mut SqliteConnection,
+        sql: SqlStr,
+        parameters: &'e [Self::TypeInfo],
+    ) -> BoxFuture<'e, Result<Self::Statement, sqlx::Error>> {
+        connection.prepare_with(sql, parameters)
+    }
+
+    fn describe(
+        connection: &mut SqliteConnection,
+        sql: SqlStr,
+    ) -> BoxFuture<'_, Result<sqlx::Describe<Sqlite>, sqlx::Error>> {
+        connection.describe(sql)
+    }
+
+    fn copy_arguments(arguments: &SqliteArguments) -> SqliteArguments {
+        arguments.clone()
+    }
+
+    fn sql(connection: &mut SqliteConnection) -> Box<dyn Sql + '_> {
+        Box::new(SqliteSql(connection))
+    }
+
+    fn last_values(row: &SqliteRow, count: usize) -> Result<Row, sqlx::Error> {
+        let first = row.len().checked_sub(count).ok_or(sqlx::Error::ColumnIndexOutOfBounds {
+            index: count,
+            len: row.len(),
+        })?;
+        db::read_row(row, first, count)
+    }
+
+    fn rows_affected(result: &SqliteQueryResult) -> u64 {
+        result.rows_affected()
+    }
+
+    fn classify(error: &sqlx::Error) -> Failure {
+        db::classify(error)
+    }
+
+    fn schema_condition(schema_version: i64, first: usize) -> (String, Vec<Value>) {
+        let condition = format!(
+            "(SELECT schema_version FROM pragma_schema_version) = ?{first} \
+             AND NOT EXISTS (SELECT 1 FROM temp.sqlite_schema)"
+        );
+        (condition, vec![Value::Integer(schema_version)])
+    }
+
+    fn has_temporary_objects(sql: &mut dyn Sql) -> BoxFuture<'_, Result<bool, DbError>> {
+        Box::pin(async move {
+            let found = sql.query("SELECT 1 FROM temp.sqlite_schema LIMIT 1", &[]).await?;
+            Ok(!found.is_empty())
+        })
+    }
+
+    fn dialect() -> &'static dyn Dialect {
+        &SqliteDialect
+    }
+
+    fn check_suitable<'e>(
+        sql: &'e mut dyn Sql,
+    ) -> BoxFuture<'e, Result<Result<(), &'static str>, DbError>> {
+        Box::pin(async move {
+            let rows = sql.query("PRAGMA encoding", &[]).await?;
+            let is_utf8 = rows.first().is_some_and(|row| row[0].as_text() == Some("UTF-8"));
+            let why = "the database's encoding is not UTF-8: images of its text would not be exact";
+            Ok(if is_utf8 { Ok(()) } else { Err(why) })
+        })
+    }
+
+    fn own_connections(
+        pool: &SqlitePool,
+        writer: &Arc<Semaphore>,
+        options: &AtOptions,
+    ) -> Arc<dyn LocalDatabase> {
+        let connect = (*pool.connect_options()).clone().busy_timeout(options.local_lock_wait_max);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(OWN_CONNECTIONS)
+            .acquire_timeout(options.local_lock_wait_max)
+            .connect_lazy_with(connect);
+        Arc::new(SqliteDatabase {
+            pool,
+            writer: Arc::clone(writer),
+            local_lock_wait_max: options.local_lock_wait_max,
+        })
+    }
+}
+
+/// The columns as they are stored. Aliased, so that none of them hides a column that the user asks
+/// for by name.
+fn captures(table: &Table, places: &[usize]) -> String {
+    let capture = |place: &usize| {
+        format!("{} AS `__pactum_{place}`", quote(&table.columns[*place].name))
+    };
+    places.iter().map(capture).collect::<Vec<_>>().join(", ")
+}
+
+fn select(columns: &str, rows: &Source) -> String {
+    let from = &rows.from;
+    match &rows.condition {
+        Some(condition) => format!("SELECT {columns} FROM {from} WHERE {condition}"),
+        None => format!("SELECT {columns} FROM {from}"),
+    }
+}

@@ -1,0 +1,135 @@
+//! What AT must know about a table to undo changes of it. Read from the database, cached by the
+//! version of its schema.
+
+use pactum_core::lock::key::KeyKind;
+
+use super::keys::Fold;
+use super::plan::{ChangeKind, Refused};
+
+/// A table whose rows can be captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Table {
+    /// As the database names it.
+    pub(crate) name: String,
+    /// As lock keys name it: one spelling for each table.
+    pub(crate) lock_name: String,
+    /// The version of the schema in which it was read.
+    pub(crate) schema_version: i64,
+    /// Tells whether the columns are still those that a row was captured from.
+    pub(crate) fingerprint: String,
+    /// Every column that has a value, generated ones too.
+    pub(crate) columns: Vec<Column>,
+    /// The primary key: places in `columns`, in the order of the key.
+    pub(crate) key: Vec<KeyColumn>,
+    pub(crate) uniques: Vec<Unique>,
+    /// A unique index that holds no plain columns: its values are not known, so the table is locked.
+    pub(crate) locks_whole_table: bool,
+    pub(crate) parents: Vec<Parent>,
+    pub(crate) children: Vec<Child>,
+    /// Why no statement may change it.
+    pub(crate) refusal: Option<Refused>,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// The database computes it: captured and verified, never written.
+    pub(crate) generated: bool,
+}
+
+/// A column of a key, and how the key's index compares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyColumn {
+    pub(crate) column: usize,
+    pub(crate) fold: Fold,
+}
+
+/// A unique secondary index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unique {
+    /// In lock keys.
+    pub(crate) name: String,
+    pub(crate) columns: Vec<KeyColumn>,
+}
+
+/// A foreign key of this table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parent {
+    /// Its columns here, in the order of the parent's index, compared as that index does.
+    pub(crate) columns: Vec<KeyColumn>,
+    /// The parent, as lock keys name it.
+    pub(crate) lock_name: String,
+    /// Which of the parent's keys it refers to; the table if that cannot be told.
+    pub(crate) kind: KeyKind,
+}
+
+/// A foreign key of another table that refers to this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Child {
+    pub(crate) table: String,
+    /// The child's columns, and the places here of what they refer to.
+    pub(crate) columns: Vec<(String, usize)>,
+    /// Whether the database changes child rows by itself when a row here is deleted.
+    pub(crate) acts_on_delete: bool,
+    /// The same when the referenced columns change.
+    pub(crate) acts_on_update: bool,
+}
+
+impl Table {
+    pub(crate) fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether AT can undo this kind of change of this table.
+    pub(crate) fn check(&self, kind: &ChangeKind) -> Result<(), Refused> {
+        if let Some(refused) = &self.refusal {
+            return Err(refused.clone());
+        }
+        match kind {
+            ChangeKind::Insert => Ok(()),
+            ChangeKind::Update { assigned, rows: _ } => self.check_update(assigned),
+            ChangeKind::Delete => match self.children.iter().find(|child| child.acts_on_delete) {
+                None => Ok(()),
+                Some(child) => Err(cascade("DELETE", &self.name, &child.table)),
+            },
+        }
+    }
+
+    fn check_update(&self, assigned: &[String]) -> Result<(), Refused> {
+        let is_assigned = |place: usize| {
+            assigned.iter().any(|name| name.eq_ignore_ascii_case(&self.columns[place].name))
+        };
+        if self.key.iter().any(|key| is_assigned(key.column)) {
+            return Err(Refused::new(
+                format!("UPDATE of `{}`", self.name),
+                "it assigns the primary key, by which rows are found again",
+                "delete the row and insert it with its new key",
+            ));
+        }
+        // A hidden row number is no column of ours, and yet some rows' identity.
+        let unknown = assigned.iter().find(|name| self.column(name).is_none());
+        if let Some(column) = unknown {
+            return Err(Refused::new(
+                format!("UPDATE of `{}`", self.name),
+                format!("`{column}` is not one of its columns"),
+                "assign columns of the table",
+            ));
+        }
+        let acting = |child: &&Child| {
+            child.acts_on_update && child.columns.iter().any(|(_, place)| is_assigned(*place))
+        };
+        match self.children.iter().find(acting) {
+            None => Ok(()),
+            Some(child) => Err(cascade("UPDATE", &self.name, &child.table)),
+        }
+    }
+}
+
+fn cascade(statement: &str, table: &str, child: &str) -> Refused {
+    Refused::new(
+        format!("{statement} of `{table}`"),
+        format!("a foreign key of `{child}` makes the database change rows there by itself"),
+        format!("change the rows of `{child}` first, and declare the foreign key NO ACTION"),
+    )
+}

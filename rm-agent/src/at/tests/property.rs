@@ -1,0 +1,146 @@
+//! Random statements on random rows, in random branches, rolled back: everything is as it was.
+//!
+//! Statements that the database refuses (a taken key, a broken foreign key) are part of it, and so
+//! are savepoints that are rolled back to.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use sqlx::AssertSqlSafe;
+
+use super::world::{World, take};
+use crate::at::AtError;
+use crate::branch::{Answer, Task};
+
+const SCHEMA: &str = "\
+    CREATE TABLE a (id INTEGER PRIMARY KEY, u TEXT COLLATE NOCASE UNIQUE, n NUMERIC, x, \
+        g AS (coalesce(n, 0) + id)); \
+    CREATE TABLE b (k TEXT, l INTEGER, r REAL, up INTEGER REFERENCES a (id), PRIMARY KEY (k, l)) \
+        WITHOUT ROWID; \
+    CREATE TABLE c (id PRIMARY KEY, x BLOB, y TEXT DEFAULT 'd'); \
+    INSERT INTO a (id, u, n, x) VALUES (1, 'a', 1.0, NULL), (2, 'B', 'n', x'00ff'), (3, NULL, -0.0, 2); \
+    INSERT INTO b VALUES ('k', 1, 1, 1), ('k', 2, NULL, NULL), ('K', 1, -0.0, 2); \
+    INSERT INTO c VALUES (1, -0.0, ''), (1.5, CAST(x'ff' AS TEXT), 't'), ('one', 9e999, NULL), \
+        (x'01', 1, x'02')";
+
+fn literal() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
+        Just("NULL"), Just("0"), Just("1"), Just("2"), Just("3"), Just("4"), Just("-0.0"),
+        Just("1.0"), Just("1.5"), Just("'a'"), Just("'b'"), Just("'B'"), Just("'one'"), Just("''"),
+        Just("x'01'"), Just("x''"), Just("CAST(x'ff' AS TEXT)"), Just("'a' || char(0)"), Just("9e999"),
+    ]
+}
+
+fn condition() -> impl Strategy<Value = String> {
+    let column = prop_oneof![Just("id"), Just("x")];
+    prop_oneof![
+        Just("1".to_owned()),
+        (column, literal()).prop_map(|(column, value)| format!("{column} IN ({value}, 2)")),
+        literal().prop_map(|value| format!("id > {value}")),
+    ]
+}
+
+fn statement() -> impl Strategy<Value = String> {
+    let v = literal;
+    prop_oneof![
+        (v(), v(), v(), v()).prop_map(|(id, u, n, x)| format!(
+            "INSERT INTO a (id, u, n, x) VALUES ({id}, {u}, {n}, {x}), (NULL, NULL, 5, {x})"
+        )),
+        (v(), v(), condition())
+            .prop_map(|(n, x, c)| format!("UPDATE a SET n = {n}, x = {x} WHERE {c}")),
+        (v(), condition()).prop_map(|(u, c)| format!("UPDATE a SET u = {u} || id WHERE {c}")),
+        v().prop_map(|id| format!("UPDATE a SET u = {id} WHERE id = 2")),
+        condition().prop_map(|c| format!("DELETE FROM a WHERE {c}")),
+        (v(), v(), v(), v()).prop_map(|(k, l, r, up)| format!(
+            "INSERT INTO b VALUES ({k}, {l}, {r}, {up})"
+        )),
+        (v(), v()).prop_map(|(r, up)| format!("UPDATE b SET r = {r}, up = {up} WHERE l < 3")),
+        v().prop_map(|l| format!("DELETE FROM b WHERE l <> {l}")),
+        (v(), v()).prop_map(|(id, x)| format!("INSERT INTO c (id, x) VALUES ({id}, {x})")),
+        (v(), v(), condition()).prop_map(|(x, y, c)| format!("UPDATE c SET x = {x}, y = {y} WHERE {c}")),
+        condition().prop_map(|c| format!("DELETE FROM c WHERE {c}")),
+        Just("INSERT INTO c SELECT 'a' || id, x, u FROM a".to_owned()),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Run(String),
+    /// Inside a savepoint, which is kept or not.
+    Inside(Vec<String>, bool),
+}
+
+fn branch() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => statement().prop_map(Act::Run),
+        1 => (vec(statement(), 1..3), any::<bool>()).prop_map(|(acts, keep)| Act::Inside(acts, keep)),
+    ];
+    vec(act, 1..6)
+}
+
+/// Refused by the database, or by the agent for a NULL in a key. Everything else is a bug.
+fn check(error: sqlx::Error) -> Result<(), AtError> {
+    match take(error) {
+        AtError::Database(_) => Ok(()),
+        error => Err(error),
+    }
+}
+
+async fn run(world: &World, context: &crate::TransactionContext, acts: &[Act]) -> Result<(), AtError> {
+    let mut tx = world.at.begin_in(context).await?;
+    for act in acts {
+        match act {
+            Act::Run(sql) => {
+                let done = sqlx::query(AssertSqlSafe(sql.as_str())).execute(&mut *tx).await;
+                done.map(|_| ()).or_else(check)?;
+            }
+            Act::Inside(statements, keep) => {
+                let mut savepoint = tx.savepoint().await?;
+                for sql in statements {
+                    let query = sqlx::query(AssertSqlSafe(sql.as_str()));
+                    query.execute(&mut *savepoint).await.map(|_| ()).or_else(check)?;
+                }
+                if *keep { savepoint.release().await? } else { savepoint.rollback().await? }
+            }
+        }
+    }
+    tx.commit().await
+}
+
+#[test]
+fn a_rollback_is_the_identity() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let world = runtime.block_on(World::new(SCHEMA));
+    let mut runner = TestRunner::new(ProptestConfig { cases: 300, ..ProptestConfig::default() });
+    let mut undone = 0_usize;
+    let undone_branches = std::cell::RefCell::new(&mut undone);
+    let outcome = runner.run(&vec(branch(), 1..4), |branches| {
+        runtime.block_on(async {
+            let before = world.dump().await;
+            let context = world.context();
+            for acts in &branches {
+                match run(&world, &context, acts).await {
+                    Ok(()) => {}
+                    Err(AtError::NullKey { .. } | AtError::OnlyRollback { .. }) => {}
+                    Err(error) => return Err(TestCaseError::fail(error.to_string())),
+                }
+            }
+            // A repeat in the middle must not matter.
+            let first = world.fake.registrations(context.xid());
+            if let [.., newest] = first.as_slice() {
+                let task = Task::Rollback { phase_one_done: true };
+                let answer = world.fake.work(context.xid(), newest.branch, task).await;
+                prop_assert_eq!(answer, Answer::Done);
+            }
+            let answers = world.fake.roll_back(context.xid()).await;
+            **undone_branches.borrow_mut() += answers.len();
+            for answer in answers {
+                prop_assert_eq!(answer, Answer::Done);
+            }
+            prop_assert_eq!(world.dump().await, before);
+            Ok(())
+        })
+    });
+    outcome.unwrap();
+    assert!(undone > 200, "hardly anything was undone: {undone}");
+}

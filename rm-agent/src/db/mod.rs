@@ -1,0 +1,85 @@
+//! How phase two, the barrier and the restore know a database: one small trait, our own values.
+//!
+//! ```text
+//! LocalDatabase ──begin──▶ LocalTransaction ──commit / rollback
+//!                              │ is a
+//!                             Sql: execute and query, one statement at a time
+//! ```
+//!
+//! Phase one uses [`Sql`] too, on the connection that holds the user's own local transaction.
+//! Statements number their parameters (`?1`, `?2`), so that one value may be used twice; another
+//! database's implementor rewrites them.
+
+mod sqlite;
+mod value;
+
+use std::error::Error;
+
+use async_trait::async_trait;
+
+pub(crate) use sqlite::{SqliteDatabase, SqliteSql, classify, read_row};
+pub(crate) use value::Value;
+#[cfg(test)]
+pub(crate) use value::test_values;
+
+/// A row, as captured: one value a column asked for.
+pub(crate) type Row = Vec<Value>;
+
+/// What a failed statement means for what we do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Somebody else holds the database's own lock: try again later.
+    Busy,
+    /// A key is there already.
+    Unique,
+    /// Another constraint: a foreign key, a check.
+    Constraint,
+    /// The statement itself is wrong, for instance because a table is missing. Nothing was changed.
+    Statement,
+    /// Anything else. The local transaction may be gone.
+    Other,
+}
+
+/// A statement that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}")]
+pub(crate) struct DbError {
+    pub(crate) failure: Failure,
+    pub(crate) doing: &'static str,
+    #[source]
+    pub(crate) source: Box<dyn Error + Send + Sync>,
+}
+
+impl DbError {
+    /// What went wrong, with every cause, in one line.
+    pub(crate) fn chain(&self) -> String {
+        format!("{}: {}", self.doing, self.source)
+    }
+}
+
+/// A connection that runs statements.
+#[async_trait]
+pub(crate) trait Sql: Send {
+    /// Runs a statement and returns how many rows it changed.
+    async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, DbError>;
+
+    /// Runs a statement and returns its rows.
+    async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError>;
+}
+
+/// A local transaction. Dropped unfinished, it rolls back.
+#[async_trait]
+pub(crate) trait LocalTransaction: Sql {
+    /// The local commit. An error does not say that nothing was committed.
+    async fn commit(self: Box<Self>) -> Result<(), DbError>;
+
+    /// Ends it without a trace.
+    async fn rollback(self: Box<Self>);
+}
+
+/// A participant's database, with connections of its own.
+#[async_trait]
+pub(crate) trait LocalDatabase: Send + Sync + 'static {
+    /// Begins a local transaction that may write. `Busy` if somebody else writes for too long.
+    async fn begin(&self) -> Result<Box<dyn LocalTransaction>, DbError>;
+}

@@ -1,0 +1,298 @@
+//! What the rest of the agent asks of the coordinator.
+//!
+//! Every request may be repeated: a begin carries its key, a registration its branch id, the others
+//! change nothing the second time. So a call that loses its stream is asked again on the next one,
+//! until its caller's own end; only then it is [`CallError::NoAnswer`], which never means *failed*.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pactum_core::id::{ResourceId, ResourceUid, StoreId, Xid};
+use pactum_core::step::Outcome;
+use pactum_proto::v1;
+use pactum_proto::v1::client_frame::Frame as Request;
+use pactum_proto::v1::server_frame::Frame as Answer;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::environment::Environment;
+use super::link::{Answered, Lost};
+use super::outbox::Urgency;
+use super::shared::{Shared, State, ask_again_after};
+use super::{CallError, Participant, connect, wire};
+use crate::context::TransactionContext;
+
+/// How long a veto may hold up the answer that it belongs to. 2 s: the header carries it otherwise.
+const VETO_WAIT_MAX: Duration = Duration::from_secs(2);
+/// The longest reason of a veto that the wire takes.
+pub(crate) const VETO_REASON_BYTES_MAX: usize = 512;
+/// The most failed phase ones that wait to be reported; more are left to the deadline.
+const FAILED_REPORTS_MAX: usize = 1 << 16;
+
+/// The session of this process. Cheap to clone; the stream is closed with the last clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Session(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    answer_wait_max: Duration,
+    connection: Mutex<Option<JoinHandle<()>>>,
+    /// The part of a begin's idempotency key that no other process has.
+    key_prefix: u64,
+    begun: AtomicU64,
+    failed_reports: Arc<Semaphore>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.attachments.stop();
+        self.shared.closing.cancel();
+    }
+}
+
+impl Session {
+    /// Starts to connect, and keeps connected until [`Session::close`].
+    pub(crate) fn start(environment: Environment, answer_wait_max: Duration) -> Self {
+        // Half of a random UUID's bits; two processes that share them share nothing but the prefix
+        // of keys, at one coordinator, within its history.
+        let [high, low] = [environment.node.0 >> 64, environment.node.0]
+            .map(|half| u64::try_from(half & u128::from(u64::MAX)).expect("it is masked"));
+        let shared = Arc::new(Shared::new(environment));
+        let connection = tokio::spawn(connect::run(Arc::clone(&shared)));
+        Session(Arc::new(Inner {
+            shared,
+            answer_wait_max,
+            connection: Mutex::new(Some(connection)),
+            key_prefix: high ^ low,
+            begun: AtomicU64::new(0),
+            failed_reports: Arc::new(Semaphore::new(FAILED_REPORTS_MAX)),
+        }))
+    }
+
+    /// Waits for the stream to be up, at most `wait_max`.
+    pub(crate) async fn connected(&self, wait_max: Duration) -> Result<(), CallError> {
+        let up = timeout_at(Instant::now() + wait_max, self.shared().link()).await;
+        if let Ok(Some(_)) = up { Ok(()) } else { Err(self.no_answer()) }
+    }
+
+    /// Finishes what runs, at most for `wait_max`, and closes the stream. Calls made after it get no
+    /// answer.
+    pub(crate) async fn close(&self, wait_max: Duration) {
+        self.shared().attachments.stop();
+        if !self.shared().tasks.drained(wait_max).await {
+            tracing::warn!(?wait_max, "the agent closes with background work unfinished");
+        }
+        self.shared().closing.cancel();
+        let connection = self.0.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(connection) = connection
+            && let Err(error) = connection.await
+        {
+            tracing::error!(%error, "the session's connection task did not end by itself");
+        }
+        // Also after a panic of that task: nobody may wait for a link any more.
+        self.shared().state.send_replace(State::Closed);
+    }
+
+    /// Attaches a database; repeated by itself after each reconnect. Refused if the binding is
+    /// another one.
+    ///
+    /// Dropping the future leaves the resource attached or not; attach it again.
+    pub(crate) async fn attach(
+        &self,
+        resource: ResourceId,
+        uid: ResourceUid,
+        participant: Arc<dyn Participant>,
+    ) -> Result<(), CallError> {
+        let shared = self.shared();
+        let added = shared.attachments.add(resource.clone(), uid, &participant, &shared.tasks);
+        let attachment = added.map_err(|other| {
+            refusal(
+                v1::ErrorCode::ResourceBound,
+                format!(
+                    "resource `{resource}` is attached by this process to database {other}, so it \
+                     cannot be {uid} too: give each database an id of its own"
+                ),
+            )
+        })?;
+        let request = Request::Attach(attachment.to_wire());
+        let until = Instant::now() + self.answer_wait_max();
+        let answer = self.call(Urgency::Decision, request, None, until).await;
+        let result = answer.and_then(|answered| match answered.frame {
+            Answer::Attached(_) => Ok(()),
+            other => Err(unexpected(&other)),
+        });
+        if result.is_err() {
+            shared.attachments.remove(&attachment);
+        }
+        result
+    }
+
+    /// Vetoes the global transaction, durably if the coordinator can be told in time. Notes it in
+    /// `context` in any case, for the caller: the calling side then refuses to commit.
+    pub(crate) async fn veto(&self, context: &TransactionContext, reason: &str) {
+        context.record_veto(reason);
+        let until = Instant::now() + VETO_WAIT_MAX;
+        if let Err(error) = self.ask_veto(context, reason, until).await {
+            tracing::warn!(
+                txn.xid = %context.xid(), %error,
+                "the coordinator could not be told of a veto: the caller is"
+            );
+        }
+    }
+
+    /// Asks for the veto, and answers where the transaction stands.
+    pub(crate) async fn ask_veto(
+        &self,
+        context: &TransactionContext,
+        reason: &str,
+        until: Instant,
+    ) -> Result<v1::Outcome, CallError> {
+        let request = Request::Veto(v1::VetoRequest {
+            xid: context.xid().to_string(),
+            store_id: wire::store(context),
+            scope: context.scope_id().0,
+            reason: reason[..reason.floor_char_boundary(VETO_REASON_BYTES_MAX)].to_owned(),
+        });
+        self.ask_outcome(context, request, until).await
+    }
+
+    /// Asks what is answered by an outcome: a decision, or where a transaction stands.
+    pub(crate) async fn ask_outcome(
+        &self,
+        context: &TransactionContext,
+        request: Request,
+        until: Instant,
+    ) -> Result<v1::Outcome, CallError> {
+        let store = Some(context.store_id());
+        let outcome = match self.call(Urgency::Decision, request, store, until).await {
+            Ok(Answered { frame: Answer::Outcome(outcome), .. }) => outcome,
+            Ok(other) => return Err(unexpected(&other.frame)),
+            // A refusal that says where the transaction stands answers the question.
+            Err(CallError::Refused(v1::Error { outcome: Some(outcome), .. })) => outcome,
+            Err(error) => return Err(error),
+        };
+        if Outcome::try_from(outcome).is_ok_and(|outcome| outcome.status.is_decided()) {
+            self.shared().reports.decided(context.xid());
+        }
+        Ok(outcome)
+    }
+
+    /// Asks for a new global transaction.
+    pub(crate) async fn begin(
+        &self,
+        name: &str,
+        timeout: Duration,
+        outer: Option<&Xid>,
+    ) -> Result<TransactionContext, CallError> {
+        let number = self.0.begun.fetch_add(1, Ordering::Relaxed);
+        let request = Request::Begin(v1::BeginRequest {
+            name: name.to_owned(),
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            idempotency_key: format!("{:016x}-{number:x}", self.0.key_prefix),
+            outer_xid: outer.map_or_else(String::new, Xid::to_string),
+        });
+        let until = Instant::now() + self.answer_wait_max();
+        let Answered { frame, asked_at } = self.call(Urgency::Entry, request, None, until).await?;
+        let Answer::Begun(begun) = frame else { return Err(unexpected(&frame)) };
+        let xid = begun.xid.parse().map_err(|_| malformed("its XID"))?;
+        let store = StoreId::from_bytes(&begun.store_id).ok_or_else(|| malformed("its store"))?;
+        // The coordinator counts from when it heard us, so we count from when we asked: of the two
+        // clocks ours must be the first to run out.
+        let remaining = Duration::from_millis(begun.remaining_ms);
+        let remaining = remaining.saturating_sub(asked_at.elapsed());
+        Ok(TransactionContext::new(xid, store, remaining))
+    }
+
+    /// The store of the coordinator that was last heard; `None` before the first Welcome.
+    pub(crate) fn store(&self) -> Option<StoreId> {
+        self.shared().store()
+    }
+
+    /// How long a caller waits for an answer that should come at once.
+    pub(crate) fn answer_wait_max(&self) -> Duration {
+        self.0.answer_wait_max
+    }
+
+    /// Runs a task beside its caller; [`Session::close`] waits for it.
+    pub(crate) fn spawn<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.shared().tasks.spawn(name, task);
+    }
+
+    /// Asks, on this stream and the next ones, until there is an answer that stands or `until`.
+    /// With a store, only that store's coordinator is asked.
+    ///
+    /// Dropping the future tells the coordinator that nobody waits; whether the request was carried
+    /// out is then unknown.
+    pub(super) async fn call(
+        &self,
+        urgency: Urgency,
+        request: Request,
+        store: Option<StoreId>,
+        until: Instant,
+    ) -> Result<Answered, CallError> {
+        let attempts = async {
+            let mut attempt = 0;
+            loop {
+                let link = self.shared().link().await.ok_or_else(shut_down)?;
+                if let Some(store) = store.filter(|store| *store != link.store) {
+                    return Err(foreign(store, link.store));
+                }
+                let answered = match link.request(urgency, request.clone()).await {
+                    Ok(answered) => answered,
+                    Err(Lost) => continue,
+                };
+                let Answer::Error(error) = answered.frame else { return Ok(answered) };
+                attempt += 1;
+                match ask_again_after(&error, attempt) {
+                    Some(delay) => sleep(delay).await,
+                    None => return Err(CallError::Refused(error)),
+                }
+            }
+        };
+        timeout_at(until, attempts).await.unwrap_or_else(|_elapsed| Err(self.no_answer()))
+    }
+
+    pub(super) fn no_answer(&self) -> CallError {
+        CallError::NoAnswer(self.shared().trouble())
+    }
+
+    /// Room for one more failed phase one that waits to be reported, if there is any.
+    pub(super) fn failed_report_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.failed_reports).try_acquire_owned().ok()
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+}
+
+pub(super) fn refusal(code: v1::ErrorCode, message: String) -> CallError {
+    CallError::Refused(v1::Error { code: code.into(), message, ..v1::Error::default() })
+}
+
+fn foreign(ours: StoreId, theirs: StoreId) -> CallError {
+    let message = format!(
+        "the transaction belongs to store {ours}, and the coordinator now has store {theirs}: give \
+         the agent the address of the coordinator that began it"
+    );
+    refusal(v1::ErrorCode::Foreign, message)
+}
+
+fn shut_down() -> CallError {
+    CallError::NoAnswer("the agent is shut down".to_owned())
+}
+
+fn malformed(what: &str) -> CallError {
+    CallError::NoAnswer(format!("its answer to begin is malformed in {what}"))
+}
+
+pub(super) fn unexpected(answer: &Answer) -> CallError {
+    tracing::warn!(?answer, "the coordinator gave an answer of another kind");
+    CallError::NoAnswer("it gave an answer of another kind".to_owned())
+}

@@ -1,0 +1,155 @@
+//! Pushed work: answered after it is done, by whoever can do it.
+
+use std::sync::Mutex;
+
+use pactum_proto::v1::server_frame::Frame;
+use pactum_proto::v1::work_result::Result as WorkResult;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::branch::Task;
+
+pub(super) fn work(kind: v1::WorkKind, number: u64, branch: u64) -> v1::Work {
+    v1::Work {
+        kind: kind.into(),
+        xid: format!("g:{number}"),
+        branch_id: branch,
+        resource_id: "bank".to_owned(),
+        mode: v1::BranchMode::At.into(),
+        ..v1::Work::default()
+    }
+}
+
+async fn result(stream: &mut FakeStream) -> (u64, WorkResult) {
+    let (correlation, frame) = stream.next().await;
+    assert_eq!(correlation, 0);
+    let Request::WorkResult(result) = frame else { panic!("expected a result, got {frame:?}") };
+    (result.branch_id, result.result.unwrap())
+}
+
+/// Goal: a coordinator frees locks at *done*, so nothing may be said before the participant is.
+/// A rollback that cannot go on must not hold up commits. Method: a participant that works only when
+/// the test lets it, by task.
+#[tokio::test(start_paused = true)]
+async fn work_is_answered_once_the_participant_is_done_and_commits_pass_rollbacks() {
+    let commits = Arc::new(Semaphore::new(0));
+    let (allowed, seen) = (Arc::clone(&commits), Arc::new(Mutex::new(Vec::new())));
+    let record = Arc::clone(&seen);
+    let participant = Answering(move |work: Work| {
+        let (allowed, record) = (Arc::clone(&allowed), Arc::clone(&record));
+        async move {
+            record.lock().unwrap().push(work.clone());
+            match work.task {
+                Task::Commit => allowed.acquire().await.unwrap().forget(),
+                Task::Rollback { .. } | Task::AskPhaseOne => std::future::pending().await,
+            }
+            Answer::Done
+        }
+    });
+    let (_fake, mut stream, _session) = attached(Arc::new(participant)).await;
+    let rollback =
+        v1::Work { phase_one_done: true, attempt: 3, ..work(v1::WorkKind::Rollback, 2, 200) };
+    stream.send(0, Frame::Work(rollback));
+    stream.send(0, Frame::Work(work(v1::WorkKind::Commit, 1, 100)));
+    assert_eq!(stream.until_quiet().await, [], "nobody is done");
+    commits.add_permits(1);
+    assert_eq!(result(&mut stream).await, (100, WorkResult::Done(v1::Done {})));
+
+    let rollback = seen.lock().unwrap()[0].clone();
+    assert_eq!(rollback.task, Task::Rollback { phase_one_done: true });
+    assert_eq!((rollback.attempt, rollback.store), (3, StoreId(fake::STORE)));
+    // A participant that hangs is given up after its time, and its work asked for again.
+    let (branch, answer) = result(&mut stream).await;
+    assert_eq!(branch, 200);
+    assert!(matches!(answer, WorkResult::Later(_)), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_participant_cannot_answer_is_later_and_never_done() {
+    let participant = Answering(|work: Work| async move {
+        assert_ne!(work.key.branch, BranchId(100), "planted panic");
+        Answer::Later { after: Some(Duration::from_millis(1_500)), reason: "busy".to_owned() }
+    });
+    let (_fake, mut stream, _session) = attached(Arc::new(participant)).await;
+    let elsewhere =
+        v1::Work { resource_id: "another".to_owned(), ..work(v1::WorkKind::Commit, 1, 102) };
+    let tcc = v1::Work { mode: v1::BranchMode::Tcc.into(), ..work(v1::WorkKind::Commit, 1, 103) };
+    let malformed = v1::Work { xid: "?".to_owned(), ..work(v1::WorkKind::Rollback, 1, 104) };
+    for (pushed, expected) in [
+        (work(v1::WorkKind::Commit, 1, 100), "the participant panicked"),
+        (work(v1::WorkKind::Commit, 1, 101), "busy"),
+        (elsewhere, "the resource is not attached by this agent"),
+        (tcc, "this agent has no branches of its mode"),
+        (malformed, "its XID is malformed"),
+    ] {
+        let id = pushed.branch_id;
+        stream.send(0, Frame::Work(pushed));
+        let (branch, answer) = result(&mut stream).await;
+        let WorkResult::Later(later) = answer else { panic!("{id}: {answer:?}") };
+        assert_eq!((branch, later.reason.as_str()), (id, expected));
+        assert_eq!(later.after_ms, if id == 101 { 1_500 } else { 0 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_queues_is_done_in_one_batch_that_names_no_branch_twice() {
+    let sizes = Arc::new(Mutex::new(Vec::new()));
+    let gate = Arc::new(Semaphore::new(0));
+    struct Batches(Arc<Mutex<Vec<usize>>>, Arc<Semaphore>);
+    #[async_trait::async_trait]
+    impl Participant for Batches {
+        async fn work(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
+            self.0.lock().unwrap().push(batch.len());
+            self.1.acquire().await.unwrap().forget();
+            batch.into_iter().map(|work| (work.key, Answer::Done)).collect()
+        }
+    }
+    let participant = Batches(Arc::clone(&sizes), Arc::clone(&gate));
+    let (_fake, mut stream, _session) = attached(Arc::new(participant)).await;
+    stream.send(0, Frame::Work(work(v1::WorkKind::Commit, 1, 1)));
+    stream.until_quiet().await;
+    for branch in 2..=400 {
+        stream.send(0, Frame::Work(work(v1::WorkKind::Commit, 1, branch)));
+        stream.send(0, Frame::Work(work(v1::WorkKind::Commit, 1, branch)));
+    }
+    stream.until_quiet().await;
+    gate.add_permits(3);
+    let mut branches = Vec::new();
+    for _ in 1..=400 {
+        branches.push(result(&mut stream).await.0);
+    }
+    assert!(branches.iter().copied().eq(1..=400));
+    assert_eq!(*sizes.lock().unwrap(), [1, 256, 143]);
+    assert_eq!(stream.until_quiet().await, []);
+}
+
+/// Goal: a coordinator that pushes as much as it may never runs dry. Method: answer 10 000 pieces
+/// of work; count the credit.
+#[tokio::test(start_paused = true)]
+async fn credit_is_granted_again_for_work_that_was_answered() {
+    let (_fake, mut stream, _session) = attached(done()).await;
+    let (mut credit, mut answered) = (0, 0);
+    let mut pushed = 0;
+    while answered < 10_000 {
+        while pushed < 10_000 && pushed - answered < 1_000 {
+            pushed += 1;
+            stream.send(0, Frame::Work(work(v1::WorkKind::Commit, 1, pushed)));
+        }
+        match stream.next_of_all().await.unwrap().1 {
+            Request::Credit(more) => credit += u64::from(more.work),
+            Request::WorkResult(_) => answered += 1,
+            other => panic!("{other:?}"),
+        }
+        assert!(credit + 4_096 > answered + 2_000, "{credit} for {answered}");
+    }
+    while let Ok(Some((_, frame))) =
+        tokio::time::timeout(Duration::from_millis(20), stream.next_of_all()).await
+    {
+        if let Request::Credit(more) = frame {
+            credit += u64::from(more.work);
+        }
+    }
+    // The first credit was read by `attached`; these are the ones that came after it.
+    assert!(credit <= 10_000, "never more than was granted at first is under way");
+    assert!(credit > 10_000 - 512);
+}

@@ -1,0 +1,107 @@
+//! Between the wire's messages and what the agent works with.
+
+use std::time::Duration;
+
+use pactum_core::id::{ResourceId, StoreId, Xid};
+use pactum_core::lock::key::{EncodedKey, LockMode};
+use pactum_proto::v1;
+use pactum_proto::v1::work_result::Result as WireResult;
+
+use super::Registration;
+use crate::branch::{Answer, BranchKey, Task, Work};
+use crate::context::TransactionContext;
+
+/// The name by which a participant is asked; a result names it back.
+pub(super) fn task(kind: v1::WorkKind, phase_one_done: bool) -> Option<Task> {
+    match kind {
+        v1::WorkKind::Commit => Some(Task::Commit),
+        v1::WorkKind::Rollback => Some(Task::Rollback { phase_one_done }),
+        v1::WorkKind::AskPhaseOne => Some(Task::AskPhaseOne),
+        v1::WorkKind::Unspecified => None,
+    }
+}
+
+/// Work as the participant of its resource understands it, or why this agent cannot do it.
+pub(super) fn work(wire: &v1::Work, store: StoreId) -> Result<(ResourceId, Work), &'static str> {
+    let task = task(wire.kind(), wire.phase_one_done).ok_or("this kind of work is not known")?;
+    let xid: Xid = wire.xid.parse().map_err(|_| "its XID is malformed")?;
+    let resource: ResourceId =
+        wire.resource_id.parse().map_err(|_| "its resource id is malformed")?;
+    match wire.mode() {
+        v1::BranchMode::At => {}
+        v1::BranchMode::Unspecified
+        | v1::BranchMode::Tcc
+        | v1::BranchMode::Saga
+        | v1::BranchMode::Xa => return Err("this agent has no branches of its mode"),
+    }
+    let key = BranchKey { xid, branch: pactum_core::id::BranchId(wire.branch_id) };
+    Ok((resource, Work { key, store, task, attempt: wire.attempt }))
+}
+
+pub(super) fn work_kind(task: Task) -> v1::WorkKind {
+    match task {
+        Task::Commit => v1::WorkKind::Commit,
+        Task::Rollback { .. } => v1::WorkKind::Rollback,
+        Task::AskPhaseOne => v1::WorkKind::AskPhaseOne,
+    }
+}
+
+pub(super) fn work_result(work: &Work, answer: Answer) -> v1::WorkResult {
+    result_of(work.key.xid.to_string(), work.key.branch.0, work_kind(work.task), answer)
+}
+
+/// The answer to work that no participant here can do: somebody else may, later.
+pub(super) fn not_here(wire: &v1::Work, reason: &str) -> v1::WorkResult {
+    let answer = Answer::Later { after: None, reason: reason.to_owned() };
+    result_of(wire.xid.clone(), wire.branch_id, wire.kind(), answer)
+}
+
+fn result_of(xid: String, branch_id: u64, kind: v1::WorkKind, answer: Answer) -> v1::WorkResult {
+    let result = match answer {
+        Answer::Done => WireResult::Done(v1::Done {}),
+        Answer::Failed => WireResult::Failed(v1::Failed {}),
+        Answer::Later { after, reason } => {
+            WireResult::Later(v1::Later { after_ms: after.map_or(0, millis_u32), reason })
+        }
+        Answer::Parked(report) => WireResult::Parked(report),
+    };
+    v1::WorkResult { xid, branch_id, kind: kind.into(), result: Some(result) }
+}
+
+pub(super) fn register(
+    context: &TransactionContext,
+    registration: &Registration,
+) -> v1::RegisterRequest {
+    v1::RegisterRequest {
+        xid: context.xid().to_string(),
+        store_id: store(context),
+        branch_id: registration.branch.0,
+        resource_id: registration.resource.to_string(),
+        mode: registration.mode.into(),
+        scope: context.scope_id().0,
+        locks: locks(&registration.locks),
+        wait_ms: millis_u32(registration.wait),
+        holds_local_locks: registration.holds_local_locks,
+        lock_only: registration.lock_only,
+        claim_id: registration.claim.map_or(0, |claim| claim.0),
+        ..v1::RegisterRequest::default()
+    }
+}
+
+pub(super) fn locks(locks: &[(EncodedKey, LockMode)]) -> Vec<v1::Lock> {
+    let lock = |(key, mode): &(EncodedKey, LockMode)| v1::Lock {
+        key: key.as_bytes().to_vec().into(),
+        mode: v1::LockMode::from(*mode).into(),
+    };
+    locks.iter().map(lock).collect()
+}
+
+/// The store of a context, as requests carry it.
+pub(crate) fn store<B: From<Vec<u8>>>(context: &TransactionContext) -> B {
+    context.store_id().to_bytes().to_vec().into()
+}
+
+/// Milliseconds for the wire, rounded up: a wait of a microsecond is not "do not wait".
+pub(crate) fn millis_u32(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+}
