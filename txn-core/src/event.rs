@@ -139,6 +139,37 @@ pub enum Event {
     RollbackDue(XidNumber, RollbackCause),
 }
 
+impl Event {
+    /// Who waits for an answer to this event.
+    #[must_use]
+    pub fn reply_to(&self) -> Option<ReplyTo> {
+        match self {
+            Event::BeginRequested(begin) => Some(begin.reply),
+            Event::CommitRequested { caller, .. }
+            | Event::RollbackRequested { caller, .. }
+            | Event::Vetoed { caller, .. }
+            | Event::OutcomeRequested { caller, .. } => Some(caller.reply),
+            Event::RegisterRequested(register) => Some(register.reply),
+            Event::KeysRequested(request) => Some(request.reply),
+            Event::PhaseOneReported(report) => report.reply,
+            Event::SessionOpened { reply, .. }
+            | Event::AttachRequested { reply, .. }
+            | Event::BranchIdsRequested { reply }
+            | Event::RetryRequested { reply, .. }
+            | Event::ForgetRequested { reply, .. } => Some(*reply),
+            Event::ClaimReleased { .. }
+            | Event::WaitCancelled { .. }
+            | Event::PhaseTwoAnswered { .. }
+            | Event::SessionClosed { .. }
+            | Event::IdsReserved { .. }
+            | Event::TimerFired(_)
+            | Event::KeysFreed(_)
+            | Event::WaitGraphChanged(_)
+            | Event::RollbackDue(..) => None,
+        }
+    }
+}
+
 /// A transaction that a request names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -242,7 +273,8 @@ pub struct PhaseOneReport {
     pub resource: ResourceId,
     /// The result.
     pub result: PhaseOneResult,
-    /// Answered once a Failed is durable; `None` for a one-way report.
+    /// Answered once the result is durable; `None` for a one-way report, of which a Done is only
+    /// remembered.
     pub reply: Option<ReplyTo>,
 }
 

@@ -7,7 +7,7 @@
 //! rest of the group lives on.
 
 use crate::group::Group;
-use crate::id::XidNumber;
+use crate::lock::table::LockTable;
 use crate::step::{Change, Volatile, Write};
 use crate::transaction::{
     BranchRow, GlobalTransaction, PhaseOne, PhaseTwo, Status, TransactionRow,
@@ -25,6 +25,8 @@ pub const LK_1: &str = "LK-1";
 pub const LK_3: &str = "LK-3";
 /// Commit is decided only when every branch's phase one is known to be done.
 pub const PH_1: &str = "PH-1";
+/// Every transaction ends or has a parked branch: here, that nobody sleeps on free keys or in a cycle.
+pub const LV_1: &str = "LV-1";
 
 /// Judges the changes of one step against the group as it is before them.
 ///
@@ -114,19 +116,26 @@ fn confirmed(
 
 fn permits_branch(group: &Group, row: &BranchRow) -> Result<(), &'static str> {
     let Some(txn) = group.transaction(row.xid) else { return Err(GT_3) };
-    match txn.branch(row.id) {
+    let Some(known) = txn.branch(row.id) else {
         // One that only says "failed" takes no part and no locks.
-        None if !txn.is_open() && row.phase_one != PhaseOne::Failed => Err(GT_3),
-        None => Ok(()),
-        Some(known) => {
-            let revived =
-                known.row.phase_one == PhaseOne::Failed && row.phase_one != PhaseOne::Failed;
-            let undone_again =
-                known.row.phase_two == PhaseTwo::Done && row.phase_two != PhaseTwo::Done;
-            let changed = known.row.locks != row.locks || known.row.resource != row.resource;
-            if revived || undone_again || changed { Err(LK_3) } else { Ok(()) }
+        if row.phase_one == PhaseOne::Failed {
+            return Ok(());
         }
+        let contested = group.locks().is_contested(row.xid, row.resource, &row.locks);
+        return match (txn.is_open(), contested) {
+            (false, _) => Err(GT_3),
+            (true, true) => Err(LK_1),
+            (true, false) => Ok(()),
+        };
+    };
+    let known = &known.row;
+    let revived = known.phase_one == PhaseOne::Failed && row.phase_one != PhaseOne::Failed;
+    let undone_again = known.phase_two == PhaseTwo::Done && row.phase_two != PhaseTwo::Done;
+    let same_place = known.resource == row.resource && known.sequence == row.sequence;
+    if revived || undone_again || !same_place || known.locks != row.locks {
+        return Err(LK_3);
     }
+    Ok(())
 }
 
 /// Judges a group as a whole. Walks all of it: for tests.
@@ -134,35 +143,48 @@ fn permits_branch(group: &Group, row: &BranchRow) -> Result<(), &'static str> {
 /// # Errors
 /// The id of the first rule that is broken, and where.
 pub fn holds(group: &Group) -> Result<(), (&'static str, String)> {
-    for (key, holders) in group.locks().holdings() {
-        let exclusive = holders.iter().any(|(_, exclusive)| *exclusive);
-        if exclusive && holders.len() > 1 {
-            return Err((LK_1, format!("{key:?} is held by {holders:?}")));
-        }
-        for (xid, _) in holders {
-            holds_for_a_reason(group, xid).map_err(|rule| (rule, format!("{key:?} by {xid}")))?;
-        }
-    }
+    locks_hold(group)?;
     for txn in group.transactions() {
-        let status = txn.row.status;
+        let (xid, status) = (txn.row.number, txn.row.status);
         if status.is_ended() {
-            return Err((GT_4, format!("{} has ended and is still live", txn.row.number)));
+            return Err((GT_4, format!("{xid} has ended and is still live")));
         }
         if status.is_decided() && txn.is_complete_in(status) {
-            return Err((GT_4, format!("{} is complete and has not ended", txn.row.number)));
+            return Err((GT_4, format!("{xid} is complete and has not ended")));
         }
-        let waits = group.waiting().of_transaction(txn.row.number).count();
-        if waits > 0 && !txn.is_open() {
-            return Err((GT_3, format!("{} is closed and still waits", txn.row.number)));
+        if status == Status::Committing && !txn.is_phase_one_done() {
+            return Err((PH_1, format!("{xid} commits, and phase one of a branch is not known")));
+        }
+        let waits = group.waiting().of_transaction(xid).count();
+        let claims = group.waiting().claims_of(xid).count();
+        if waits + claims > 0 && !txn.is_open() {
+            return Err((GT_3, format!("{xid} is closed and still waits")));
+        }
+    }
+    group.waits_hold().map_err(|why| (LV_1, why))
+}
+
+/// The lock table is what the branches and claims say, and nothing in it conflicts.
+fn locks_hold(group: &Group) -> Result<(), (&'static str, String)> {
+    let mut said = LockTable::default();
+    for txn in group.transactions() {
+        let holding = txn.branches.iter().filter(|branch| branch.holds_locks(txn.row.status));
+        for row in holding.map(|branch| &branch.row) {
+            said.acquire(row.xid, row.resource, &row.locks);
+        }
+    }
+    for claim in group.waiting().claims() {
+        said.acquire(claim.xid, claim.resource, &claim.locks);
+    }
+    let mut held = group.locks().holdings();
+    held.retain(|_, holders| !holders.is_empty());
+    if held != said.holdings() {
+        return Err((LK_3, format!("held are {held:?}, and should be {:?}", said.holdings())));
+    }
+    for (key, holders) in held {
+        if holders.len() > 1 && holders.iter().any(|(_, exclusive)| *exclusive) {
+            return Err((LK_1, format!("{key:?} is held by {holders:?}")));
         }
     }
     Ok(())
-}
-
-/// A key is held by a live transaction, through a branch or a claim.
-fn holds_for_a_reason(group: &Group, xid: XidNumber) -> Result<(), &'static str> {
-    let txn = group.transaction(xid).ok_or(LK_3)?;
-    let by_branch = txn.branches.iter().any(|branch| branch.holds_locks(txn.row.status));
-    let by_claim = group.waiting().claims().any(|claim| claim.xid == xid);
-    if by_branch || by_claim { Ok(()) } else { Err(LK_3) }
 }

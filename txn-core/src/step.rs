@@ -216,6 +216,10 @@ pub enum Volatile {
     SessionAttached(SessionId, ResourceNumber),
     /// It is gone.
     SessionClosed(SessionId),
+    /// A node has no session any more; from this moment on it counts as lost.
+    NodeGone(NodeId, Timestamp),
+    /// It was given up.
+    NodeLost(NodeId),
     /// Branch ids up to here have been handed out.
     BranchIdsIssued(u64),
     /// More ids were asked for.

@@ -213,16 +213,19 @@ pub struct Branch {
 impl Branch {
     /// Whether the branch holds its global locks while its transaction is in `status`.
     ///
-    /// AT locks go at the commit decision. At rollback each branch keeps its own until its rows are
-    /// restored. In the other modes the work is not visible before phase two, so they stay until
-    /// then.
+    /// AT locks go at the commit decision, and so do a saga's: their work is final by then. At
+    /// rollback each branch keeps its own until its rows are restored. What TCC and XA did is not
+    /// visible before phase two, so theirs stay until then.
     #[must_use]
     pub fn holds_locks(&self, status: Status) -> bool {
         let row = &self.row;
         let working = row.phase_one != PhaseOne::Failed && row.phase_two != PhaseTwo::Done;
         match status {
             Status::Active => row.phase_one != PhaseOne::Failed,
-            Status::Committing => working && !row.lock_only && row.mode != BranchMode::At,
+            Status::Committing => match row.mode {
+                BranchMode::At | BranchMode::Saga => false,
+                BranchMode::Tcc | BranchMode::Xa => working && !row.lock_only,
+            },
             Status::RollingBack(_) => working && !row.lock_only,
             Status::Committed | Status::RolledBack(_) => false,
         }

@@ -1,1 +1,91 @@
-fn main() {}
+//! The bank-transfer demo: real services, real processes, every part of Pactum at once.
+//!
+//! ```text
+//! this program ──executes itself──▶ coordinator ◀── agent ── transfer service ──HTTP──▶ three banks
+//!   │  story   tells five parts as they happen                              each with an agent and
+//!   │  load    thousands at once, under kills; then an audit                a database of its own
+//!   └─ pactum  the operator's commands
+//! ```
+
+mod admin;
+mod args;
+mod audit;
+mod books;
+mod load;
+mod screen;
+mod services;
+mod settle;
+mod story;
+mod table;
+mod world;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+
+use args::{Cli, Command, Kind, LoadFlags, Passed};
+use screen::{Ink, Screen};
+
+/// Asked for what is not there, as for a flag that is none.
+const USAGE: u8 = 2;
+/// Interrupted, as a shell says it.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let Cli { command, kind, load } = Cli::parse();
+    match command {
+        Some(Command::Pactum(passed)) => pactum(passed, None),
+        Some(Command::Tc(passed)) => match pactum_testkit::die_with_parent() {
+            Ok(()) => pactum(passed, Some("server")),
+            Err(error) => fail(&error),
+        },
+        Some(Command::Bank(args)) => block_on(service(services::bank::run(args))),
+        Some(Command::Transfer(args)) => block_on(service(services::transfer::run(args))),
+        None => block_on(demo(kind, load)),
+    }
+}
+
+/// The `pactum` binary's own main.
+fn pactum(passed: Passed, first: Option<&str>) -> ExitCode {
+    let words = ["pactum"].into_iter().chain(first).map(OsString::from);
+    pactum_cli::run(words.chain(passed.args))
+}
+
+fn block_on(work: impl Future<Output = Result<ExitCode>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = runtime.context("start the runtime").and_then(|runtime| runtime.block_on(work));
+    done.unwrap_or_else(|error| fail(&error))
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let screen = Screen::new();
+    screen.complain(screen.paint(Ink::Bad, format!("{error:#}")));
+    ExitCode::FAILURE
+}
+
+async fn service(run: impl Future<Output = Result<()>>) -> Result<ExitCode> {
+    pactum_testkit::die_with_parent()?;
+    run.await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn demo(kind: Kind, load: LoadFlags) -> Result<ExitCode> {
+    let screen = Screen::new();
+    if let Some(missing) = kind.missing() {
+        screen.complain(missing);
+        return Ok(ExitCode::from(USAGE));
+    }
+    if load.tc.is_some() && load.kill.is_some_and(|kills| kills.tc > 0) {
+        screen.complain("`--kill tc:…` is for the demo's own coordinator: leave `--tc` out");
+        return Ok(ExitCode::from(USAGE));
+    }
+    let demo =
+        async { if load.any() { load::run(load, screen).await } else { story::run(screen).await } };
+    tokio::select! {
+        passed = demo => Ok(if passed? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        // What still runs is killed as the world is dropped.
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}

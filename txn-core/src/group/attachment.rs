@@ -4,24 +4,30 @@
 //! forgets it. Phase two goes only to sessions that proved the pair.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Group;
-use crate::event::Timer;
+use crate::event::{Event, Timer};
 use crate::id::{NodeId, ResourceId, ResourceNumber, ResourceUid, SessionId, XidNumber};
 use crate::rejection::Rejection;
 use crate::step::{Reply, ReplyTo, Step, Volatile, Write};
 use crate::time::Now;
-use crate::transaction::{ResourceRow, RollbackCause, Status};
+use crate::transaction::{ResourceRow, RollbackCause};
+
+/// How many transactions of a lost node roll back in one step.
+const LOST_PER_STEP_MAX: usize = 1_000;
+/// The pause between two such steps: others must get their turn.
+const LOST_PAUSE: Duration = Duration::from_millis(5);
 
 /// The open sessions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sessions {
     open: BTreeMap<SessionId, Session>,
     of_node: BTreeMap<NodeId, usize>,
     of_resource: BTreeMap<ResourceNumber, usize>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Session {
     node: NodeId,
     resources: Vec<ResourceNumber>,
@@ -34,6 +40,24 @@ impl Sessions {
 
     pub(super) fn attached_to(&self, resource: ResourceNumber) -> usize {
         self.of_resource.get(&resource).copied().unwrap_or(0)
+    }
+
+    pub(super) fn is_open(&self, session: SessionId) -> bool {
+        self.open.contains_key(&session)
+    }
+
+    #[cfg(test)]
+    pub(super) fn hash_into(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        for (id, session) in &self.open {
+            (id, session.node, &session.resources).hash(hasher);
+        }
+    }
+
+    /// The node of a session, if it is that node's last.
+    fn last_of_its_node(&self, session: SessionId) -> Option<NodeId> {
+        let node = self.open.get(&session)?.node;
+        (self.of_node.get(&node) == Some(&1)).then_some(node)
     }
 
     pub(super) fn is_present(&self, node: NodeId) -> bool {
@@ -82,7 +106,7 @@ fn count_down<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K) {
 }
 
 /// Which resource id is which database.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Bindings {
     rows: BTreeMap<ResourceNumber, ResourceRow>,
     by_id: BTreeMap<ResourceId, ResourceNumber>,
@@ -132,7 +156,7 @@ impl Group {
     pub(super) fn session_opened(&self, session: SessionId, node: NodeId, reply: ReplyTo) -> Step {
         let mut step = self.branch_ids_requested(reply);
         let refused = step.replies.iter().any(|answer| matches!(answer.reply, Reply::Rejected(_)));
-        if !refused {
+        if !refused && !self.sessions.is_open(session) {
             step.note(Volatile::SessionOpened(session, node));
         }
         step
@@ -146,6 +170,9 @@ impl Group {
         reply: ReplyTo,
         at: Now,
     ) -> Step {
+        if !self.sessions.is_open(session) {
+            return Step::rejected(reply, Rejection::NotAttached(id.clone()));
+        }
         let mut step = Step::default();
         let known = self.bindings.by_id(id);
         let elsewhere = uid.and_then(|uid| self.bindings.by_uid(uid));
@@ -170,40 +197,46 @@ impl Group {
 
     pub(super) fn session_closed(&self, session: SessionId, at: Now) -> Step {
         let mut step = Step::default();
-        let Some(closed) = self.sessions.open.get(&session) else { return step };
+        if !self.sessions.is_open(session) {
+            return step;
+        }
         for waiter in self.waiting.of_session(session) {
-            step.note(Volatile::WaitEnded(waiter.id));
-            let resource = match &waiter.purpose {
-                crate::lock::wait::WaitFor::Branch(register) => &register.resource,
-                crate::lock::wait::WaitFor::Keys(request) => &request.resource,
-            };
-            step.reject(waiter.reply(), Rejection::NotAttached(resource.clone()));
-            self.wake_behind(&mut step, waiter);
+            self.end_wait_with(&mut step, waiter, Rejection::NotAttached(waiter.place().clone()));
         }
         for claim in self.waiting.claims().filter(|claim| claim.session == session) {
             self.end_claim(&mut step, claim);
         }
         step.note(Volatile::SessionClosed(session));
-        let until = at.mono.after(self.policy().node_lost_grace);
-        step.timers.push((until, Timer::NodeLost(closed.node)));
+        if let Some(node) = self.sessions.last_of_its_node(session) {
+            let until = at.mono.after(self.policy().node_lost_grace);
+            step.note(Volatile::NodeGone(node, until));
+            step.timers.push((until, Timer::NodeLost(node)));
+            // What it would have reported by itself must now be asked of others.
+            for txn in self.closing.iter().filter_map(|xid| self.live(*xid)) {
+                self.ask_phase_one(&mut step, txn, |branch| branch.row.node == node);
+            }
+        }
         step
     }
 
-    /// Rolls back what a node began and left undecided, unless it came back.
-    pub(super) fn node_lost(&self, node: NodeId) -> Step {
+    /// Rolls back what a node began and left undecided, some transactions at a time, unless it came
+    /// back. Whether it went again since then is seen from the moment that is kept, not from the
+    /// timer: the grace begins anew each time.
+    pub(super) fn node_lost(&self, node: NodeId, at: Now) -> Step {
         let mut step = Step::default();
-        if self.sessions.is_present(node) {
+        let lost = self.gone.get(&node).is_some_and(|until| *until <= at.mono);
+        if !lost {
             return step;
         }
-        let left = self
-            .transactions
-            .values()
-            .filter(|txn| txn.row.node == Some(node) && txn.row.status == Status::Active);
-        let mut left: Vec<XidNumber> = left.map(|txn| txn.row.number).collect();
-        left.sort_unstable();
-        for xid in left {
-            step.follow(crate::event::Event::RollbackDue(xid, RollbackCause::ManagerLost));
+        let left = self.undecided.get(&node).into_iter().flatten();
+        for (count, xid) in left.enumerate() {
+            if count == LOST_PER_STEP_MAX {
+                step.timers.push((at.mono.after(LOST_PAUSE), Timer::NodeLost(node)));
+                return step;
+            }
+            step.follow(Event::RollbackDue(*xid, RollbackCause::ManagerLost));
         }
+        step.note(Volatile::NodeLost(node));
         step
     }
 

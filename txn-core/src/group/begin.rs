@@ -102,11 +102,14 @@ impl Ids {
     /// is used after the current one.
     pub(super) fn add(&mut self, xids: IdBlock, branches: IdBlock) {
         if self.xids.first >= self.xids.end {
+            self.xids = std::mem::take(&mut self.next_xids);
+        }
+        if self.xids.first >= self.xids.end {
             self.xids = xids;
         } else {
             self.next_xids = xids;
         }
-        // What was left of the old block is given up: ids are plenty.
+        // What was left of the old blocks is given up: ids are plenty.
         self.branches = branches;
         self.asked_for = false;
     }

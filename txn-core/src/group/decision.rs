@@ -4,20 +4,17 @@
 //! are freed (commit), waits and claims of the transaction end, branches are sent to phase two,
 //! callers are answered. A transaction without branches that need phase two ends at once.
 
-use std::collections::BTreeSet;
-
 use super::Group;
 use super::lookup::Found;
 use crate::decide::{Request, Verdict, decide};
-use crate::event::{Event, Target, Timer};
+use crate::event::{Target, Timer};
 use crate::id::{BranchId, XidNumber};
 use crate::lock::ResourceKey;
-use crate::lock::wait::WaiterId;
 use crate::rejection::Rejection;
 use crate::step::{Command, Outcome, Reply, ReplyTo, Step, TaskKind, Volatile, Write};
 use crate::time::Now;
 use crate::transaction::{
-    Caller, GlobalTransaction, PhaseOne, RollbackCause, Status, TransactionRow, Wait,
+    Branch, Caller, GlobalTransaction, PhaseOne, RollbackCause, Status, TransactionRow, Wait,
 };
 
 impl Group {
@@ -49,7 +46,9 @@ impl Group {
         let names_failed = done.iter().any(|id| txn.has_failed(*id));
         match decide(&known, Request::Commit { names_failed }, at.mono) {
             Verdict::Commit => self.commit(&mut step, &known, &[caller], at),
-            Verdict::RollBack(cause) => self.roll_back(&mut step, &known, cause, &[caller], at),
+            Verdict::RollBack(cause) => {
+                self.roll_back(&mut step, &known, cause, &[caller], at);
+            }
             Verdict::AwaitPhaseOne => self.await_phase_one(&mut step, &known, caller, at),
             Verdict::Stand | Verdict::Admit | Verdict::Refuse => {
                 self.answer(&mut step, txn, caller, at);
@@ -72,7 +71,9 @@ impl Group {
         };
         let mut step = Step::default();
         match decide(txn, Request::Rollback(cause), at.mono) {
-            Verdict::RollBack(cause) => self.roll_back(&mut step, txn, cause, &[caller], at),
+            Verdict::RollBack(cause) => {
+                self.roll_back(&mut step, txn, cause, &[caller], at);
+            }
             Verdict::Commit
             | Verdict::AwaitPhaseOne
             | Verdict::Admit
@@ -125,7 +126,9 @@ impl Group {
     ) {
         match decide(txn, request, at.mono) {
             Verdict::Commit => self.commit(step, txn, &[], at),
-            Verdict::RollBack(cause) => self.roll_back(step, txn, cause, &[], at),
+            Verdict::RollBack(cause) => {
+                self.roll_back(step, txn, cause, &[], at);
+            }
             Verdict::AwaitPhaseOne | Verdict::Admit | Verdict::Refuse | Verdict::Stand => {}
         }
     }
@@ -141,12 +144,13 @@ impl Group {
         cause: RollbackCause,
         callers: &[Caller],
         at: Now,
-    ) {
+    ) -> Status {
         let statuses = (Status::RollingBack(cause), Status::RolledBack(cause));
-        let decided = self.take_decision(step, txn, statuses, callers, at);
-        if !decided.is_ended() {
-            self.turn_away_waiters(step, txn, decided);
+        let status = self.take_decision(step, txn, statuses, callers, at);
+        if !status.is_ended() {
+            self.turn_away_waiters(step, txn, status);
         }
+        status
     }
 
     /// Writes the decision and does all that follows from it. Returns the new status: the second of
@@ -189,9 +193,20 @@ impl Group {
         }
         step.timers.push((until, Timer::Closing(xid)));
         self.end_waits_of(step, txn, Status::Active);
-        for branch in &txn.branches {
-            let gone = !self.sessions.is_present(branch.row.node);
-            if branch.row.phase_one == PhaseOne::Unknown && gone {
+        self.ask_phase_one(step, txn, |branch| !self.sessions.is_present(branch.row.node));
+    }
+
+    /// Asks how phase one of these branches ended, where it is not known: any session of the
+    /// resource can look. Asked when a commit is waiting for it and again whenever that may help: a
+    /// node goes while a commit waits, or a session comes that can look.
+    pub(super) fn ask_phase_one(
+        &self,
+        step: &mut Step,
+        txn: &GlobalTransaction,
+        of: impl Fn(&Branch) -> bool,
+    ) {
+        for branch in txn.branches.iter().filter(|branch| of(branch)) {
+            if branch.row.phase_one == PhaseOne::Unknown {
                 step.commands.push(Command::Send(self.task(branch, TaskKind::AskPhaseOne)));
             }
         }
@@ -208,26 +223,7 @@ impl Group {
         for branch in freed {
             keys.extend(self.locks.waited_for(branch.row.resource, &branch.row.locks));
         }
-        if !keys.is_empty() {
-            step.follow(Event::KeysFreed(keys));
-        }
-    }
-
-    /// Waiters that hold row locks in their database would block the undo of this transaction: they
-    /// hear a conflict at once, roll back locally and wait outside.
-    fn turn_away_waiters(&self, step: &mut Step, txn: &GlobalTransaction, status: Status) {
-        let mut blocking: BTreeSet<WaiterId> = BTreeSet::new();
-        for branch in txn.branches.iter().filter(|branch| branch.holds_locks(status)) {
-            for key in self.locks.waited_for(branch.row.resource, &branch.row.locks) {
-                blocking.extend(self.locks.waiters(&key));
-            }
-        }
-        for id in blocking {
-            let waiter = self.waiting.waiter(id).filter(|waiter| waiter.holds_local_locks());
-            if let Some(waiter) = waiter.filter(|waiter| waiter.xid != Some(txn.row.number)) {
-                self.end_wait_with_conflict(step, waiter, Some(txn.row.number));
-            }
-        }
+        self.wake(step, keys);
     }
 
     /// Answers with the outcome as it stands, or waits for completion.

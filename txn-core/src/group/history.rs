@@ -15,17 +15,20 @@ use crate::transaction::Status;
 /// How often the history is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How many transactions leave in one step: a batch must stay small beside the work of others.
-const PRUNED_PER_STEP_MAX: usize = 20_000;
+const PRUNED_PER_STEP_MAX: usize = 10_000;
+/// The pause before the next step where one was not enough. Together with the size of a step it
+/// drops more than a coordinator can end.
+const PRUNE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Ended transactions in memory: what they came to, and the order in which they ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct History {
     ended: BTreeMap<XidNumber, Entry>,
     order: VecDeque<(WallTime, XidNumber)>,
     horizon: XidNumber,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     status: Status,
     idempotency_key: Option<Arc<str>>,
@@ -84,11 +87,12 @@ impl Group {
         let mut step = Step::default();
         let policy = self.policy();
         let xids = self.history.due(at.wall, policy.history_keep, policy.history_rows_max);
+        let pause = if xids.len() < PRUNED_PER_STEP_MAX { LOOK_EVERY } else { PRUNE_PAUSE };
         if let Some(greatest) = xids.iter().max() {
             let horizon = self.history.horizon.max(*greatest);
             step.store(Write::Prune { xids, horizon });
         }
-        step.timers.push((at.mono.after(LOOK_EVERY), Timer::History));
+        step.timers.push((at.mono.after(pause), Timer::History));
         step
     }
 }

@@ -8,13 +8,15 @@
 //! sets off in others (a commit frees keys, the first waiter in line gets them, its grant closes a
 //! cycle) is a chain of small steps, so that each can look at the state that the one before left.
 //!
-//! - [`state`]: what a group knows, and `apply`.
+//! - [`state`]: what a group knows; `apply`: how it changes.
 //! - `lookup`: what is said of a transaction that a request names.
-//! - `begin`, `decision`, `registration`, `waiting`, `phase_one`, `phase_two`, `attachment`,
-//!   `history`: one file for each part of the protocol.
+//! - `begin`, `registration`, `waiting`, `wait_end`, `deadlock`, `phase_one`, `decision`,
+//!   `phase_two`, `attachment`, `history`: one file for each part of the protocol.
 
+mod apply;
 mod attachment;
 mod begin;
+mod deadlock;
 mod decision;
 mod history;
 mod lookup;
@@ -22,7 +24,11 @@ mod phase_one;
 mod phase_two;
 mod registration;
 mod state;
+mod wait_end;
 mod waiting;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
@@ -61,8 +67,10 @@ impl Group {
             step.timers.push((deadline, Timer::Deadline(xid)));
         }
         let grace = at.mono.after(group.policy().node_lost_grace);
-        step.timers
-            .extend(plan.nodes_to_await.into_iter().map(|node| (grace, Timer::NodeLost(node))));
+        for node in plan.nodes_to_await {
+            group.apply(&Change::Volatile(Volatile::NodeGone(node, grace)));
+            step.timers.push((grace, Timer::NodeLost(node)));
+        }
         step.timers.push((at.mono, Timer::History));
         step.commands.push(Command::ReserveIds);
         (group, step)
@@ -75,7 +83,7 @@ impl Group {
         while let Some(event) = queue.pop_front() {
             let mut step = self.step(&event, at);
             if let Err(rule) = invariants::permits(self, &step.changes) {
-                step = refuse(step, rule);
+                step = refuse(&event, rule);
             }
             for change in &step.changes {
                 self.apply(change);
@@ -142,18 +150,19 @@ impl Group {
             Timer::Completion(xid, reply) => self.completion_wait_passed(xid, reply),
             Timer::WaitBound(waiter) => self.wait_bound_passed(waiter),
             Timer::ClaimKept(claim) => self.claim_kept_long_enough(claim),
-            Timer::NodeLost(node) => self.node_lost(node),
+            Timer::NodeLost(node) => self.node_lost(node, at),
             Timer::Resume(resource, from) => self.resume(resource, from, at),
             Timer::History => self.prune_history(at),
         }
     }
 }
 
-/// A step that would break a rule is dropped whole; whoever asked hears which rule it was.
-fn refuse(step: Step, rule: &'static str) -> Step {
+/// A step that would break a rule is dropped whole; whoever asked hears which rule it was. All others
+/// that it would have answered still wait, for the state is as it was.
+fn refuse(event: &Event, rule: &'static str) -> Step {
     let mut refused = Step { violations: vec![rule], ..Step::default() };
-    for answer in step.replies {
-        refused.reply(answer.to, Reply::Rejected(Rejection::Invariant(rule)));
+    if let Some(reply) = event.reply_to() {
+        refused.reply(reply, Reply::Rejected(Rejection::Invariant(rule)));
     }
     refused
 }

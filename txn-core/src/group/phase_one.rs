@@ -1,6 +1,7 @@
 //! What is heard of phase one.
 //!
 //! *Done* is volatile knowledge: it is repeated until phase two arrives, and a restart asks again.
+//! Only where the reporter waits for an answer it is stored, because then nobody will repeat it.
 //! *Failed* is for ever: it frees the branch's locks in the same write, and it is kept until the
 //! transaction ends, even where the branch was never registered, so that a registration that
 //! arrives late cannot bring the branch back.
@@ -9,9 +10,11 @@ use std::sync::Arc;
 
 use super::Group;
 use super::lookup::Found;
+use super::registration::next_sequence;
 use crate::decide::Request;
-use crate::event::{Event, PhaseOneReport, PhaseOneResult};
+use crate::event::{PhaseOneReport, PhaseOneResult};
 use crate::id::ScopeId;
+use crate::invariants::PH_1;
 use crate::rejection::Rejection;
 use crate::step::{Reply, Step, Volatile, Write};
 use crate::time::Now;
@@ -27,8 +30,13 @@ impl Group {
                 PhaseOneResult::Done => self.phase_one_done(&mut step, txn, report, at),
                 PhaseOneResult::Failed => self.phase_one_failed(&mut step, txn, report, at),
             },
-            // It has ended, or nothing of it was ever stored: there is nothing left to record.
-            Ok(Found::Ended(_) | Found::Unrecorded) => None,
+            // It has ended: there is nothing left to record.
+            Ok(Found::Ended(_)) => None,
+            Ok(Found::Unrecorded) => match report.result {
+                // The local work stands on a registration, and this store has none of it.
+                PhaseOneResult::Done => Some(Rejection::LostState(report.branch)),
+                PhaseOneResult::Failed => None,
+            },
             Err(rejection) => Some(rejection),
         };
         if let Some(reply) = report.reply {
@@ -49,15 +57,22 @@ impl Group {
             return Some(Rejection::UnknownBranch(report.branch));
         };
         match branch.row.phase_one {
-            PhaseOne::Done => None,
-            PhaseOne::Failed => Some(Rejection::BranchFailed(report.branch)),
-            PhaseOne::Unknown => {
-                step.note(Volatile::PhaseOneDone(txn.row.number, report.branch));
-                let known = with_phase_one(txn, branch, PhaseOne::Done);
-                self.settle_as(step, &known, Request::PhaseOneLearned, at);
-                None
-            }
+            PhaseOne::Failed => return Some(Rejection::BranchFailed(report.branch)),
+            PhaseOne::Unknown => {}
+            // Known from elsewhere, perhaps in memory only; whoever waits for an answer must be able
+            // to rely on it. Once the commit is decided it is implied.
+            PhaseOne::Done if report.reply.is_none() || txn.row.status.is_decided() => return None,
+            PhaseOne::Done => {}
         }
+        if report.reply.is_some() {
+            let row = BranchRow { phase_one: PhaseOne::Done, ..branch.row.clone() };
+            step.store(Write::PutBranch(row));
+        } else {
+            step.note(Volatile::PhaseOneDone(txn.row.number, report.branch));
+        }
+        let known = with_phase_one(txn, branch, PhaseOne::Done);
+        self.settle_as(step, &known, Request::PhaseOneLearned, at);
+        None
     }
 
     fn phase_one_failed(
@@ -67,34 +82,36 @@ impl Group {
         report: &PhaseOneReport,
         at: Now,
     ) -> Option<Rejection> {
-        if let Some(waiter) = self.waiting.of_transaction(txn.row.number).find(|waiter| {
-            matches!(&waiter.purpose, crate::lock::wait::WaitFor::Branch(register)
-                if register.branch == report.branch)
-        }) {
-            step.note(Volatile::WaitEnded(waiter.id));
-            step.reject(waiter.reply(), Rejection::BranchFailed(report.branch));
-            self.wake_behind(step, waiter);
-        }
-        let row = match txn.branch(report.branch) {
-            Some(branch) => match branch.row.phase_one {
-                PhaseOne::Failed => return None,
-                // A contradiction between two reports: the one that frees nothing stands.
-                PhaseOne::Done => return Some(Rejection::Invariant("PH-1")),
-                PhaseOne::Unknown => {
-                    BranchRow { phase_one: PhaseOne::Failed, ..branch.row.clone() }
-                }
+        let known = txn.branch(report.branch);
+        let row = match known {
+            Some(branch) => match may_fail(txn, branch) {
+                Some(true) => BranchRow {
+                    phase_one: PhaseOne::Failed,
+                    phase_two: PhaseTwo::Pending,
+                    ..branch.row.clone()
+                },
+                Some(false) => return None,
+                None => return Some(Rejection::Invariant(PH_1)),
             },
+            // No registration can come any more, so there is nothing to keep it from.
+            None if txn.row.status.is_decided() => return None,
             None => match self.never_registered(txn, report) {
                 Ok(row) => row,
                 Err(rejection) => return Some(rejection),
             },
         };
+        let waits = self.waiting.of_transaction(txn.row.number);
+        for waiter in waits.filter(|waiter| waiter.is_for_branch(report.branch)) {
+            self.end_wait_with(step, waiter, Rejection::BranchFailed(report.branch));
+        }
         if !txn.stored {
             step.store(Write::PutTransaction(txn.row.clone()));
         }
         step.store(Write::PutBranch(row));
-        if let Some(branch) = txn.branch(report.branch) {
-            self.free_keys_of(step, txn, branch);
+        if let Some(branch) = known {
+            if branch.holds_locks(txn.row.status) {
+                self.wake(step, self.locks.waited_for(branch.row.resource, &branch.row.locks));
+            }
             self.settle_failed(step, txn, branch, at);
         }
         None
@@ -111,27 +128,18 @@ impl Group {
         }
     }
 
-    fn free_keys_of(&self, step: &mut Step, txn: &GlobalTransaction, branch: &Branch) {
-        if branch.holds_locks(txn.row.status) {
-            let keys = self.locks.waited_for(branch.row.resource, &branch.row.locks);
-            if !keys.is_empty() {
-                step.follow(Event::KeysFreed(keys));
-            }
-        }
-    }
-
     fn never_registered(
         &self,
         txn: &GlobalTransaction,
         report: &PhaseOneReport,
     ) -> Result<BranchRow, Rejection> {
+        self.check_branch_count(txn)?;
         let bound = self.bindings.by_id(&report.resource);
         let resource = bound.ok_or_else(|| Rejection::NotAttached(report.resource.clone()))?.number;
-        let last = txn.branches.last().map_or(0, |branch| branch.row.sequence);
         Ok(BranchRow {
             xid: txn.row.number,
             id: report.branch,
-            sequence: last + 1,
+            sequence: next_sequence(txn),
             node: report.node,
             resource,
             mode: BranchMode::At,
@@ -143,6 +151,23 @@ impl Group {
             phase_two: PhaseTwo::Pending,
             park_report: None,
         })
+    }
+}
+
+/// Whether a report that a branch failed is news; `None` if it contradicts what is known, where that
+/// which frees nothing stands.
+fn may_fail(txn: &GlobalTransaction, branch: &Branch) -> Option<bool> {
+    let row = &branch.row;
+    match (row.phase_one, txn.row.status) {
+        (PhaseOne::Failed, _) => Some(false),
+        // The commit was decided on its being done, whether or not that outlived a restart.
+        (_, Status::Committing | Status::Committed) => None,
+        // A locking read is done when granted, and its local transaction may be dead by then.
+        (PhaseOne::Done, _) if !row.lock_only => None,
+        (PhaseOne::Done | PhaseOne::Unknown, Status::Active) => Some(true),
+        (PhaseOne::Done | PhaseOne::Unknown, Status::RollingBack(_) | Status::RolledBack(_)) => {
+            Some(branch.awaits_phase_two(txn.row.status))
+        }
     }
 }
 

@@ -13,11 +13,11 @@ use std::time::Duration;
 use super::Group;
 use super::decision::with_status;
 use super::lookup::Found;
-use crate::event::{Direction, Event, PhaseTwoAnswer, Target, Timer};
+use crate::event::{Direction, PhaseTwoAnswer, Target, Timer};
 use crate::id::{BranchId, ResourceNumber, XidNumber};
 use crate::rejection::Rejection;
 use crate::step::{Command, Outcome, Reply, ReplyTo, Step, Task, TaskKind, Volatile, Write};
-use crate::time::{Now, Timestamp};
+use crate::time::Now;
 use crate::transaction::{
     Branch, BranchMode, BranchRow, GlobalTransaction, ParkReason, PhaseOne, PhaseTwo, Status,
 };
@@ -70,7 +70,8 @@ impl Line {
 }
 
 impl Group {
-    /// Sends what may be sent and is due; the timer comes back for the rest.
+    /// Sends what may be sent and is due. Whatever is not due has a timer of its own, and what cannot
+    /// be reached is sent when a session attaches.
     pub(super) fn send_due(
         &self,
         step: &mut Step,
@@ -78,24 +79,15 @@ impl Group {
         status: Status,
         at: Now,
     ) {
-        let mut wake: Option<Timestamp> = None;
         for branch in next(txn, status) {
-            if self.sessions.attached_to(branch.row.resource) == 0 {
-                continue;
+            let reachable = self.sessions.attached_to(branch.row.resource) > 0;
+            if reachable && branch.next_attempt_at <= at.mono {
+                self.send(step, branch, status, at);
             }
-            let next_attempt_at = if branch.next_attempt_at <= at.mono {
-                self.send(step, branch, status, at)
-            } else {
-                branch.next_attempt_at
-            };
-            wake = Some(wake.map_or(next_attempt_at, |wake| wake.min(next_attempt_at)));
-        }
-        if let Some(wake) = wake {
-            step.timers.push((wake, Timer::PhaseTwo(txn.row.number)));
         }
     }
 
-    fn send(&self, step: &mut Step, branch: &Branch, status: Status, at: Now) -> Timestamp {
+    fn send(&self, step: &mut Step, branch: &Branch, status: Status, at: Now) {
         let row = &branch.row;
         let kind = match status {
             Status::Committing => TaskKind::Commit,
@@ -103,16 +95,18 @@ impl Group {
                 TaskKind::Rollback { phase_one_done: row.phase_one == PhaseOne::Done }
             }
         };
-        let next_attempt_at = at.mono.after(self.back_off(branch));
+        let attempt = branch.attempt.saturating_add(1);
+        let next_attempt_at = at.mono.after(self.back_off(branch, attempt));
         step.commands.push(Command::Send(self.task(branch, kind)));
         step.note(Volatile::Attempted { xid: row.xid, branch: row.id, next_attempt_at });
-        next_attempt_at
+        step.timers.push((next_attempt_at, Timer::PhaseTwo(row.xid)));
     }
 
-    fn back_off(&self, branch: &Branch) -> Duration {
+    /// The delay after this attempt.
+    fn back_off(&self, branch: &Branch, attempt: u32) -> Duration {
         // Any number that differs from branch to branch spreads them.
         let jitter = branch.row.id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        self.policy().phase_two_retry.delay(branch.attempt.saturating_add(1), jitter)
+        self.policy().phase_two_retry.delay(attempt, jitter)
     }
 
     pub(super) fn task(&self, branch: &Branch, kind: TaskKind) -> Task {
@@ -157,8 +151,9 @@ impl Group {
         let Some(branch) = waiting.filter(|_| expected == Some(direction)) else { return step };
         match answer {
             PhaseTwoAnswer::Done => self.branch_done(&mut step, txn, branch, at),
+            PhaseTwoAnswer::Later(_) if branch.is_parked() => {}
             PhaseTwoAnswer::Later(after) => {
-                let delay = self.back_off(branch).max(after.unwrap_or_default());
+                let delay = self.back_off(branch, branch.attempt).max(after.unwrap_or_default());
                 let next_attempt_at = at.mono.after(delay);
                 let branch = branch.row.id;
                 step.note(Volatile::Postponed { xid, branch, next_attempt_at });
@@ -187,10 +182,7 @@ impl Group {
             step.note(Volatile::PhaseTwoConfirmed(xid, branch.row.id));
         }
         if frees_keys {
-            let keys = self.locks.waited_for(branch.row.resource, &branch.row.locks);
-            if !keys.is_empty() {
-                step.follow(Event::KeysFreed(keys));
-            }
+            self.wake(step, self.locks.waited_for(branch.row.resource, &branch.row.locks));
         }
         self.end_or_go_on(step, &known, at);
     }
@@ -226,6 +218,9 @@ impl Group {
             park_report: Some(report.clone()),
             ..branch.row.clone()
         };
+        if row == branch.row {
+            return;
+        }
         step.store(Write::PutBranch(row));
         let parked = txn.parked_count() + u32::from(!branch.is_parked());
         let outcome = Outcome { status: txn.row.status, parked };
@@ -274,9 +269,17 @@ impl Group {
             let status = txn.row.status;
             for branch in next(txn, status) {
                 if branch.row.resource == resource {
-                    let next_attempt_at = self.send(&mut step, branch, status, at);
-                    step.timers.push((next_attempt_at, Timer::PhaseTwo(*xid)));
+                    self.send(&mut step, branch, status, at);
                 }
+            }
+        }
+        // Once is enough: a commit waits for phase one no longer than a few seconds.
+        if from == XidNumber(0) {
+            for txn in self.closing.iter().filter_map(|xid| self.live(*xid)) {
+                self.ask_phase_one(&mut step, txn, |branch| {
+                    let row = &branch.row;
+                    row.resource == resource && !self.sessions.is_present(row.node)
+                });
             }
         }
         step

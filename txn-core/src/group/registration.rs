@@ -1,24 +1,30 @@
 //! A branch joins: checked, then granted all its locks or none, or sent to the queue.
 //!
-//! Registering is idempotent on (xid, branch id): a repeat answers the first result. Order of
-//! refusals: the transaction first, then the session, then the branch, then its locks, so that a
+//! Registering is idempotent on (xid, branch id): while the transaction is undecided a repeat answers
+//! the first result. Order of refusals: the transaction first, then the session, then the branch, then its locks, so that a
 //! caller hears what it can do least about first.
 
 use super::Group;
 use super::lookup::Found;
 use crate::decide::{Request, Verdict, decide};
-use crate::event::{Event, Register, Target};
+use crate::event::{Register, Target};
 use crate::id::{NodeId, ResourceId, ResourceNumber, SessionId, XidNumber};
-use crate::lock::table::{Asker, Taken};
-use crate::lock::wait::{WaitFor, Waiter};
+use crate::lock::LockRequest;
+use crate::lock::table::Asker;
+use crate::lock::wait::WaitFor;
 use crate::rejection::{Limit, Rejection};
-use crate::step::{Reply, ReplyTo, Step, Volatile, Write};
+use crate::step::{Outcome, Reply, ReplyTo, Step, Write};
 use crate::time::Now;
-use crate::transaction::{Branch, BranchRow, GlobalTransaction, PhaseOne, PhaseTwo, RollbackCause};
+use crate::transaction::{
+    Branch, BranchRow, GlobalTransaction, PhaseOne, PhaseTwo, RollbackCause, Status,
+};
 
 impl Group {
     pub(super) fn register_requested(&self, register: &Register, at: Now) -> Step {
         let reply = register.reply;
+        if let Some(branch) = self.registered(register, at) {
+            return self.repeated(branch, register);
+        }
         let txn = match self.joinable(register.target, reply, at) {
             Ok(txn) => txn,
             Err(step) => return step,
@@ -30,10 +36,8 @@ impl Group {
             Ok(place) => place,
             Err(rejection) => return Step::rejected(reply, rejection),
         };
-        if let Some(branch) = txn.branch(register.branch) {
-            return repeated(branch, register, (node, resource));
-        }
-        let asker = Asker { xid: Some(txn.row.number), arrival: None };
+        let xid = Some(txn.row.number);
+        let asker = Asker { xid, arrival: None };
         let taken = self.locks.taken(asker, resource, &register.locks);
         let mut step = Step::default();
         if taken.is_empty() {
@@ -41,9 +45,17 @@ impl Group {
             self.note_overtaken(&mut step, asker, resource, &register.locks);
         } else {
             let purpose = WaitFor::Branch(Box::new(register.clone()));
-            self.wait_or_refuse(&mut step, txn.row.number, resource, purpose, taken, at);
+            self.wait_or_refuse(&mut step, xid, resource, purpose, taken, at);
         }
         step
+    }
+
+    /// The branch, if it is registered already and undecided: a repeat, which a closing transaction
+    /// answers as well.
+    fn registered(&self, register: &Register, at: Now) -> Option<&Branch> {
+        let txn = self.live(register.target.xid)?;
+        let undecided = txn.row.status == Status::Active && txn.deadline > at.mono;
+        txn.branch(register.branch).filter(|_| undecided)
     }
 
     /// The transaction, if a branch may join it; otherwise the whole answer.
@@ -78,10 +90,8 @@ impl Group {
         at: Now,
     ) -> Step {
         let mut step = Step::default();
-        self.roll_back(&mut step, txn, cause, &[], at);
-        let mut outcome = txn.outcome();
-        outcome.status = crate::transaction::Status::RollingBack(cause);
-        step.reject(reply, Rejection::NotActive(outcome));
+        let status = self.roll_back(&mut step, txn, cause, &[], at);
+        step.reject(reply, Rejection::NotActive(Outcome { status, parked: 0 }));
         step
     }
 
@@ -98,17 +108,24 @@ impl Group {
     }
 
     fn check_limits(&self, txn: &GlobalTransaction, register: &Register) -> Result<(), Rejection> {
-        let policy = self.policy();
-        let branches_max = policy.branches_per_transaction_max;
-        if txn.branches.len() >= branches_max && txn.branch(register.branch).is_none() {
-            let max = branches_max as u64;
-            return Err(Rejection::Limit { limit: Limit::BranchesPerTransaction, max });
+        self.check_branch_count(txn)?;
+        self.check_lock_count(&register.locks)
+    }
+
+    pub(super) fn check_branch_count(&self, txn: &GlobalTransaction) -> Result<(), Rejection> {
+        let max = self.policy().branches_per_transaction_max;
+        if txn.branches.len() < max {
+            return Ok(());
         }
-        let locks_max = policy.locks_per_branch_max;
-        if register.locks.len() > locks_max {
-            return Err(Rejection::Limit { limit: Limit::LocksPerBranch, max: locks_max as u64 });
+        Err(Rejection::Limit { limit: Limit::BranchesPerTransaction, max: max as u64 })
+    }
+
+    pub(super) fn check_lock_count(&self, locks: &[LockRequest]) -> Result<(), Rejection> {
+        let max = self.policy().locks_per_branch_max;
+        if locks.len() <= max {
+            return Ok(());
         }
-        Ok(())
+        Err(Rejection::Limit { limit: Limit::LocksPerBranch, max: max as u64 })
     }
 
     /// Writes the branch, and with the first one the transaction. The claim that it uses up ends
@@ -120,15 +137,16 @@ impl Group {
         register: &Register,
         (node, resource): (NodeId, ResourceNumber),
     ) {
+        // The same registration may wait twice, if its first answer was lost on the way.
+        if let Some(branch) = txn.branch(register.branch) {
+            return step.absorb(self.repeated(branch, register));
+        }
         if !txn.stored {
             step.store(Write::PutTransaction(txn.row.clone()));
         }
         let row = branch_row(txn, register, node, resource);
         let sequence = row.sequence;
         step.store(Write::PutBranch(row));
-        if register.lock_only || register.phase_one_assumed {
-            step.note(Volatile::PhaseOneDone(txn.row.number, register.branch));
-        }
         self.use_claim(step, txn.row.number, register);
         step.reply(register.reply, Reply::Registered { sequence });
     }
@@ -140,46 +158,27 @@ impl Group {
         }
     }
 
-    /// Newcomers may share a key that somebody waits for; who waits first is thereby overtaken.
-    pub(super) fn note_overtaken(
-        &self,
-        step: &mut Step,
-        asker: Asker,
-        resource: ResourceNumber,
-        locks: &[crate::lock::LockRequest],
-    ) {
-        if self.waiting.waiter_count() == 0 {
-            return;
-        }
-        for key in self.locks.waited_for(resource, locks) {
-            let first = self.locks.first_waiter(&key).and_then(|id| self.waiting.waiter(id));
-            if let Some(waiter) = first.filter(|waiter| waiter.xid != asker.xid) {
-                step.note(Volatile::Overtaken(waiter.id));
-            }
-        }
-        // Whoever waits for one of these keys now waits for this transaction as well.
-        step.follow_ups.extend(asker.xid.map(Event::WaitGraphChanged));
-    }
-
-    /// Waits for taken keys, or says at once why not.
-    pub(super) fn wait_or_refuse(
-        &self,
-        step: &mut Step,
-        xid: XidNumber,
-        resource: ResourceNumber,
-        purpose: WaitFor,
-        taken: Vec<Taken>,
-        at: Now,
-    ) {
-        let waiter = Waiter {
-            id: self.waiting.next_waiter_id(),
-            xid: Some(xid),
-            resource,
-            purpose,
-            taken: Vec::new(),
-            overtaken: 0,
+    /// The answer to a branch id that is known already.
+    fn repeated(&self, branch: &Branch, register: &Register) -> Step {
+        let row = &branch.row;
+        let place = match self.attached(register.session, &register.resource) {
+            Ok(place) => place,
+            Err(rejection) => return Step::rejected(register.reply, rejection),
         };
-        self.enqueue_or_refuse(step, waiter, taken, at);
+        if row.phase_one == PhaseOne::Failed {
+            return Step::rejected(register.reply, Rejection::BranchFailed(row.id));
+        }
+        let same = (row.node, row.resource) == place
+            && row.mode == register.mode
+            && row.lock_only == register.lock_only
+            && row.locks == register.locks
+            && row.action == register.action;
+        if !same {
+            return Step::rejected(register.reply, Rejection::BranchMismatch(row.id));
+        }
+        let mut step = Step::default();
+        step.reply(register.reply, Reply::Registered { sequence: row.sequence });
+        step
     }
 }
 
@@ -189,11 +188,12 @@ fn branch_row(
     node: NodeId,
     resource: ResourceNumber,
 ) -> BranchRow {
-    let last = txn.branches.last().map_or(0, |branch| branch.row.sequence);
+    // Nothing will be reported of these, neither now nor after a restart.
+    let known = register.lock_only || register.phase_one_assumed;
     BranchRow {
         xid: txn.row.number,
         id: register.branch,
-        sequence: last + 1,
+        sequence: next_sequence(txn),
         node,
         resource,
         mode: register.mode,
@@ -201,27 +201,13 @@ fn branch_row(
         lock_only: register.lock_only,
         locks: register.locks.clone(),
         action: register.action.clone(),
-        phase_one: PhaseOne::Unknown,
+        phase_one: if known { PhaseOne::Done } else { PhaseOne::Unknown },
         phase_two: PhaseTwo::Pending,
         park_report: None,
     }
 }
 
-/// The answer to a branch id that is known already.
-fn repeated(branch: &Branch, register: &Register, place: (NodeId, ResourceNumber)) -> Step {
-    let row = &branch.row;
-    if row.phase_one == PhaseOne::Failed {
-        return Step::rejected(register.reply, Rejection::BranchFailed(row.id));
-    }
-    let same = (row.node, row.resource) == place
-        && row.mode == register.mode
-        && row.lock_only == register.lock_only
-        && row.locks == register.locks
-        && row.action == register.action;
-    if !same {
-        return Step::rejected(register.reply, Rejection::BranchMismatch(row.id));
-    }
-    let mut step = Step::default();
-    step.reply(register.reply, Reply::Registered { sequence: row.sequence });
-    step
+/// The place of the next branch: undo goes newest first.
+pub(super) fn next_sequence(txn: &GlobalTransaction) -> u32 {
+    txn.branches.last().map_or(0, |branch| branch.row.sequence) + 1
 }

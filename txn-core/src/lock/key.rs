@@ -170,13 +170,23 @@ impl EncodedKey {
     /// The key of the table in which this key lies: itself, if it is a table's.
     #[must_use]
     pub fn table(&self) -> EncodedKey {
+        if self.is_table() { self.clone() } else { EncodedKey::of_table(self.table_bytes()) }
+    }
+
+    /// Whether this is a table's key.
+    pub(crate) fn is_table(&self) -> bool {
+        self.0[self.table_bytes().len()] == KIND_TABLE
+    }
+
+    /// The bytes with which every key of its table begins, and no key of another table.
+    pub(crate) fn table_bytes(&self) -> &[u8] {
         let name_length = usize::from(u16::from_be_bytes([self.0[1], self.0[2]]));
-        if self.0[3 + name_length] == KIND_TABLE {
-            return self.clone();
-        }
-        let mut bytes = self.0[..3 + name_length].to_vec();
-        bytes.push(KIND_TABLE);
-        EncodedKey(bytes.into())
+        &self.0[..3 + name_length]
+    }
+
+    /// The key of a table, from what [`EncodedKey::table_bytes`] returned.
+    pub(crate) fn of_table(bytes: &[u8]) -> EncodedKey {
+        EncodedKey(bytes.iter().copied().chain([KIND_TABLE]).collect())
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! - [`key`]: the key and its canonical encoding.
 //! - [`mode`]: shared, exclusive and the intents on tables; what goes together.
+//! - `holders`: who holds one key, and how.
 //! - [`table`]: who holds what; availability.
 //! - [`wait`]: who waits, claims, reservations, and the wait graph.
 
+mod holders;
 pub mod key;
 pub mod mode;
 pub mod table;

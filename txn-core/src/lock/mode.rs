@@ -12,11 +12,11 @@
 //! (The multiple-granularity matrix of Gray, Lorie, Putzolu and Traiger, 1976, without SIX.)
 
 use crate::id::ResourceNumber;
-use crate::lock::key::LockMode;
+use crate::lock::key::{EncodedKey, LockMode};
 use crate::lock::{LockRequest, ResourceKey};
 
 /// How a key is held, intents included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Grip {
     IntentShared = 0,
     IntentExclusive = 1,
@@ -38,6 +38,17 @@ impl Grip {
             (IntentExclusive, Shared) | (Shared, IntentExclusive) => false,
         }
     }
+
+    /// Whether one who holds a key like this has all that `other` would give.
+    pub(crate) fn covers(self, other: Grip) -> bool {
+        use Grip::{Exclusive, IntentExclusive, IntentShared, Shared};
+        match (self, other) {
+            (Exclusive, _) | (_, IntentShared) => true,
+            (IntentExclusive, IntentExclusive) | (Shared, Shared) => true,
+            (IntentShared, _) | (_, Exclusive) => false,
+            (IntentExclusive, Shared) | (Shared, IntentExclusive) => false,
+        }
+    }
 }
 
 impl From<LockMode> for Grip {
@@ -49,27 +60,86 @@ impl From<LockMode> for Grip {
     }
 }
 
-/// What a registration holds: its locks, and an intent on each table that they lie in.
-pub(crate) fn grips(resource: ResourceNumber, locks: &[LockRequest]) -> Vec<(ResourceKey, Grip)> {
-    let mut intents: Vec<(ResourceKey, Grip)> = Vec::new();
-    let mut grips = Vec::with_capacity(locks.len() + 1);
-    for lock in locks {
-        let table = lock.key.table();
-        if table != lock.key {
-            let intent = match lock.mode {
-                LockMode::Shared => Grip::IntentShared,
-                LockMode::Exclusive => Grip::IntentExclusive,
-            };
-            let intent = (ResourceKey { resource, key: table }, intent);
-            // A branch touches few tables, so a list beats a set.
-            if !intents.contains(&intent) {
-                intents.push(intent);
-            }
-        }
-        grips.push((ResourceKey { resource, key: lock.key.clone() }, Grip::from(lock.mode)));
+/// A set of grips: what one waiter wants of one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct GripSet(u8);
+
+impl GripSet {
+    pub(crate) fn insert(&mut self, grip: Grip) {
+        self.0 |= 1 << grip as u8;
     }
-    grips.extend(intents);
-    grips
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = Grip> {
+        Grip::ALL.into_iter().filter(move |grip| self.0 & (1 << *grip as u8) != 0)
+    }
+
+    pub(crate) fn goes_with(self, other: Grip) -> bool {
+        self.iter().all(|grip| grip.goes_with(other))
+    }
+}
+
+/// A place in a resource that can be held: a row or unique value, or a whole table. Borrowed from
+/// the key, because the lock table is asked many times for each key that it keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spot<'a> {
+    /// A row or a unique value.
+    Inside(&'a EncodedKey),
+    /// A table, by the bytes with which all of its keys begin.
+    Table(&'a [u8]),
+}
+
+impl<'a> Spot<'a> {
+    pub(crate) fn of(key: &'a EncodedKey) -> Self {
+        if key.is_table() { Spot::Table(key.table_bytes()) } else { Spot::Inside(key) }
+    }
+
+    /// What tells it from every other place of the resource.
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        match self {
+            Spot::Inside(key) => key.as_bytes(),
+            Spot::Table(bytes) => bytes,
+        }
+    }
+
+    /// The key that stands for it.
+    pub(crate) fn key(self, resource: ResourceNumber) -> ResourceKey {
+        let key = match self {
+            Spot::Inside(key) => key.clone(),
+            Spot::Table(bytes) => EncodedKey::of_table(bytes),
+        };
+        ResourceKey { resource, key }
+    }
+}
+
+/// What a registration holds: its locks, and once for each table that they lie in an intent.
+pub(crate) fn grips(locks: &[LockRequest]) -> impl Iterator<Item = (Spot<'_>, Grip)> {
+    locks.iter().enumerate().flat_map(|(place, lock)| {
+        let spot = Spot::of(&lock.key);
+        let intent = match spot {
+            Spot::Inside(key) if is_first_of_its_table(locks, place) => {
+                Some((Spot::Table(key.table_bytes()), intent(lock.mode)))
+            }
+            Spot::Inside(_) | Spot::Table(_) => None,
+        };
+        std::iter::once((spot, Grip::from(lock.mode))).chain(intent)
+    })
+}
+
+/// Looks backwards: a branch touches few tables, and mostly one after the other.
+fn is_first_of_its_table(locks: &[LockRequest], place: usize) -> bool {
+    let lock = &locks[place];
+    !locks[..place].iter().rev().any(|other| {
+        other.mode == lock.mode
+            && other.key.table_bytes() == lock.key.table_bytes()
+            && !other.key.is_table()
+    })
+}
+
+fn intent(mode: LockMode) -> Grip {
+    match mode {
+        LockMode::Shared => Grip::IntentShared,
+        LockMode::Exclusive => Grip::IntentExclusive,
+    }
 }
 
 #[cfg(test)]

@@ -13,100 +13,56 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use crate::id::{ResourceNumber, XidNumber};
-use crate::lock::mode::{Grip, grips};
-use crate::lock::wait::WaiterId;
+use crate::lock::holders::Holders;
+use crate::lock::key::EncodedKey;
+use crate::lock::mode::{Grip, GripSet, Spot, grips};
+use crate::lock::wait::{Waiter, WaiterId};
 use crate::lock::{LockRequest, ResourceKey};
 
 /// The global locks of a group.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LockTable {
-    entries: FxHashMap<ResourceKey, Entry>,
+    resources: BTreeMap<ResourceNumber, Keys>,
 }
 
-#[derive(Debug, Default)]
+/// The keys of one resource that are held or waited for. Tables stand apart, under the bytes that
+/// their keys begin with, so that an intent is found without building the table's key.
+#[derive(Clone, Debug, Default)]
+struct Keys {
+    inside: FxHashMap<EncodedKey, Entry>,
+    tables: FxHashMap<Box<[u8]>, Entry>,
+}
+
+#[derive(Clone, Debug, Default)]
 struct Entry {
     holders: Holders,
     /// Most keys are never waited for.
     queue: Option<Box<Queue>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Queue {
-    waiters: BTreeSet<WaiterId>,
-    /// Waiters that were overtaken too often, with their transactions.
-    reserved: BTreeMap<WaiterId, Option<XidNumber>>,
+    /// In order of arrival.
+    waiters: BTreeMap<WaiterId, Wish>,
+    /// Waiters with row locks in their database that want this key too and could have it when they
+    /// were last tried: if its next holder rolls back, they stand in the way of the undo.
+    wanting: BTreeMap<WaiterId, Wish>,
+    /// Waiters that were overtaken too often. Only those of a transaction: what is kept for somebody
+    /// that is no node of the wait graph could close a cycle that nobody sees.
+    reserved: BTreeMap<WaiterId, Wish>,
 }
 
-/// The holders of a key. A row has one; a table's intents have many.
-#[derive(Debug, Default)]
-enum Holders {
-    #[default]
-    None,
-    One(XidNumber, Counts),
-    Many(Box<BTreeMap<XidNumber, Counts>>),
-}
-
-/// How often a transaction holds a key in each way: one for each of its branches and claims.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts([u32; 4]);
-
-impl Counts {
-    fn goes_with(self, grip: Grip) -> bool {
-        Grip::ALL.iter().all(|held| self.0[*held as usize] == 0 || held.goes_with(grip))
-    }
-
-    fn is_empty(self) -> bool {
-        self.0 == [0; 4]
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.waiters.is_empty() && self.wanting.is_empty() && self.reserved.is_empty()
     }
 }
 
-impl Holders {
-    fn iter(&self) -> impl Iterator<Item = (XidNumber, Counts)> {
-        let (one, many) = match self {
-            Holders::None => (None, None),
-            Holders::One(xid, counts) => (Some((*xid, *counts)), None),
-            Holders::Many(holders) => {
-                (None, Some(holders.iter().map(|(xid, counts)| (*xid, *counts))))
-            }
-        };
-        one.into_iter().chain(many.into_iter().flatten())
-    }
-
-    fn change(&mut self, xid: XidNumber, change: impl FnOnce(&mut Counts)) {
-        let mut counts = self.take(xid).unwrap_or_default();
-        change(&mut counts);
-        if counts.is_empty() {
-            return;
-        }
-        match self {
-            Holders::None => *self = Holders::One(xid, counts),
-            Holders::One(other, held) => {
-                let both = BTreeMap::from([(*other, *held), (xid, counts)]);
-                *self = Holders::Many(Box::new(both));
-            }
-            Holders::Many(holders) => {
-                holders.insert(xid, counts);
-            }
-        }
-    }
-
-    fn take(&mut self, xid: XidNumber) -> Option<Counts> {
-        match self {
-            Holders::One(holder, counts) if *holder == xid => {
-                let counts = *counts;
-                *self = Holders::None;
-                Some(counts)
-            }
-            Holders::None | Holders::One(..) => None,
-            Holders::Many(holders) => {
-                let counts = holders.remove(&xid);
-                if holders.is_empty() {
-                    *self = Holders::None;
-                }
-                counts
-            }
-        }
-    }
+/// What a waiter wants of one key.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    xid: Option<XidNumber>,
+    grips: GripSet,
 }
 
 /// A key that somebody cannot have now.
@@ -126,8 +82,31 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    fn comes_after(self, waiter: WaiterId) -> bool {
+    pub(crate) fn of(waiter: &Waiter) -> Self {
+        Asker { xid: waiter.xid, arrival: Some(waiter.id) }
+    }
+
+    pub(crate) fn comes_after(self, waiter: WaiterId) -> bool {
         self.arrival.is_none_or(|arrival| waiter < arrival)
+    }
+}
+
+impl Entry {
+    /// The transactions that waited before `asker` and for which the key is kept. Nothing is kept from
+    /// one that has it already: those who wait need its transaction to go on.
+    fn keeps_from(&self, asker: Asker, grip: Grip) -> impl Iterator<Item = XidNumber> {
+        let has_it = asker.xid.is_some_and(|xid| self.holders.cover(xid, grip));
+        let queue = self.queue.iter().filter(move |_| !has_it);
+        let before = queue.flat_map(|queue| &queue.reserved).filter(move |(waiter, wish)| {
+            asker.comes_after(**waiter) && !wish.grips.goes_with(grip)
+        });
+        let others = before.filter_map(|(_, wish)| wish.xid);
+        others.filter(move |xid| Some(*xid) != asker.xid)
+    }
+
+    fn admits(&self, asker: Asker, grip: Grip) -> bool {
+        let stands_against = self.holders.stand_against(asker.xid, grip);
+        !stands_against && self.keeps_from(asker, grip).next().is_none()
     }
 }
 
@@ -140,43 +119,35 @@ impl LockTable {
         locks: &[LockRequest],
     ) -> Vec<Taken> {
         let mut taken = Vec::new();
-        for (key, grip) in grips(resource, locks) {
-            if let Some(holder) = self.obstacle(asker, &key, grip) {
-                taken.push(Taken { key, holder });
+        for (spot, grip) in grips(locks) {
+            let Some(entry) = self.entry(resource, spot) else { continue };
+            if !entry.admits(asker, grip) {
+                // The one that is named is the oldest, so that it does not hang on a map's order.
+                let holder = entry.holders.against(asker.xid, grip).min();
+                taken.push(Taken { key: spot.key(resource), holder });
             }
         }
         taken
     }
 
-    /// Whether `asker` could have this one of its keys now.
-    pub(crate) fn is_free_for(
-        &self,
-        asker: Asker,
-        key: &ResourceKey,
-        locks: &[LockRequest],
-    ) -> bool {
-        let wanted = grips(key.resource, locks).into_iter().filter(|(wanted, _)| wanted == key);
-        wanted.into_iter().all(|(key, grip)| self.obstacle(asker, &key, grip).is_none())
+    /// The first in the queue on a key that could have it now. A key that is held exclusively is
+    /// free for its holder alone, whom [`LockTable::exclusive_holder`] names.
+    pub(crate) fn first_admitted(&self, key: &ResourceKey) -> Option<WaiterId> {
+        let entry = self.entry(key.resource, Spot::of(&key.key))?;
+        let mut waiters = entry.queue.as_ref()?.waiters.iter();
+        let admitted = |(id, wish): &(&WaiterId, &Wish)| {
+            let asker = Asker { xid: wish.xid, arrival: Some(**id) };
+            wish.grips.iter().all(|grip| entry.admits(asker, grip))
+        };
+        waiters.find(admitted).map(|(id, _)| *id)
     }
 
-    fn obstacle(&self, asker: Asker, key: &ResourceKey, grip: Grip) -> Option<Option<XidNumber>> {
-        let entry = self.entries.get(key)?;
-        let holder = entry
-            .holders
-            .iter()
-            .find(|(xid, counts)| Some(*xid) != asker.xid && !counts.goes_with(grip));
-        if let Some((xid, _)) = holder {
-            return Some(Some(xid));
-        }
-        let queue = entry.queue.as_ref()?;
-        let kept = queue.reserved.iter().any(|(waiter, xid)| {
-            asker.comes_after(*waiter) && (xid.is_none() || *xid != asker.xid)
-        });
-        kept.then_some(None)
+    pub(crate) fn exclusive_holder(&self, key: &ResourceKey) -> Option<XidNumber> {
+        self.entry(key.resource, Spot::of(&key.key))?.holders.exclusive()
     }
 
-    /// The transactions that stand between `asker` and these keys: holders, and waiters for whom a
-    /// key is kept. These are the edges of the wait graph.
+    /// The transactions that stand between `asker` and these keys: holders, and those for whose waits
+    /// a key is kept. These are the edges of the wait graph.
     pub(crate) fn against(
         &self,
         asker: Asker,
@@ -184,30 +155,48 @@ impl LockTable {
         locks: &[LockRequest],
     ) -> BTreeSet<XidNumber> {
         let mut against = BTreeSet::new();
-        for (key, grip) in grips(resource, locks) {
-            let Some(entry) = self.entries.get(&key) else { continue };
-            let holders = entry.holders.iter().filter(|(_, counts)| !counts.goes_with(grip));
-            against.extend(holders.map(|(xid, _)| xid));
-            if let Some(queue) = &entry.queue {
-                let kept = queue.reserved.iter().filter(|(waiter, _)| asker.comes_after(**waiter));
-                against.extend(kept.filter_map(|(_, xid)| *xid));
-            }
-        }
-        if let Some(xid) = asker.xid {
-            against.remove(&xid);
+        for (spot, grip) in grips(locks) {
+            let Some(entry) = self.entry(resource, spot) else { continue };
+            against.extend(entry.holders.against(asker.xid, grip));
+            against.extend(entry.keeps_from(asker, grip));
         }
         against
     }
 
-    /// The first in the queue on a key.
-    pub(crate) fn first_waiter(&self, key: &ResourceKey) -> Option<WaiterId> {
-        self.entries.get(key)?.queue.as_ref()?.waiters.first().copied()
+    /// Whether another transaction holds one of these keys in a way that does not go with them.
+    pub(crate) fn is_contested(
+        &self,
+        xid: XidNumber,
+        resource: ResourceNumber,
+        locks: &[LockRequest],
+    ) -> bool {
+        grips(locks).any(|(spot, grip)| {
+            let entry = self.entry(resource, spot);
+            entry.is_some_and(|entry| entry.holders.stand_against(Some(xid), grip))
+        })
     }
 
-    /// All in the queue on a key, in order of arrival.
-    pub(crate) fn waiters(&self, key: &ResourceKey) -> impl Iterator<Item = WaiterId> {
-        let queue = self.entries.get(key).and_then(|entry| entry.queue.as_ref());
-        queue.into_iter().flat_map(|queue| queue.waiters.iter().copied())
+    /// The first in the queue on a key.
+    pub(crate) fn first_waiter(&self, key: &ResourceKey) -> Option<WaiterId> {
+        let entry = self.entry(key.resource, Spot::of(&key.key))?;
+        entry.queue.as_ref()?.waiters.keys().next().copied()
+    }
+
+    /// Those who want a key in a way that does not go with these locks: all that queue on it, and of
+    /// the others those with row locks in their database.
+    pub(crate) fn who_want(
+        &self,
+        resource: ResourceNumber,
+        locks: &[LockRequest],
+    ) -> BTreeSet<WaiterId> {
+        let mut who = BTreeSet::new();
+        for (spot, grip) in grips(locks) {
+            let queue = self.entry(resource, spot).and_then(|entry| entry.queue.as_ref());
+            let wishes =
+                queue.into_iter().flat_map(|queue| queue.waiters.iter().chain(&queue.wanting));
+            who.extend(wishes.filter(|(_, wish)| !wish.grips.goes_with(grip)).map(|(id, _)| *id));
+        }
+        who
     }
 
     /// The keys of these locks, tables included, that somebody queues on.
@@ -216,22 +205,35 @@ impl LockTable {
         resource: ResourceNumber,
         locks: &[LockRequest],
     ) -> Vec<ResourceKey> {
-        let keys = grips(resource, locks).into_iter().map(|(key, _)| key);
-        keys.filter(|key| self.first_waiter(key).is_some()).collect()
+        let waited = |spot: Spot<'_>| {
+            let queue = self.entry(resource, spot).and_then(|entry| entry.queue.as_ref());
+            queue.is_some_and(|queue| !queue.waiters.is_empty())
+        };
+        grips(locks).filter(|(spot, _)| waited(*spot)).map(|(spot, _)| spot.key(resource)).collect()
     }
 
-    /// How many keys are held.
+    /// How many keys are held or waited for, tables' intents included.
     pub(crate) fn held_count(&self) -> usize {
-        self.entries.len()
+        self.resources.values().map(|keys| keys.inside.len() + keys.tables.len()).sum()
     }
 
-    /// Every held key with its holders and whether each holds it exclusively; for invariants.
-    pub(crate) fn holdings(&self) -> impl Iterator<Item = (&ResourceKey, Vec<(XidNumber, bool)>)> {
-        self.entries.iter().map(|(key, entry)| {
-            let exclusively = |counts: Counts| counts.0[Grip::Exclusive as usize] > 0;
-            let holders = entry.holders.iter();
-            (key, holders.map(|(xid, counts)| (xid, exclusively(counts))).collect())
-        })
+    /// Every key that is held or waited for, with its holders in order and whether each holds it
+    /// exclusively; for invariants and tests.
+    pub(crate) fn holdings(&self) -> BTreeMap<ResourceKey, Vec<(XidNumber, bool)>> {
+        let holders = |entry: &Entry| {
+            let exclusively =
+                entry.holders.iter().map(|(xid, held)| (xid, held.has(Grip::Exclusive)));
+            exclusively.collect::<BTreeMap<_, _>>().into_iter().collect()
+        };
+        let mut all = BTreeMap::new();
+        for (resource, keys) in &self.resources {
+            let inside = keys.inside.iter().map(|(key, entry)| (Spot::Inside(key), entry));
+            let tables = keys.tables.iter().map(|(key, entry)| (Spot::Table(key), entry));
+            all.extend(
+                inside.chain(tables).map(|(spot, entry)| (spot.key(*resource), holders(entry))),
+            );
+        }
+        all
     }
 
     pub(crate) fn acquire(
@@ -240,9 +242,8 @@ impl LockTable {
         resource: ResourceNumber,
         locks: &[LockRequest],
     ) {
-        for (key, grip) in grips(resource, locks) {
-            let entry = self.entries.entry(key).or_default();
-            entry.holders.change(xid, |counts| counts.0[grip as usize] += 1);
+        for (spot, grip) in grips(locks) {
+            self.entry_or_new(resource, spot).holders.add(xid, grip);
         }
     }
 
@@ -252,60 +253,124 @@ impl LockTable {
         resource: ResourceNumber,
         locks: &[LockRequest],
     ) {
-        for (key, grip) in grips(resource, locks) {
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.holders.change(xid, |counts| {
-                    let count = &mut counts.0[grip as usize];
-                    assert!(*count > 0, "only an owner releases a lock (LK-3)");
-                    *count -= 1;
-                });
+        for (spot, grip) in grips(locks) {
+            self.change(resource, spot, |entry| entry.holders.take(xid, grip));
+        }
+    }
+
+    /// Puts a waiter into the queues of the keys that are taken for it.
+    pub(crate) fn enqueue(&mut self, waiter: &Waiter) {
+        let taken: BTreeSet<&[u8]> =
+            waiter.taken.iter().map(|taken| Spot::of(&taken.key).bytes()).collect();
+        for (spot, wish) in wishes(waiter) {
+            let queues = taken.contains(spot.bytes());
+            if queues || waiter.holds_local_locks() {
+                let queue = self.entry_or_new(waiter.resource, spot).queue.get_or_insert_default();
+                let place = if queues { &mut queue.waiters } else { &mut queue.wanting };
+                place.insert(waiter.id, wish);
             }
-            self.forget_if_unused(&key);
         }
     }
 
-    pub(crate) fn enqueue(&mut self, waiter: WaiterId, key: &ResourceKey) {
-        self.queue(key).waiters.insert(waiter);
+    pub(crate) fn dequeue(&mut self, waiter: &Waiter) {
+        for (spot, _) in wishes(waiter) {
+            self.change_queue(waiter.resource, spot, |queue| {
+                queue.waiters.remove(&waiter.id);
+                queue.wanting.remove(&waiter.id);
+            });
+        }
     }
 
-    pub(crate) fn dequeue(&mut self, waiter: WaiterId, key: &ResourceKey) {
-        self.queue(key).waiters.remove(&waiter);
-        self.forget_if_unused(key);
+    pub(crate) fn reserve(&mut self, waiter: &Waiter) {
+        if waiter.xid.is_none() {
+            return;
+        }
+        for (spot, wish) in wishes(waiter) {
+            let queue = &mut self.entry_or_new(waiter.resource, spot).queue;
+            queue.get_or_insert_default().reserved.insert(waiter.id, wish);
+        }
     }
 
-    pub(crate) fn reserve(
+    pub(crate) fn unreserve(&mut self, waiter: &Waiter) {
+        for (spot, _) in wishes(waiter) {
+            self.change_queue(waiter.resource, spot, |queue| {
+                queue.reserved.remove(&waiter.id);
+            });
+        }
+    }
+
+    fn entry(&self, resource: ResourceNumber, spot: Spot<'_>) -> Option<&Entry> {
+        let keys = self.resources.get(&resource)?;
+        match spot {
+            Spot::Inside(key) => keys.inside.get(key),
+            Spot::Table(bytes) => keys.tables.get(bytes),
+        }
+    }
+
+    fn entry_or_new(&mut self, resource: ResourceNumber, spot: Spot<'_>) -> &mut Entry {
+        let keys = self.resources.entry(resource).or_default();
+        match spot {
+            Spot::Inside(key) => keys.inside.entry(key.clone()).or_default(),
+            Spot::Table(bytes) => {
+                if !keys.tables.contains_key(bytes) {
+                    keys.tables.insert(bytes.into(), Entry::default());
+                }
+                keys.tables.get_mut(bytes).expect("it was just put there")
+            }
+        }
+    }
+
+    fn change_queue(
         &mut self,
-        waiter: WaiterId,
-        xid: Option<XidNumber>,
         resource: ResourceNumber,
-        locks: &[LockRequest],
+        spot: Spot<'_>,
+        change: impl FnOnce(&mut Queue),
     ) {
-        for (key, _) in grips(resource, locks) {
-            self.queue(&key).reserved.insert(waiter, xid);
-        }
+        self.change(resource, spot, |entry| {
+            if let Some(queue) = &mut entry.queue {
+                change(queue);
+            }
+        });
     }
 
-    pub(crate) fn unreserve(
+    /// Changes what is known of a key, and forgets it once nobody holds it or waits for it.
+    fn change(
         &mut self,
-        waiter: WaiterId,
         resource: ResourceNumber,
-        locks: &[LockRequest],
+        spot: Spot<'_>,
+        change: impl FnOnce(&mut Entry),
     ) {
-        for (key, _) in grips(resource, locks) {
-            self.queue(&key).reserved.remove(&waiter);
-            self.forget_if_unused(&key);
+        let Some(keys) = self.resources.get_mut(&resource) else { return };
+        let entry = match spot {
+            Spot::Inside(key) => keys.inside.get_mut(key),
+            Spot::Table(bytes) => keys.tables.get_mut(bytes),
+        };
+        let Some(entry) = entry else { return };
+        change(entry);
+        entry.queue.take_if(|queue| queue.is_empty());
+        if entry.queue.is_some() || !entry.holders.is_empty() {
+            return;
         }
-    }
-
-    fn queue(&mut self, key: &ResourceKey) -> &mut Queue {
-        self.entries.entry(key.clone()).or_default().queue.get_or_insert_default()
-    }
-
-    fn forget_if_unused(&mut self, key: &ResourceKey) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.queue.take_if(|queue| queue.waiters.is_empty() && queue.reserved.is_empty());
-        if entry.queue.is_none() && matches!(entry.holders, Holders::None) {
-            self.entries.remove(key);
+        match spot {
+            Spot::Inside(key) => drop(keys.inside.remove(key)),
+            Spot::Table(bytes) => drop(keys.tables.remove(bytes)),
         }
     }
 }
+
+/// What a waiter wants, key by key.
+fn wishes(waiter: &Waiter) -> Vec<(Spot<'_>, Wish)> {
+    let mut wishes: Vec<(Spot<'_>, Wish)> = Vec::with_capacity(waiter.locks().len() + 1);
+    let mut place_of: BTreeMap<&[u8], usize> = BTreeMap::new();
+    for (spot, grip) in grips(waiter.locks()) {
+        let place = *place_of.entry(spot.bytes()).or_insert(wishes.len());
+        if place == wishes.len() {
+            wishes.push((spot, Wish { xid: waiter.xid, grips: GripSet::default() }));
+        }
+        wishes[place].1.grips.insert(grip);
+    }
+    wishes
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,17 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Register, RequestKeys};
-use crate::id::{ResourceNumber, SessionId, XidNumber};
+use crate::id::{BranchId, ResourceId, ResourceNumber, SessionId, XidNumber};
 use crate::lock::{LockRequest, ResourceKey};
 use crate::step::ReplyTo;
 
 /// All that waits for keys in a group, and the claims that came of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct WaitQueue {
     waiters: BTreeMap<WaiterId, Waiter>,
     of_transaction: BTreeMap<XidNumber, BTreeSet<WaiterId>>,
     by_reply: BTreeMap<ReplyTo, WaiterId>,
     claims: BTreeMap<ClaimId, Claim>,
+    claims_of_transaction: BTreeMap<XidNumber, BTreeSet<ClaimId>>,
     next_waiter: u64,
     next_claim: u64,
 }
@@ -34,6 +35,11 @@ impl WaitQueue {
 
     pub(crate) fn waiter(&self, id: WaiterId) -> Option<&Waiter> {
         self.waiters.get(&id)
+    }
+
+    /// All that wait, in order of arrival.
+    pub(crate) fn waiters(&self) -> impl Iterator<Item = &Waiter> {
+        self.waiters.values()
     }
 
     pub(crate) fn waiter_mut(&mut self, id: WaiterId) -> Option<&mut Waiter> {
@@ -63,6 +69,12 @@ impl WaitQueue {
         self.claims.get(&id)
     }
 
+    /// The claims of a transaction, oldest first.
+    pub(crate) fn claims_of(&self, xid: XidNumber) -> impl Iterator<Item = &Claim> {
+        let ids = self.claims_of_transaction.get(&xid);
+        ids.into_iter().flatten().filter_map(|id| self.claims.get(id))
+    }
+
     pub(crate) fn claims(&self) -> impl Iterator<Item = &Claim> {
         self.claims.values()
     }
@@ -79,24 +91,31 @@ impl WaitQueue {
     pub(crate) fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
         let waiter = self.waiters.remove(&id)?;
         self.by_reply.remove(&waiter.reply());
-        if let Some(xid) = waiter.xid
-            && let Some(ids) = self.of_transaction.get_mut(&xid)
-        {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.of_transaction.remove(&xid);
-            }
+        if let Some(xid) = waiter.xid {
+            unindex(&mut self.of_transaction, xid, id);
         }
         Some(waiter)
     }
 
     pub(crate) fn keep(&mut self, claim: Claim) {
         self.next_claim = self.next_claim.max(claim.id.0);
+        self.claims_of_transaction.entry(claim.xid).or_default().insert(claim.id);
         self.claims.insert(claim.id, claim);
     }
 
     pub(crate) fn give_back(&mut self, id: ClaimId) -> Option<Claim> {
-        self.claims.remove(&id)
+        let claim = self.claims.remove(&id)?;
+        unindex(&mut self.claims_of_transaction, claim.xid, id);
+        Some(claim)
+    }
+}
+
+fn unindex<T: Ord>(index: &mut BTreeMap<XidNumber, BTreeSet<T>>, xid: XidNumber, id: T) {
+    if let Some(ids) = index.get_mut(&xid) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            index.remove(&xid);
+        }
     }
 }
 
@@ -150,6 +169,24 @@ impl Waiter {
         match &self.purpose {
             WaitFor::Branch(register) => register.reply,
             WaitFor::Keys(request) => request.reply,
+        }
+    }
+
+    /// The declared id of the resource where the keys lie.
+    #[must_use]
+    pub fn place(&self) -> &ResourceId {
+        match &self.purpose {
+            WaitFor::Branch(register) => &register.resource,
+            WaitFor::Keys(request) => &request.resource,
+        }
+    }
+
+    /// Whether it is the registration of this branch.
+    #[must_use]
+    pub fn is_for_branch(&self, branch: BranchId) -> bool {
+        match &self.purpose {
+            WaitFor::Branch(register) => register.branch == branch,
+            WaitFor::Keys(_) => false,
         }
     }
 

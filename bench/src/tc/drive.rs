@@ -1,0 +1,134 @@
+//! Several sessions under one load, as one measured line.
+
+use anyhow::{Context as _, Result};
+use pactum_core::id::NodeId;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant};
+
+use crate::client::{self, Counted, Load, Session, Stop, Tally};
+use crate::latency::Latencies;
+use crate::proc;
+use crate::report::Line;
+
+/// Part of a run's time that goes before the measuring: statements get prepared, batches find
+/// their size.
+const WARM_UP_PART: u32 = 5;
+
+/// Sessions that stay open from one load to the next.
+#[derive(Debug)]
+pub(crate) struct Sessions(Vec<Session>);
+
+/// A measured load.
+#[derive(Debug)]
+pub(crate) struct Driven {
+    pub(crate) line: Line,
+    /// Ended in all, also before the measuring.
+    pub(crate) ended: u64,
+    pub(crate) only_decided: u64,
+    pub(crate) out_of_order: u64,
+}
+
+impl Sessions {
+    pub(crate) async fn open(url: &str, count: usize) -> Result<Self> {
+        let mut sessions = Vec::with_capacity(count);
+        for number in 0..count {
+            let node = NodeId(0x0062_656e_6368 << 64 | (number as u128 + 1));
+            let session = Session::open(url, node).await;
+            sessions.push(session.with_context(|| format!("open session {number}"))?);
+        }
+        Ok(Sessions(sessions))
+    }
+
+    /// Runs a load for `duration` in all. `load` says what the sessions do together.
+    pub(crate) async fn for_time(
+        &mut self,
+        name: impl Into<String>,
+        load: Load,
+        duration: Duration,
+        server: Option<u32>,
+    ) -> Result<Driven> {
+        let started = Instant::now();
+        let measure_from = started + duration / WARM_UP_PART;
+        let until = started + duration;
+        let load = Load { stop: Stop::Times { measure_from, until }, ..load };
+        let seconds = (until - measure_from).as_secs_f64();
+        self.run(name, load, server, |_| seconds).await
+    }
+
+    /// Runs so many transactions, as fast as they go.
+    pub(crate) async fn for_count(
+        &mut self,
+        name: impl Into<String>,
+        load: Load,
+        count: u64,
+        server: Option<u32>,
+    ) -> Result<Driven> {
+        let load = Load { stop: Stop::Count(count.div_ceil(self.0.len() as u64)), ..load };
+        self.run(name, load, server, |took| took.as_secs_f64()).await
+    }
+
+    async fn run(
+        &mut self,
+        name: impl Into<String>,
+        load: Load,
+        server: Option<u32>,
+        seconds: impl Fn(Duration) -> f64,
+    ) -> Result<Driven> {
+        let share = Load { slots: load.slots.div_ceil(self.0.len()), ..load };
+        let started = Instant::now();
+        let cpu_before = cpu_times(server)?;
+        let mut running = JoinSet::new();
+        for mut session in self.0.drain(..) {
+            running.spawn(async move {
+                let tally = client::run(&mut session, share).await;
+                (session, tally)
+            });
+        }
+        let mut tallies = Vec::new();
+        while let Some(joined) = running.join_next().await {
+            let (session, tally) = joined.context("a session's task has failed")?;
+            tallies.push(tally?);
+            self.0.push(session);
+        }
+        let cpu_after = cpu_times(server)?;
+        summary(name.into(), load, &tallies, seconds(started.elapsed()), |ended| {
+            let each = |before: Duration, after: Duration| {
+                (after.saturating_sub(before)).as_secs_f64() * 1e6 / ended as f64
+            };
+            server.map(|_| (each(cpu_before.0, cpu_after.0), each(cpu_before.1, cpu_after.1)))
+        })
+    }
+}
+
+/// Of this process, and of the server.
+fn cpu_times(server: Option<u32>) -> Result<(Duration, Duration)> {
+    let server = server.map_or(Ok(Duration::ZERO), proc::cpu_time)?;
+    Ok((proc::cpu_time(std::process::id())?, server))
+}
+
+fn summary(
+    name: String,
+    load: Load,
+    tallies: &[Tally],
+    seconds: f64,
+    cpu_each: impl Fn(u64) -> Option<(f64, f64)>,
+) -> Result<Driven> {
+    let mut latencies = Latencies::new()?;
+    let (mut sent, mut received) = (Counted::default(), Counted::default());
+    for tally in tallies {
+        latencies.add(&tally.latencies)?;
+        sent.add(tally.sent);
+        received.add(tally.received);
+    }
+    let ended = tallies.iter().map(|tally| tally.ended).sum();
+    let mut line = Line::new(name, seconds, &latencies);
+    line.in_flight = Some(load.slots);
+    line.frames_a_batch = Some((sent.a_batch(), received.a_batch()));
+    line.cpu_us_each = cpu_each(ended);
+    Ok(Driven {
+        line,
+        ended,
+        only_decided: tallies.iter().map(|tally| tally.only_decided).sum(),
+        out_of_order: tallies.iter().map(|tally| tally.out_of_order).sum(),
+    })
+}

@@ -1,0 +1,144 @@
+//! The operator commands: one call to the coordinator's admin service each.
+//!
+//! A refusal comes in-band, as a typed error; it is told with its page in `docs/errors`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use pactum_proto::v1::admin_client::AdminClient;
+use pactum_proto::v1::{
+    Error, ErrorCode, ForgetResourceRequest, ListResourcesRequest, ListTransactionsRequest,
+    RetryTransactionRequest, ShowTransactionRequest, SummaryRequest,
+};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::args::{ForgetArgs, ListArgs, Remote, Resource, Tx, XidArgs};
+use crate::show::{json, text};
+
+/// A coordinator that is there answers at once; one that is busy or loading takes a little.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A search through a full history takes a second.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A transaction of a thousand branches with full park reports.
+const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+pub(crate) async fn tx(command: Tx) -> anyhow::Result<()> {
+    match command {
+        Tx::List(args) => list(args).await,
+        Tx::Show(args) => show(args).await,
+        Tx::Retry(args) => retry(args).await,
+    }
+}
+
+pub(crate) async fn resource(command: Resource) -> anyhow::Result<()> {
+    match command {
+        Resource::List(remote) => resources(remote).await,
+        Resource::Forget(args) => forget(args).await,
+    }
+}
+
+pub(crate) async fn status(remote: Remote) -> anyhow::Result<()> {
+    let reply = connect(&remote).await?.summary(SummaryRequest {}).await;
+    let reply = answered(&remote, reply)?;
+    remote.show(json::summary(&reply), text::summary(&reply));
+    Ok(())
+}
+
+async fn list(args: ListArgs) -> anyhow::Result<()> {
+    let ListArgs { remote, unfinished, parked, max, before } = args;
+    let before_xid = before.unwrap_or_default();
+    let request = ListTransactionsRequest { unfinished, parked, max, before_xid };
+    let reply = connect(&remote).await?.list_transactions(request).await;
+    let reply = answered(&remote, reply)?;
+    granted(reply.error)?;
+    remote.show(json::transactions(&reply.transactions), text::transactions(&reply.transactions));
+    Ok(())
+}
+
+async fn show(args: XidArgs) -> anyhow::Result<()> {
+    let XidArgs { remote, xid } = args;
+    let reply = connect(&remote).await?.show_transaction(ShowTransactionRequest { xid }).await;
+    let reply = answered(&remote, reply)?;
+    granted(reply.error)?;
+    let transaction = reply.transaction.context("the coordinator's answer is empty")?;
+    let branches = reply.branches;
+    remote.show(
+        json::transaction(&transaction, &branches),
+        text::transaction(&transaction, &branches),
+    );
+    Ok(())
+}
+
+async fn retry(args: XidArgs) -> anyhow::Result<()> {
+    let XidArgs { remote, xid } = args;
+    let request = RetryTransactionRequest { xid: xid.clone() };
+    let reply = connect(&remote).await?.retry_transaction(request).await;
+    let reply = answered(&remote, reply)?;
+    granted(reply.error)?;
+    let said = match reply.branches {
+        0 => format!("no branch of {xid} waits for phase two\n"),
+        1 => format!("1 branch of {xid} is tried again\n"),
+        many => format!("{many} branches of {xid} are tried again\n"),
+    };
+    remote.show(serde_json::json!({ "xid": xid, "branches": reply.branches }), said);
+    Ok(())
+}
+
+async fn resources(remote: Remote) -> anyhow::Result<()> {
+    let reply = connect(&remote).await?.list_resources(ListResourcesRequest {}).await;
+    let reply = answered(&remote, reply)?;
+    remote.show(json::resources(&reply.resources), text::resources(&reply.resources));
+    Ok(())
+}
+
+async fn forget(args: ForgetArgs) -> anyhow::Result<()> {
+    let ForgetArgs { remote, resource } = args;
+    let request = ForgetResourceRequest { resource_id: resource.clone() };
+    let reply = connect(&remote).await?.forget_resource(request).await;
+    granted(answered(&remote, reply)?.error)
+        .map_err(|refusal| anyhow!("resource {resource} is not forgotten: {refusal}"))?;
+    let said = format!("the binding of resource {resource} is forgotten\n");
+    remote.show(serde_json::json!({ "resource_id": resource, "forgotten": true }), said);
+    Ok(())
+}
+
+impl Remote {
+    fn show(&self, json: serde_json::Value, text: String) {
+        if self.json {
+            println!("{json:#}");
+        } else {
+            print!("{text}");
+        }
+    }
+}
+
+async fn connect(remote: &Remote) -> anyhow::Result<AdminClient<Channel>> {
+    let url = &remote.server;
+    let with_scheme = if url.contains("://") { url.clone() } else { format!("http://{url}") };
+    let endpoint = Endpoint::from_shared(with_scheme)
+        .with_context(|| format!("`{url}` is not an address of a coordinator"))?;
+    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT);
+    let channel = endpoint.connect().await.with_context(|| {
+        format!("no coordinator answers at {url}: is it running? give its address by --server URL")
+    })?;
+    Ok(AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+}
+
+fn answered<T>(
+    remote: &Remote,
+    reply: Result<tonic::Response<T>, tonic::Status>,
+) -> anyhow::Result<T> {
+    match reply {
+        Ok(reply) => Ok(reply.into_inner()),
+        Err(status) => bail!("{} answered: {}", remote.server, status.message()),
+    }
+}
+
+/// Turns a refusal into an error that names its page.
+fn granted(error: Option<Error>) -> anyhow::Result<()> {
+    let Some(error) = error else { return Ok(()) };
+    match ErrorCode::try_from(error.code) {
+        Ok(ErrorCode::Unspecified) | Err(_) => bail!("{}", error.message),
+        Ok(code) => bail!("{} (TX{:04}, docs/errors)", error.message, code as i32),
+    }
+}

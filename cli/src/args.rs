@@ -1,0 +1,124 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Distributed transactions: the coordinator and its operator commands.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "pactum", version, propagate_version = true, subcommand_required = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a coordinator.
+    Server(ServerArgs),
+    /// Looks at global transactions, and helps those that are stuck.
+    #[command(subcommand)]
+    Tx(Tx),
+    /// Looks at resources, and forgets those that are gone.
+    #[command(subcommand)]
+    Resource(Resource),
+    /// Counts what is active, waiting, locked and parked.
+    Status(Remote),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Where the store lives; created if it is not there. One coordinator a directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<String>,
+    /// The address to listen on [default: 127.0.0.1:8091]; port 0 for any free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Which log lines to write [default: info].
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// Any option of docs/configuration.md; may be repeated.
+    #[arg(long = "set", value_name = "OPTION=VALUE", value_parser = option_and_value)]
+    pub(crate) set: Vec<(String, String)>,
+    /// A TOML file with options.
+    #[arg(long, value_name = "FILE", env = "PACTUM_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Prints the configuration that is in force, and where each value came from; starts nothing.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+fn option_and_value(text: &str) -> Result<(String, String), String> {
+    let (option, value) =
+        text.split_once('=').ok_or("write `option=value`, as in `policy.lock_wait_max=2s`")?;
+    Ok((option.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Which coordinator an operator talks to, and how its answers are shown.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Remote {
+    /// The coordinator.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PACTUM_SERVER",
+        default_value = "http://127.0.0.1:8091"
+    )]
+    pub(crate) server: String,
+    /// Shows the answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Tx {
+    /// Lists global transactions, newest first.
+    List(ListArgs),
+    /// Shows one with its branches, its locks, and what was found where a branch is parked.
+    Show(XidArgs),
+    /// Tries its parked and waiting branches again, now.
+    Retry(XidArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Only those that have not ended.
+    #[arg(long)]
+    pub(crate) unfinished: bool,
+    /// Only those that need attention: with a parked branch.
+    #[arg(long)]
+    pub(crate) parked: bool,
+    /// At most so many, 1 to 1000.
+    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) max: u32,
+    /// Goes on below this XID, the last of the page before.
+    #[arg(long, value_name = "XID")]
+    pub(crate) before: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct XidArgs {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// The global transaction, as in `default:1234`.
+    pub(crate) xid: String,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Resource {
+    /// Lists the resources that are bound, with their sessions and unfinished branches.
+    List(Remote),
+    /// Forgets the binding of a resource id to its database. Refused while it has unfinished
+    /// branches.
+    Forget(ForgetArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ForgetArgs {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// The resource id, as in `bank-a`.
+    pub(crate) resource: String,
+}

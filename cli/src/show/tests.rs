@@ -1,0 +1,164 @@
+use pactum_proto::v1::{
+    BoundResource, ColumnReport, Outcome, ParkReport, RowReport, SummaryReply, Transaction,
+};
+
+use super::*;
+
+fn transaction() -> Transaction {
+    Transaction {
+        xid: "default:42".to_owned(),
+        name: "transfer".to_owned(),
+        outcome: Some(Outcome {
+            status: TransactionStatus::RollingBack.into(),
+            cause: RollbackCause::TimedOut.into(),
+            parked: 1,
+        }),
+        begun_at_unix_ms: 1_700_000_000_123,
+        timeout_ms: 60_000,
+        ended_at_unix_ms: 0,
+        branch_count: 2,
+    }
+}
+
+fn branches() -> Vec<Branch> {
+    let column = |before: Option<&str>, after: Option<&str>, current: Option<&str>| ColumnReport {
+        column: "balance".to_owned(),
+        before: before.map(Into::into),
+        after: after.map(Into::into),
+        current: current.map(Into::into),
+    };
+    let row = |key: &str, column| RowReport {
+        table: "account".to_owned(),
+        key: key.to_owned(),
+        columns: vec![column],
+    };
+    let done = Branch {
+        branch_id: 7,
+        sequence: 0,
+        resource_id: "bank-a".to_owned(),
+        mode: BranchMode::At.into(),
+        phase_one: PhaseOneKnowledge::Done.into(),
+        phase_two: PhaseTwoState::Done.into(),
+        attempt: 1,
+        scope: 0,
+        action: String::new(),
+        locks: vec![],
+        park_report: None,
+    };
+    let report = ParkReport {
+        reason: ParkReason::DirtyWrite.into(),
+        message: "1 row was changed behind the agent's back".to_owned(),
+        rows: vec![
+            row("7", column(Some("100"), Some("70"), Some("a\nb"))),
+            row("1234", column(None, Some("70"), None)),
+        ],
+        rows_left_out: 3,
+    };
+    let parked = Branch {
+        branch_id: 8,
+        sequence: 1,
+        resource_id: "bank-b".to_owned(),
+        phase_two: PhaseTwoState::Parked.into(),
+        attempt: 3,
+        locks: vec!["account[7]".to_owned(), "account[1234]".to_owned()],
+        park_report: Some(report),
+        ..done.clone()
+    };
+    vec![done, parked]
+}
+
+#[test]
+fn a_parked_transaction_shows_the_row_before_after_and_now() {
+    let expected = "\
+global transaction default:42
+  name      transfer
+  status    rolling back (timed out), needs attention: 1 parked
+  begun     2023-11-14T22:13:20.123Z
+  timeout   1m
+  branches  2
+
+branch 7  AT on bank-a, number 0
+  phase one done
+  phase two done, tried once
+
+branch 8  AT on bank-b, number 1
+  phase one done
+  phase two parked: dirty write, tried 3 times
+  locks     account[7], account[1234]
+  report    1 row was changed behind the agent's back
+    TABLE    KEY   COLUMN   BEFORE    AFTER  CURRENT
+    account  7     balance  100       70     a\u{fffd}b
+    account  1234  balance  (no row)  70     (no row)
+    and 3 more rows that differ
+
+Mend what the report shows, then: pactum tx retry default:42
+The steps are in docs/operating.md.
+";
+    assert_eq!(text::transaction(&transaction(), &branches()), expected);
+}
+
+#[test]
+fn json_carries_the_same_with_absent_values_as_null() {
+    let value = json::transaction(&transaction(), &branches());
+    assert_eq!(value["status"], "rolling back");
+    assert_eq!(value["cause"], "timed out");
+    assert_eq!(value["ended_at"], serde_json::Value::Null);
+    let report = &value["branches"][1]["park_report"];
+    assert_eq!(report["reason"], "dirty write");
+    assert_eq!(report["rows"][1]["columns"][0]["before"], serde_json::Value::Null);
+    assert_eq!(report["rows"][0]["columns"][0]["current"], "a\nb");
+    assert_eq!(value["branches"][0]["park_report"], serde_json::Value::Null);
+    assert_eq!(value["branches"][1]["branch_id"], "8");
+}
+
+#[test]
+fn lists_align_and_say_when_they_are_empty() {
+    let ended = Transaction {
+        xid: "default:7".to_owned(),
+        outcome: Some(Outcome {
+            status: TransactionStatus::Committed.into(),
+            ..Outcome::default()
+        }),
+        name: String::new(),
+        ..transaction()
+    };
+    let expected = "\
+XID         STATUS                                               BRANCHES  BEGUN                     NAME
+default:42  rolling back (timed out), needs attention: 1 parked  2         2023-11-14T22:13:20.123Z  transfer
+default:7   committed                                            2         2023-11-14T22:13:20.123Z
+";
+    assert_eq!(text::transactions(&[transaction(), ended]), expected);
+    assert_eq!(text::transactions(&[]), "no such global transactions\n");
+    let bound = BoundResource {
+        resource_id: "bank-a".to_owned(),
+        kind: ResourceKind::Database.into(),
+        resource_uid: vec![0xab; 2].into(),
+        sessions: 1,
+        unfinished_branches: 0,
+    };
+    let expected = "\
+RESOURCE  KIND      SESSIONS  UNFINISHED  UID
+bank-a    database  1         0           abab
+";
+    assert_eq!(text::resources(&[bound]), expected);
+    assert_eq!(text::resources(&[]), "no resources are bound\n");
+}
+
+#[test]
+fn a_summary_names_the_store() {
+    let reply =
+        SummaryReply { store_id: vec![1, 255].into(), locks: 12, ..SummaryReply::default() };
+    let shown = text::summary(&reply);
+    assert!(shown.contains("store            01ff"), "{shown}");
+    assert!(shown.contains("locks            12"), "{shown}");
+    assert_eq!(json::summary(&reply)["locks"], 12);
+}
+
+#[test]
+fn moments_far_away_do_not_panic() {
+    assert_eq!(moment(0), "");
+    assert_eq!(moment(1), "1970-01-01T00:00:00.001Z");
+    for odd in [u64::MAX, 253_402_300_800_000] {
+        assert!(!moment(odd).contains("1970"), "{}", moment(odd));
+    }
+}

@@ -1,0 +1,127 @@
+//! The coordinator as an operator sees it: the same calls that `bank-transfer pactum …` makes.
+
+use anyhow::{Context as _, Result, bail};
+use pactum_proto::v1::admin_client::AdminClient;
+use pactum_proto::v1::{
+    ListTransactionsRequest, RollbackCause, ShowTransactionReply, ShowTransactionRequest,
+    SummaryReply, SummaryRequest, Transaction, TransactionStatus,
+};
+use tonic::transport::{Channel, Endpoint};
+
+/// The largest page that the coordinator gives.
+const PAGE: u32 = 1000;
+
+/// A coordinator's admin service. Cheap to clone; finds its way back after a restart.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin(AdminClient<Channel>);
+
+/// One global transaction of the coordinator's history.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) xid: String,
+    pub(crate) name: String,
+    pub(crate) standing: Standing,
+}
+
+/// Where a global transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Not decided.
+    Active,
+    /// Decided to commit, and perhaps everywhere.
+    Committed,
+    /// Decided to roll back because somebody asked for it, or found it could not be done.
+    RolledBack,
+    /// Decided to roll back because nobody was left to ask for anything.
+    GivenUp,
+}
+
+impl Admin {
+    pub(crate) fn new(url: &str) -> Result<Self> {
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .with_context(|| format!("`{url}` is no address like http://127.0.0.1:8091"))?;
+        Ok(Admin(AdminClient::new(endpoint.connect_lazy())))
+    }
+
+    pub(crate) async fn summary(&self) -> Result<SummaryReply> {
+        let reply = self.0.clone().summary(SummaryRequest {}).await;
+        Ok(reply.context("ask the coordinator for its counts")?.into_inner())
+    }
+
+    pub(crate) async fn show(&self, xid: &str) -> Result<ShowTransactionReply> {
+        let request = ShowTransactionRequest { xid: xid.to_owned() };
+        let reply = self.0.clone().show_transaction(request).await;
+        let reply = reply.with_context(|| format!("look at `{xid}`"))?.into_inner();
+        match reply.error {
+            Some(error) => bail!("look at `{xid}`: {}", error.message),
+            None => Ok(reply),
+        }
+    }
+
+    /// The newest transaction; none if the coordinator has none.
+    pub(crate) async fn newest(&self) -> Result<Option<String>> {
+        let page = self.page(ListTransactionsRequest { max: 1, ..Default::default() }).await?;
+        Ok(page.into_iter().next().map(|transaction| transaction.xid))
+    }
+
+    /// All transactions after `since`, newest first.
+    pub(crate) async fn since(&self, since: Option<&str>) -> Result<Vec<Entry>> {
+        self.list(false, since).await
+    }
+
+    /// All transactions that have not ended, newest first.
+    pub(crate) async fn unfinished(&self) -> Result<Vec<Entry>> {
+        self.list(true, None).await
+    }
+
+    async fn list(&self, unfinished: bool, since: Option<&str>) -> Result<Vec<Entry>> {
+        let mut entries: Vec<Entry> = Vec::new();
+        loop {
+            let before_xid = entries.last().map_or_else(String::new, |last| last.xid.clone());
+            let request =
+                ListTransactionsRequest { unfinished, parked: false, max: PAGE, before_xid };
+            let page = self.page(request).await?;
+            if page.is_empty() {
+                return Ok(entries);
+            }
+            for transaction in page {
+                if Some(transaction.xid.as_str()) == since {
+                    return Ok(entries);
+                }
+                entries.push(entry(transaction)?);
+            }
+        }
+    }
+
+    async fn page(&self, request: ListTransactionsRequest) -> Result<Vec<Transaction>> {
+        let reply = self.0.clone().list_transactions(request).await;
+        let reply = reply.context("list the coordinator's transactions")?.into_inner();
+        match reply.error {
+            Some(error) => bail!("list the coordinator's transactions: {}", error.message),
+            None => Ok(reply.transactions),
+        }
+    }
+}
+
+fn entry(transaction: Transaction) -> Result<Entry> {
+    let outcome = transaction.outcome.unwrap_or_default();
+    let standing = match outcome.status() {
+        TransactionStatus::Active => Standing::Active,
+        TransactionStatus::Committing | TransactionStatus::Committed => Standing::Committed,
+        TransactionStatus::RollingBack | TransactionStatus::RolledBack => match outcome.cause() {
+            RollbackCause::TimedOut | RollbackCause::ManagerLost | RollbackCause::Unrecorded => {
+                Standing::GivenUp
+            }
+            RollbackCause::Unspecified
+            | RollbackCause::Requested
+            | RollbackCause::Vetoed
+            | RollbackCause::Deadlock
+            | RollbackCause::PhaseOneUnknown
+            | RollbackCause::PhaseOneFailed => Standing::RolledBack,
+        },
+        TransactionStatus::Unspecified => {
+            bail!("the coordinator does not say where `{}` stands", transaction.xid)
+        }
+    };
+    Ok(Entry { xid: transaction.xid, name: transaction.name, standing })
+}

@@ -1,0 +1,191 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::load::kills::KillCounts;
+use crate::services::bank::BankArgs;
+use crate::services::transfer::TransferArgs;
+
+/// Money moves between three banks that know nothing of each other: all of it, or none.
+///
+/// Without flags it tells a story of five parts. With any of the load flags it runs transfers at
+/// full speed, checks every one of them, and exits with 1 if the books are wrong.
+#[derive(Debug, Parser)]
+#[command(name = "bank-transfer", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) kind: Kind,
+    #[command(flatten)]
+    pub(crate) load: LoadFlags,
+}
+
+/// What the demo executes itself with, and the operator's commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The operator's commands, as of the `pactum` binary: `bank-transfer pactum tx list`.
+    #[command(disable_help_flag = true)]
+    Pactum(Passed),
+    /// Runs the coordinator.
+    #[command(hide = true, disable_help_flag = true)]
+    Tc(Passed),
+    /// Runs one bank.
+    #[command(hide = true)]
+    Bank(BankArgs),
+    /// Runs the transfer service.
+    #[command(hide = true)]
+    Transfer(TransferArgs),
+}
+
+/// Arguments that are passed on as they are.
+#[derive(Debug, Args)]
+pub(crate) struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
+}
+
+/// In which mode, on which database.
+#[derive(Debug, Args)]
+pub(crate) struct Kind {
+    /// The branches' mode. Only `at` is there yet.
+    #[arg(long, value_enum, default_value_t = Mode::At)]
+    pub(crate) mode: Mode,
+    /// The banks' database. Only `sqlite` is there yet.
+    #[arg(long, value_enum, default_value_t = Db::Sqlite)]
+    pub(crate) db: Db,
+}
+
+/// The flags for load: any of them asks for it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Load")]
+pub(crate) struct LoadFlags {
+    /// How many transfers. Default 1000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) transfers: Option<u32>,
+    /// How many run at a time. Default 16.
+    #[arg(long, value_name = "C", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) concurrency: Option<u32>,
+    /// How many accounts each bank has. Default 100: transfers then meet now and then.
+    #[arg(long, value_name = "A", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) accounts: Option<u32>,
+    /// How many in a hundred transfers find an account short, and roll back. Default 10.
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) fail_percent: Option<u32>,
+    /// A running coordinator, such as http://127.0.0.1:8091. Default: one of the demo's own.
+    #[arg(long, value_name = "URL")]
+    pub(crate) tc: Option<String>,
+    /// How many SIGKILLs the coordinator, the banks and the transfer service get at random moments,
+    /// such as `tc:2,bank:1,tm:1`. Each is started again.
+    #[arg(long, value_name = "PLAN")]
+    pub(crate) kill: Option<KillCounts>,
+    /// Writes the result as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Keeps the databases and the logs, and says where.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Repeats the choices of an earlier run: which transfers, which kills. Default: a random one.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+}
+
+impl LoadFlags {
+    /// Whether any of them was given.
+    pub(crate) fn any(&self) -> bool {
+        let Self { transfers, concurrency, accounts, fail_percent, tc, kill, json, keep, seed } =
+            self;
+        let numbers = [transfers, concurrency, accounts, fail_percent];
+        numbers.iter().any(|number| number.is_some())
+            || tc.is_some()
+            || kill.is_some()
+            || json.is_some()
+            || *keep
+            || seed.is_some()
+    }
+}
+
+/// How the branches of a transfer take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    At,
+    Tcc,
+    Saga,
+    Xa,
+    /// Transfers whose branches are of different modes.
+    Mixed,
+    /// Each mode in turn.
+    All,
+}
+
+/// What the banks keep their accounts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Db {
+    Sqlite,
+    Postgres,
+    Mysql,
+}
+
+impl Kind {
+    /// What was asked for and is not there yet.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let mode = match self.mode {
+            Mode::At => None,
+            Mode::Tcc | Mode::Saga | Mode::Xa | Mode::Mixed | Mode::All => {
+                Some(missing("--mode", self.mode, "at"))
+            }
+        };
+        let db = match self.db {
+            Db::Sqlite => None,
+            Db::Postgres | Db::Mysql => Some(missing("--db", self.db, "sqlite")),
+        };
+        mode.or(db)
+    }
+}
+
+fn missing(flag: &str, value: impl ValueEnum, there: &str) -> String {
+    let value = value.to_possible_value();
+    let value = value.as_ref().map_or("that", |value| value.get_name());
+    format!("`{flag} {value}` is planned and not there yet: use `{flag} {there}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &str) -> Cli {
+        Cli::try_parse_from(["bank-transfer"].into_iter().chain(args.split_whitespace())).unwrap()
+    }
+
+    #[test]
+    fn no_flags_ask_for_the_story_and_any_load_flag_for_load() {
+        assert!(!parse("").load.any());
+        assert!(!parse("--mode at --db sqlite").load.any());
+        for flags in ["--transfers 2", "--kill tc:1", "--json out", "--seed 3", "--tc http://x"] {
+            assert!(parse(flags).load.any(), "{flags}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_come_is_named() {
+        assert_eq!(parse("--mode at --db sqlite").kind.missing(), None);
+        for mode in ["tcc", "saga", "xa", "mixed", "all"] {
+            let missing = parse(&format!("--mode {mode}")).kind.missing().unwrap();
+            assert!(missing.starts_with(&format!("`--mode {mode}` is planned")), "{missing}");
+        }
+        for db in ["postgres", "mysql"] {
+            let missing = parse(&format!("--db {db}")).kind.missing().unwrap();
+            assert!(missing.ends_with("use `--db sqlite`"), "{missing}");
+        }
+    }
+
+    #[test]
+    fn the_operators_words_are_passed_on_untouched() {
+        let cli = parse("pactum tx show global:7 --server http://x --help");
+        let Some(Command::Pactum(passed)) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(passed.args, ["tx", "show", "global:7", "--server", "http://x", "--help"]);
+    }
+}

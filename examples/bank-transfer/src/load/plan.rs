@@ -1,0 +1,104 @@
+//! Which transfers are run.
+//!
+//! One sends from one or two accounts to a third, always of different banks. A transfer that is to
+//! fail finds its second sender short, so that the first sender's money has to come back. Exactly as
+//! many fail as the flags say, at random places in the run.
+
+use fastrand::Rng;
+
+use crate::audit::{Heard, Sent};
+use crate::services::order::Leg;
+use crate::world::BANKS;
+
+/// What every account holds at first: more than any run can send away.
+pub(crate) const OPENING: i64 = 1_000_000_000;
+/// The most that one sender sends.
+const AMOUNT_MAX: i64 = 100;
+/// What no account holds.
+const TOO_MUCH: i64 = 1_000_000_000_000;
+
+/// How many transfers, and between how many accounts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) transfers: u32,
+    pub(crate) accounts: u32,
+    pub(crate) fail_percent: u32,
+}
+
+impl Size {
+    /// How many transfers are to fail.
+    pub(crate) fn failing(self) -> u32 {
+        let failing = u64::from(self.transfers) * u64::from(self.fail_percent) / 100;
+        u32::try_from(failing).expect("at most a hundred in a hundred")
+    }
+}
+
+/// Draws the transfers. `run` makes their ids this run's own.
+pub(crate) fn draw(rng: &mut Rng, run: &str, size: Size) -> Vec<Sent> {
+    let failing = size.failing();
+    let mut fails: Vec<bool> = (0..size.transfers).map(|number| number < failing).collect();
+    rng.shuffle(&mut fails);
+    let drawn = fails.into_iter().enumerate().map(|(number, fails)| Sent {
+        id: format!("{run}-{number}"),
+        legs: legs(rng, size.accounts, fails),
+        heard: Heard::Nothing,
+    });
+    drawn.collect()
+}
+
+fn legs(rng: &mut Rng, accounts: u32, fails: bool) -> Vec<Leg> {
+    let mut banks = BANKS;
+    rng.shuffle(&mut banks);
+    let mut account = || i64::from(rng.u32(1..=accounts));
+    let [from, also_from, to] = banks.map(|bank| (bank, account()));
+    let mut amount = || rng.i64(1..=AMOUNT_MAX);
+    let (first, second) = (amount(), amount());
+    let leg = |(bank, account): (&str, i64), amount| Leg::new(bank, account, amount);
+    if fails {
+        vec![leg(from, -first), leg(also_from, -TOO_MUCH), leg(to, first + TOO_MUCH)]
+    } else if rng.bool() {
+        vec![leg(from, -first), leg(also_from, -second), leg(to, first + second)]
+    } else {
+        vec![leg(from, -first), leg(to, first)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Size = Size { transfers: 500, accounts: 10, fail_percent: 20 };
+
+    fn drawn(seed: u64) -> Vec<Sent> {
+        draw(&mut Rng::with_seed(seed), "run", SIZE)
+    }
+
+    #[test]
+    fn no_transfer_makes_or_loses_money_and_no_bank_is_asked_twice() {
+        for transfer in drawn(1) {
+            assert_eq!(transfer.legs.iter().map(|leg| leg.amount).sum::<i64>(), 0);
+            let mut banks: Vec<&str> = transfer.legs.iter().map(|leg| leg.bank.as_str()).collect();
+            banks.sort_unstable();
+            banks.dedup();
+            assert_eq!(banks.len(), transfer.legs.len());
+            assert!(transfer.legs.iter().all(|leg| (1..=10).contains(&leg.account)));
+        }
+    }
+
+    #[test]
+    fn as_many_fail_as_asked_and_never_at_their_first_leg() {
+        let drawn = drawn(2);
+        let short = |leg: &Leg| leg.amount < -OPENING;
+        let failing = drawn.iter().filter(|transfer| transfer.legs.iter().any(short));
+        assert_eq!(failing.clone().count(), 100);
+        assert!(failing.clone().all(|transfer| short(&transfer.legs[1])));
+        assert!(drawn.iter().all(|transfer| !short(&transfer.legs[0])));
+    }
+
+    #[test]
+    fn a_seed_draws_the_same_again() {
+        let legs = |seed| drawn(seed).into_iter().map(|sent| sent.legs).collect::<Vec<_>>();
+        assert_eq!(legs(3), legs(3));
+        assert_ne!(legs(3), legs(4));
+    }
+}

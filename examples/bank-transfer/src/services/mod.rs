@@ -1,0 +1,12 @@
+//! The two kinds of services, each a process of its own.
+//!
+//! - [`bank`]: three of them, each with its own database; they know nothing of each other.
+//! - [`transfer`]: begins the global transaction, calls the banks, and asks for the end.
+//! - [`order`]: what they say to each other.
+//! - [`tell`]: how they tell the story what they are doing, when it listens.
+
+pub(crate) mod bank;
+pub(crate) mod order;
+pub(crate) mod serve;
+pub(crate) mod tell;
+pub(crate) mod transfer;

@@ -1,0 +1,80 @@
+//! After the last answer: wait until everything has ended, count what has not, and read the record.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::{Instant, sleep};
+
+use crate::admin::Entry;
+use crate::audit::Record;
+use crate::services::order::order_named;
+use crate::world::World;
+
+/// How long everything may take to end. 90 s: a transfer's own timeout is 30 s, and what a killed
+/// manager left rolls back 10 s after it.
+const SETTLE_MAX: Duration = Duration::from_secs(90);
+/// Between two looks.
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// Global locks at the coordinator.
+    pub(crate) locks: u64,
+    /// Open barrier rows in the banks' files.
+    pub(crate) undo_rows: u64,
+    /// Global transactions that are undecided, or not confirmed by every branch.
+    pub(crate) unfinished: u64,
+}
+
+/// Waits until nothing is left, but not for ever.
+pub(crate) async fn settle(world: &World, run: &str) -> Result<Left> {
+    let until = Instant::now() + SETTLE_MAX;
+    loop {
+        let last_look = Instant::now() >= until;
+        match look(world, run).await {
+            Ok(left) if left == Left::default() || last_look => return Ok(left),
+            Err(error) if last_look => return Err(error),
+            // Not ended, or just restarted and not answering.
+            Ok(_) | Err(_) => sleep(SETTLE_PAUSE).await,
+        }
+    }
+}
+
+async fn look(world: &World, run: &str) -> Result<Left> {
+    let undo_rows = world.open_undo_rows().await?;
+    let mut unfinished = world.admin.unfinished().await?;
+    unfinished.retain(|entry| number_in(run, entry).is_some());
+    let locks = if world.tc.is_some() {
+        world.admin.summary().await?.locks
+    } else {
+        // Others may hold locks there too.
+        let mut locks = 0;
+        for entry in &unfinished {
+            let branches = world.admin.show(&entry.xid).await?.branches;
+            locks += branches.iter().map(|branch| count(branch.locks.len())).sum::<u64>();
+        }
+        locks
+    };
+    Ok(Left { locks, undo_rows, unfinished: count(unfinished.len()) })
+}
+
+/// What the coordinator has on record for each transfer of this run.
+pub(crate) async fn record(world: &World, run: &str, since: Option<&str>) -> Result<Record> {
+    let mut record = Record::new();
+    for entry in world.admin.since(since).await? {
+        if let Some(id) = number_in(run, &entry) {
+            record.entry(id.to_owned()).or_default().push(entry.standing);
+        }
+    }
+    Ok(record)
+}
+
+/// The id of the transfer that this transaction was for, if it is one of this run.
+fn number_in<'a>(run: &str, entry: &'a Entry) -> Option<&'a str> {
+    order_named(&entry.name).filter(|id| id.split('-').next() == Some(run))
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,214 @@
+//! The processes: a coordinator, three banks and a transfer service, all on ports of their own and
+//! in one folder that goes with them.
+
+mod server;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use pactum_testkit::wait::wait_until;
+use pactum_testkit::{Command, TempDir, free_port, temp_dir};
+
+use crate::admin::Admin;
+use crate::books::{self, Book};
+use crate::screen::Screen;
+use crate::services::serve::LISTENING;
+pub(crate) use server::Server;
+
+/// How long a coordinator that is there may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// The banks' names.
+pub(crate) const BANKS: [&str; 3] = ["a", "b", "c"];
+
+/// What is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// How many accounts each bank has, and what each holds.
+    pub(crate) accounts: u32,
+    pub(crate) opening: i64,
+    /// A coordinator that runs already.
+    pub(crate) tc: Option<String>,
+    /// Who is told each step.
+    pub(crate) story: Option<String>,
+}
+
+/// All that runs. What still runs when it is dropped is killed.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// None if the coordinator is not ours.
+    pub(crate) tc: Option<Arc<Server>>,
+    pub(crate) tc_url: String,
+    pub(crate) admin: Admin,
+    pub(crate) banks: Vec<Bank>,
+    pub(crate) tm: Arc<Server>,
+    dir: Option<TempDir>,
+}
+
+/// A bank's process and its file.
+#[derive(Clone, Debug)]
+pub(crate) struct Bank {
+    pub(crate) name: &'static str,
+    /// What the coordinator knows it as.
+    pub(crate) resource: String,
+    pub(crate) server: Arc<Server>,
+    pub(crate) file: PathBuf,
+}
+
+impl World {
+    /// Starts everything and waits until it answers.
+    pub(crate) async fn start(plan: &Plan, run: &str) -> Result<Self> {
+        let dir = temp_dir("bank-transfer")?;
+        let (tc, tc_url) = match &plan.tc {
+            Some(url) => (None, url.clone()),
+            None => {
+                let tc = start_tc(dir.path()).await?;
+                let url = tc.url();
+                (Some(tc), url)
+            }
+        };
+        let admin = Admin::new(&tc_url)?;
+        answers(&admin).await.with_context(|| format!("reach the coordinator at {tc_url}"))?;
+
+        let mut banks = Vec::new();
+        for name in BANKS {
+            // A coordinator that outlives this run binds a resource id to its database for good.
+            let resource = match tc {
+                Some(_) => format!("bank-{name}"),
+                None => format!("bank-{name}-{run}"),
+            };
+            banks.push(start_bank(name, resource, plan, &tc_url, dir.path())?);
+        }
+        let tm = start_tm(plan, &tc_url, &banks, dir.path())?;
+        for server in banks.iter().map(|bank| &bank.server).chain([&tm]) {
+            server.ready().await?;
+        }
+        Ok(World { tc, tc_url, admin, banks, tm, dir: Some(dir) })
+    }
+
+    /// The bank of this name.
+    pub(crate) fn bank(&self, name: &str) -> &Bank {
+        let bank = self.banks.iter().find(|bank| bank.name == name);
+        bank.expect("names come from BANKS, and every one of them is started")
+    }
+
+    /// All books, as they are now.
+    pub(crate) async fn books(&self) -> Result<Vec<Book>> {
+        let mut books = Vec::new();
+        for bank in &self.banks {
+            books.push(Book::read(bank.name, &bank.file).await?);
+        }
+        Ok(books)
+    }
+
+    /// How many undo rows are open, over all banks.
+    pub(crate) async fn open_undo_rows(&self) -> Result<u64> {
+        let mut rows = 0;
+        for bank in &self.banks {
+            rows += books::open_undo_rows(&bank.file).await?;
+        }
+        Ok(rows)
+    }
+
+    /// Everything that runs.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        let banks = self.banks.iter().map(|bank| &bank.server);
+        [&self.tm].into_iter().chain(banks).chain(&self.tc)
+    }
+
+    /// Asks everything to end, the coordinator last.
+    pub(crate) async fn stop(&self) -> Result<()> {
+        for server in self.servers() {
+            server.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// After a failure: shows what each process wrote at last, and keeps everything.
+    pub(crate) async fn show_remains(&mut self, screen: Screen) {
+        for server in self.servers() {
+            screen.complain(format!("{} wrote at last:{}", server.name, server.last_lines().await));
+        }
+        self.keep(screen);
+    }
+
+    /// Keeps the folder with files and logs, and says where it is.
+    pub(crate) fn keep(&mut self, screen: Screen) {
+        if let Some(dir) = self.dir.take() {
+            screen.complain(format!("files and logs are kept in {}", dir.keep().display()));
+        }
+    }
+}
+
+/// Waits until the coordinator answers; one that is not ours may be starting.
+async fn answers(admin: &Admin) -> Result<()> {
+    let mut last = None;
+    let answered = wait_until("an answer", ANSWER_MAX, async || {
+        let answer = admin.summary().await;
+        let answered = answer.is_ok();
+        last = answer.err();
+        answered
+    });
+    let waited = answered.await;
+    last.map_or(waited, Err)
+}
+
+async fn start_tc(dir: &Path) -> Result<Arc<Server>> {
+    let address = free_address()?;
+    let mut command = this_program("tc")?;
+    command.arg("--data-dir").arg(dir.join("coordinator"));
+    command.arg("--listen").arg(address.to_string());
+    let tc = Server::spawn("coordinator", command, address, "server ready", dir)?;
+    tc.ready().await?;
+    Ok(tc)
+}
+
+fn start_bank(
+    name: &'static str,
+    resource: String,
+    plan: &Plan,
+    tc_url: &str,
+    dir: &Path,
+) -> Result<Bank> {
+    let (address, file) = (free_address()?, dir.join(format!("bank-{name}.db")));
+    let mut command = this_program("bank")?;
+    command.arg("--resource").arg(&resource).arg("--db").arg(&file);
+    command.arg("--listen").arg(address.to_string()).arg("--tc").arg(tc_url);
+    command.arg("--accounts").arg(plan.accounts.to_string());
+    command.arg("--opening").arg(plan.opening.to_string());
+    tell(&mut command, plan).arg(name);
+    let server = Server::spawn(&format!("bank-{name}"), command, address, LISTENING, dir)?;
+    Ok(Bank { name, resource, server, file })
+}
+
+fn start_tm(plan: &Plan, tc_url: &str, banks: &[Bank], dir: &Path) -> Result<Arc<Server>> {
+    let address = free_address()?;
+    let mut command = this_program("transfer")?;
+    command.arg("--listen").arg(address.to_string()).arg("--tc").arg(tc_url);
+    for bank in banks {
+        command.arg("--bank").arg(format!("{}={}", bank.name, bank.server.url()));
+    }
+    tell(&mut command, plan);
+    Server::spawn("transfer", command, address, LISTENING, dir)
+}
+
+fn tell<'a>(command: &'a mut Command, plan: &Plan) -> &'a mut Command {
+    if let Some(story) = &plan.story {
+        command.arg("--story").arg(story);
+    }
+    command
+}
+
+/// This very program, in another role.
+pub(crate) fn this_program(role: &str) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("find this program")?);
+    command.arg(role);
+    Ok(command)
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
+}

@@ -1,0 +1,20 @@
+//! The protocol by script, one file for each part of it, and the walk over all that can happen.
+
+mod attachment;
+mod begin;
+mod claims;
+mod deadlock;
+mod decision;
+mod history;
+mod ids;
+mod lookup;
+mod overtaking;
+mod phase_one;
+mod phase_two;
+mod recovery;
+mod registration;
+mod script;
+mod store;
+mod wait_end;
+mod waiting;
+mod walk;

@@ -1,0 +1,267 @@
+//! One line of a script as an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::node;
+use crate::event::{
+    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Register,
+    RequestKeys, Target, Timer,
+};
+use crate::group::Group;
+use crate::id::{
+    BranchId, NodeId, ResourceId, ResourceNumber, ResourceUid, ScopeId, SessionId, XidNumber,
+};
+use crate::lock::LockRequest;
+use crate::lock::key::{EncodedKey, KeyKind, KeyValue, LockKey, LockMode};
+use crate::lock::wait::{ClaimId, WaiterId};
+use crate::step::ReplyTo;
+use crate::transaction::{BranchMode, Caller, ParkReason, Status, Wait};
+
+pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
+    let mut words = text.split_whitespace();
+    let verb = words.next().expect("a line has a word");
+    let (options, words): (Vec<&str>, Vec<&str>) = words.partition(|word| word.contains('='));
+    let line = Line { text, words, options, reply };
+    match verb {
+        "begin" => line.begin(),
+        "register" => line.register(),
+        "claim" => line.keys(KeysFor::Claim),
+        "check" => line.keys(KeysFor::Check),
+        "commit" => {
+            let done = line.words.get(1).filter(|word| word.starts_with('b'));
+            let done = done.into_iter().flat_map(|list| list.split(','));
+            let done = done.map(|id| BranchId(number(id, 'b'))).collect();
+            Event::CommitRequested { target: line.target(0), done, caller: line.caller() }
+        }
+        "rollback" => Event::RollbackRequested { target: line.target(0), caller: line.caller() },
+        "veto" => {
+            Event::Vetoed { target: line.target(0), scope: ScopeId(0), caller: line.caller() }
+        }
+        "outcome" => Event::OutcomeRequested { target: line.target(0), caller: line.caller() },
+        "release" => Event::ClaimReleased {
+            session: line.session(),
+            claim: ClaimId(number(line.word(0), 'c')),
+        },
+        "cancel" => {
+            let correlation = number(line.word(0), '#');
+            Event::WaitCancelled { reply: ReplyTo { correlation, ..reply } }
+        }
+        "done" => line.phase_one(PhaseOneResult::Done),
+        "failed" => line.phase_one(PhaseOneResult::Failed),
+        "answer" => line.phase_two(group),
+        "open" => Event::SessionOpened {
+            session: SessionId(line.word(0).parse().unwrap()),
+            node: node(number(line.word(1), 'n')),
+            reply,
+        },
+        "close" => Event::SessionClosed { session: SessionId(line.word(0).parse().unwrap()) },
+        "attach" => Event::AttachRequested {
+            session: SessionId(line.word(0).parse().unwrap()),
+            resource: resource(line.word(1)),
+            uid: line.option("uid").map(|uid| ResourceUid(uid.parse().unwrap())),
+            reply,
+        },
+        "ids" => Event::BranchIdsRequested { reply },
+        "retry" => Event::RetryRequested { target: line.target(0), reply },
+        "forget" => Event::ForgetRequested { resource: resource(line.word(0)), reply },
+        "timer" => line.timer().into(),
+        _ => panic!("{text:?} is no line of a script"),
+    }
+}
+
+struct Line<'a> {
+    text: &'a str,
+    words: Vec<&'a str>,
+    options: Vec<&'a str>,
+    reply: ReplyTo,
+}
+
+impl<'a> Line<'a> {
+    fn word(&self, place: usize) -> &'a str {
+        self.words.get(place).unwrap_or_else(|| panic!("{:?} is too short", self.text))
+    }
+
+    fn has(&self, flag: &str) -> bool {
+        self.words.contains(&flag)
+    }
+
+    fn option(&self, name: &str) -> Option<&'a str> {
+        self.options.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    fn seconds(&self, name: &str, default: f64) -> Duration {
+        Duration::from_secs_f64(self.option(name).map_or(default, |word| word.parse().unwrap()))
+    }
+
+    fn target(&self, place: usize) -> Target {
+        let xid = XidNumber(number(self.word(place), 'T'));
+        Target { xid, store_named: !self.has("unnamed") }
+    }
+
+    fn caller(&self) -> Caller {
+        let wait = if self.has("completed") { Wait::Completed } else { Wait::Decided };
+        Caller { reply: self.reply, wait }
+    }
+
+    fn session(&self) -> SessionId {
+        SessionId(self.option("s").map_or(1, |word| word.parse().unwrap()))
+    }
+
+    fn begin(&self) -> Event {
+        let node = match self.option("node") {
+            None => Some(node(1)),
+            Some("none") => None,
+            Some(name) => Some(node(number(name, 'n'))),
+        };
+        Event::BeginRequested(Box::new(Begin {
+            name: Arc::from("test"),
+            timeout: self.seconds("timeout", 60.0),
+            node,
+            idempotency_key: self.option("key").map(Arc::from),
+            outer: self.option("outer").map(|name| XidNumber(number(name, 'T'))),
+            reply: self.reply,
+        }))
+    }
+
+    fn register(&self) -> Event {
+        Event::RegisterRequested(Box::new(Register {
+            target: self.target(0),
+            session: self.session(),
+            branch: BranchId(number(self.word(1), 'b')),
+            resource: resource(self.word(2)),
+            mode: mode(self.option("mode").unwrap_or("at")),
+            scope: ScopeId(0),
+            lock_only: self.has("lock-only"),
+            locks: locks(self.word(3)),
+            action: None,
+            wait: self.seconds("wait", 0.0),
+            holds_local_locks: self.has("local"),
+            claim: self.option("claim").map(|name| ClaimId(number(name, 'c'))),
+            phase_one_assumed: self.has("assumed"),
+            reply: self.reply,
+        }))
+    }
+
+    fn keys(&self, purpose: KeysFor) -> Event {
+        let target = self.word(0).starts_with('T').then(|| self.target(0));
+        let place = usize::from(target.is_some());
+        Event::KeysRequested(Box::new(RequestKeys {
+            purpose,
+            target,
+            session: self.session(),
+            resource: resource(self.word(place)),
+            locks: locks(self.word(place + 1)),
+            wait: self.seconds("wait", 0.0),
+            holds_local_locks: self.has("local"),
+            reply: self.reply,
+        }))
+    }
+
+    fn phase_one(&self, result: PhaseOneResult) -> Event {
+        let known = self.words.get(2).filter(|word| !["ack", "unnamed"].contains(word));
+        Event::PhaseOneReported(Box::new(PhaseOneReport {
+            target: self.target(0),
+            branch: BranchId(number(self.word(1), 'b')),
+            node: NodeId(1),
+            resource: resource(known.unwrap_or(&"a")),
+            result,
+            reply: self.has("ack").then_some(self.reply),
+        }))
+    }
+
+    fn phase_two(&self, group: &Group) -> Event {
+        let xid = XidNumber(number(self.word(0), 'T'));
+        let status = group.transaction(xid).map(|txn| txn.row.status);
+        let decided = match status {
+            Some(Status::Committing) => Direction::Commit,
+            Some(
+                Status::Active | Status::Committed | Status::RollingBack(_) | Status::RolledBack(_),
+            )
+            | None => Direction::Rollback,
+        };
+        let direction = match self.option("to") {
+            Some("commit") => Direction::Commit,
+            Some("rollback") => Direction::Rollback,
+            Some(other) => panic!("{other:?} is no direction"),
+            None => decided,
+        };
+        let answer = match self.word(2) {
+            "done" => PhaseTwoAnswer::Done,
+            "later" => {
+                PhaseTwoAnswer::Later(self.option("after").map(|_| self.seconds("after", 0.0)))
+            }
+            "parked" => PhaseTwoAnswer::Parked {
+                reason: ParkReason::DirtyWrite,
+                report: Arc::from(&b"report"[..]),
+            },
+            other => panic!("{other:?} is no answer"),
+        };
+        let branch = BranchId(number(self.word(1), 'b'));
+        Event::PhaseTwoAnswered { xid, branch, direction, answer }
+    }
+
+    fn timer(&self) -> Timer {
+        let xid = || XidNumber(number(self.word(1), 'T'));
+        match self.word(0) {
+            "deadline" => Timer::Deadline(xid()),
+            "closing" => Timer::Closing(xid()),
+            "phase-two" => Timer::PhaseTwo(xid()),
+            "completion" => {
+                let correlation = number(self.word(2), '#');
+                Timer::Completion(xid(), ReplyTo { correlation, ..self.reply })
+            }
+            "wait" => Timer::WaitBound(WaiterId(number(self.word(1), 'w'))),
+            "claim" => Timer::ClaimKept(ClaimId(number(self.word(1), 'c'))),
+            "lost" => Timer::NodeLost(node(number(self.word(1), 'n'))),
+            "resume" => {
+                Timer::Resume(ResourceNumber(number(self.word(1), 'r') as u32), XidNumber(0))
+            }
+            "history" => Timer::History,
+            other => panic!("{other:?} is no timer"),
+        }
+    }
+}
+
+fn number(word: &str, prefix: char) -> u64 {
+    let digits = word.strip_prefix(prefix);
+    let digits = digits.unwrap_or_else(|| panic!("{word:?} does not begin with {prefix}"));
+    digits.parse().unwrap()
+}
+
+fn resource(name: &str) -> ResourceId {
+    name.parse().unwrap()
+}
+
+fn mode(name: &str) -> BranchMode {
+    match name {
+        "at" => BranchMode::At,
+        "tcc" => BranchMode::Tcc,
+        "saga" => BranchMode::Saga,
+        "xa" => BranchMode::Xa,
+        other => panic!("{other:?} is no mode"),
+    }
+}
+
+fn locks(list: &str) -> Arc<[LockRequest]> {
+    list.split(',').filter(|name| *name != "-").map(lock).collect()
+}
+
+pub(in crate::group::tests) fn lock(name: &str) -> LockRequest {
+    let (name, mode) = match name.strip_suffix('~') {
+        Some(name) => (name, LockMode::Shared),
+        None => (name, LockMode::Exclusive),
+    };
+    LockRequest { key: key(name), mode }
+}
+
+fn key(name: &str) -> EncodedKey {
+    let key = if let Some(table) = name.strip_suffix(".*") {
+        LockKey { table: table.to_owned(), kind: KeyKind::Table, values: Vec::new() }
+    } else {
+        let (table, row) = name.split_once(':').unwrap_or(("t", name));
+        let values = vec![KeyValue::Text(row.to_owned())];
+        LockKey { table: table.to_owned(), kind: KeyKind::Row, values }
+    };
+    key.encode().unwrap()
+}

@@ -1,0 +1,129 @@
+//! A store of rows, as plain as can be, and what a restart makes of it.
+
+use std::collections::BTreeMap;
+
+use crate::group::Group;
+use crate::id::{BranchId, ResourceNumber, XidNumber};
+use crate::invariants;
+use crate::recovery::{Ended, Found};
+use crate::step::Write;
+use crate::time::Now;
+use crate::transaction::{BranchRow, PhaseOne, ResourceRow, Status, TransactionRow};
+
+/// What is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rows {
+    pub(super) resources: BTreeMap<ResourceNumber, ResourceRow>,
+    pub(super) transactions: BTreeMap<XidNumber, TransactionRow>,
+    pub(super) branches: BTreeMap<(XidNumber, u32), BranchRow>,
+    /// In order of their end.
+    pub(super) ended: Vec<XidNumber>,
+    pub(super) horizon: XidNumber,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Rows {
+            resources: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            branches: BTreeMap::new(),
+            ended: Vec::new(),
+            horizon: XidNumber(0),
+        }
+    }
+}
+
+impl Rows {
+    pub(super) fn write(&mut self, write: &Write) {
+        match write {
+            Write::PutTransaction(row) => {
+                let was = self.transactions.insert(row.number, row.clone());
+                if let Some(was) = was.map(|row| row.status).filter(|status| status.is_decided()) {
+                    assert!(outcome(was) == outcome(row.status), "GT-1: {was:?} {row:?}");
+                }
+                if row.status.is_ended() {
+                    self.ended.push(row.number);
+                }
+            }
+            Write::PutBranch(row) => {
+                assert!(self.transactions.contains_key(&row.xid), "a branch without transaction");
+                let was = self.branches.insert((row.xid, row.sequence), row.clone());
+                assert!(was.is_none_or(|was| was.id == row.id), "two branches have one sequence");
+            }
+            Write::PutResource(row) => {
+                self.resources.insert(row.number, row.clone());
+            }
+            Write::DropResource(number) => {
+                self.resources.remove(number);
+            }
+            Write::Prune { xids, horizon } => {
+                self.horizon = *horizon;
+                for xid in xids {
+                    let row = self.transactions.remove(xid).expect("only what is there is pruned");
+                    assert!(row.status.is_ended());
+                    self.branches.retain(|(of, _), _| of != xid);
+                    self.ended.retain(|of| of != xid);
+                }
+            }
+        }
+    }
+
+    pub(super) fn greatest_xid(&self) -> u64 {
+        self.transactions.last_key_value().map_or(0, |(xid, _)| xid.0)
+    }
+
+    pub(super) fn found(&self) -> Found {
+        let unfinished = self.transactions.values().filter(|row| !row.status.is_ended());
+        let live = |xid: &XidNumber| !self.transactions[xid].status.is_ended();
+        let branches = self.branches.values().filter(|row| live(&row.xid));
+        let ended = self.ended.iter().map(|xid| &self.transactions[xid]);
+        Found {
+            resources: self.resources.values().cloned().collect(),
+            unfinished: unfinished.cloned().collect(),
+            branches: branches.cloned().collect(),
+            history: ended
+                .map(|row| Ended {
+                    xid: row.number,
+                    status: row.status,
+                    at: row.ended_at.expect("an ended transaction has its time"),
+                    idempotency_key: row.idempotency_key.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    /// What a restart would rebuild is what is there, less what is volatile: begins, waits, claims,
+    /// and what is known of phases one and two without being written.
+    pub(super) fn check_recovery(&self, group: &Group, at: Now) {
+        let policy = group.policy().clone();
+        let (again, _) = Group::recover(policy, self.horizon, self.found(), at);
+        invariants::holds(&again).expect("what was stored holds by itself");
+        let stored = group.transactions().filter(|txn| txn.stored);
+        let live: Vec<_> = stored.map(|txn| (&txn.row, known(txn))).collect();
+        let rebuilt: Vec<_> = again.transactions().map(|txn| (&txn.row, known(txn))).collect();
+        assert_eq!(live, rebuilt, "a restart rebuilds the transactions");
+
+        let mut held = group.clone();
+        let claims: Vec<_> = group.waiting().claims().map(|claim| claim.id).collect();
+        for claim in claims {
+            held.apply(&crate::step::Change::Volatile(crate::step::Volatile::ClaimEnded(claim)));
+        }
+        let mut held = held.locks().holdings();
+        held.retain(|_, holders| !holders.is_empty());
+        assert_eq!(held, again.locks().holdings(), "a restart rebuilds the locks");
+    }
+}
+
+/// The branches as far as they are stored: whether each has failed, and its place.
+fn known(txn: &crate::transaction::GlobalTransaction) -> Vec<(BranchId, u32, bool)> {
+    let branches = txn.branches.iter().map(|branch| &branch.row);
+    branches.map(|row| (row.id, row.sequence, row.phase_one == PhaseOne::Failed)).collect()
+}
+
+fn outcome(status: Status) -> Status {
+    match status {
+        Status::Active => Status::Active,
+        Status::Committing | Status::Committed => Status::Committed,
+        Status::RollingBack(cause) | Status::RolledBack(cause) => Status::RolledBack(cause),
+    }
+}

@@ -1,0 +1,119 @@
+//! What is checked in every state of the walk, and at every step.
+
+use super::alphabet::{Alphabet, attach};
+use super::world::World;
+use crate::event::{Direction, Event, PhaseTwoAnswer, Timer};
+use crate::id::{NodeId, SessionId, XidNumber};
+use crate::invariants;
+use crate::transaction::{GlobalTransaction, Status};
+
+/// More steps than the longest way to the end of a group.
+const STEPS_TO_THE_END_MAX: usize = 100;
+
+/// The rules of a state: all that always holds, what a restart would make of it, and that it ends.
+pub(super) fn check_state(world: &World, alphabet: &Alphabet) {
+    if let Err((rule, why)) = invariants::holds(&world.group) {
+        panic!("{rule} does not hold: {why}");
+    }
+    world.rows.check_recovery(&world.group, world.at());
+    check_end(world.clone(), alphabet);
+}
+
+/// The rules of a step. `Rows::write` has checked that no decision changes (GT-1).
+pub(super) fn check_step(world: &World, event: &Event) -> World {
+    let mut next = world.clone();
+    if matches!(event, Event::TimerFired(Timer::NodeLost(_))) && world.ticks == 0 {
+        // Not due: the timer itself is checked by this too.
+    }
+    let step = next.handle(event.clone());
+    assert_eq!(step.violations, Vec::<&str>::new(), "{event:?}");
+    check_replies(world, event, &next, &step);
+
+    // The same once more, as a repeat that was under way: whatever it answers, it stores nothing.
+    let mut again = next.clone();
+    let _ = again.handle(event.clone());
+    assert_eq!(next.rows, again.rows, "GT-5: a repeat of {event:?} changed what is stored");
+    next
+}
+
+/// Whoever asked is answered once, at once or later; nobody else is answered, and nobody is lost.
+fn check_replies(world: &World, event: &Event, next: &World, step: &crate::step::Step) {
+    let mut promised = world.outstanding();
+    promised.extend(event.reply_to());
+    if let Event::WaitCancelled { reply } = event {
+        promised.retain(|other| other != reply);
+    }
+    promised.sort_unstable();
+    let mut kept = next.outstanding();
+    kept.extend(step.replies.iter().map(|answer| answer.to));
+    kept.sort_unstable();
+    assert_eq!(promised, kept, "{event:?} answers one request once");
+}
+
+/// LV-1: once sessions are attached, participants answer and timers fire, everything ends.
+fn check_end(mut world: World, alphabet: &Alphabet) {
+    let reply = world.reply();
+    for number in [1, 2] {
+        let (session, node) = (SessionId(number), NodeId(u128::from(number)));
+        if !world.group.sessions.is_open(session) {
+            let _ = world.handle(Event::SessionOpened { session, node, reply });
+        }
+    }
+    for event in [attach(1, "a", reply), attach(2, "b", reply)] {
+        let _ = world.handle(event);
+    }
+    world.ticks = alphabet.ticks_max + 3;
+    let timers: Vec<Timer> = world
+        .group
+        .waiting
+        .waiters()
+        .map(|waiter| Timer::WaitBound(waiter.id))
+        .chain(world.group.waiting.claims().map(|claim| Timer::ClaimKept(claim.id)))
+        .chain(world.group.transactions().map(|txn| Timer::Deadline(txn.row.number)))
+        .collect();
+    for timer in timers {
+        let _ = world.handle(timer.into());
+    }
+    for _ in 0..STEPS_TO_THE_END_MAX {
+        let Some(xid) = world.group.transactions().next().map(|txn| txn.row.number) else {
+            let left = world.group.summary();
+            assert_eq!((left.locks, left.waiters, left.unfinished), (0, 0, 0), "{left:?}");
+            assert_eq!(world.group.waiting.claims().count(), 0);
+            assert_eq!(world.outstanding(), []);
+            return;
+        };
+        go_on(&mut world, xid);
+    }
+    panic!("LV-1: this does not end: {:?}", world.group.transactions().collect::<Vec<_>>());
+}
+
+/// Lets a decided transaction be told, by hand for what is parked, and answered.
+fn go_on(world: &mut World, xid: XidNumber) {
+    let reply = world.reply();
+    let target = crate::event::Target { xid, store_named: true };
+    let step = world.handle(Event::RetryRequested { target, reply });
+    let sent: Vec<_> = step
+        .commands
+        .iter()
+        .filter_map(|command| match command {
+            crate::step::Command::Send(task) => Some(task.branch),
+            crate::step::Command::ReserveIds => None,
+        })
+        .collect();
+    let direction = direction(world.group.transaction(xid).expect("it is live"));
+    assert!(!sent.is_empty(), "LV-1: nothing is sent for {xid}");
+    for branch in sent {
+        let answer = PhaseTwoAnswer::Done;
+        let _ = world.handle(Event::PhaseTwoAnswered { xid, branch, direction, answer });
+    }
+}
+
+fn direction(txn: &GlobalTransaction) -> Direction {
+    match txn.row.status {
+        Status::Committing => Direction::Commit,
+        Status::RollingBack(_) => Direction::Rollback,
+        Status::Active | Status::Committed | Status::RolledBack(_) => {
+            panic!("LV-1: {} is {:?}", txn.row.number, txn.row.status)
+        }
+    }
+}
