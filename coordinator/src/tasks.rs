@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
+use tokio::runtime::{self, Handle, RuntimeFlavor};
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The tasks of one server. Cheap to clone.
@@ -11,6 +13,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct Tasks {
     tracker: TaskTracker,
     handles: Arc<Mutex<Handles>>,
+    aborted: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -40,8 +43,38 @@ impl Tasks {
         handles.running.push(handle);
     }
 
+    /// Starts a task on a thread of its own, because it must not queue behind others: a write to the
+    /// store is many short steps, and each would wait for whatever runs on the runtime's threads. On a
+    /// runtime of one thread (a test's, a simulator's) it is a task like any other, so that the order
+    /// of events stays theirs.
+    pub(crate) fn spawn_apart(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return self.spawn(name, task);
+        }
+        let (aborted, token) = (self.aborted.clone(), self.tracker.token());
+        let own = runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(own) = own else { return self.spawn(name, task) };
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let run = move || {
+            own.block_on(async {
+                tokio::select! {
+                    () = task => {}
+                    () = aborted.cancelled() => {}
+                }
+            });
+            drop(token);
+        };
+        // Without threads there is no runtime either, so this cannot be the first to fail.
+        thread.spawn(run).expect("the system has a thread left");
+    }
+
     /// Ends every task at its next await.
     pub(crate) fn abort(&self) {
+        self.aborted.cancel();
         let mut handles = self.handles.lock().expect("no task panics while it holds this lock");
         handles.aborted = true;
         for handle in handles.running.drain(..) {

@@ -27,12 +27,20 @@ mod process;
 pub mod wait;
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 
 use anyhow::{Context as _, Result};
 pub use tempfile::TempDir;
 pub use tokio::process::Command;
 
 pub use process::{Process, die_with_parent};
+
+/// Below what Linux (from 32768) and others (from 49152) give to connections that go out. A server's
+/// own port is free while it is down, and a client that goes on trying to reach it could get just that
+/// port for its end: on loopback it then talks to itself, and the server cannot start again.
+const PORTS: Range<u16> = 20_000..32_000;
+/// How many taken ports are met before it is given up.
+const PORTS_TRIED_MAX: usize = 1000;
 
 /// A port on 127.0.0.1 that was free a moment ago.
 ///
@@ -42,8 +50,9 @@ pub use process::{Process, die_with_parent};
 /// # Errors
 /// If no port can be bound.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("bind a free port")?;
-    Ok(listener.local_addr().context("read the bound port")?.port())
+    let mut tried = (0..PORTS_TRIED_MAX).map(|_| fastrand::u16(PORTS));
+    let free = tried.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.with_context(|| format!("find a free port in {PORTS:?}"))
 }
 
 /// A new folder whose name begins with `name`; it goes when the value is dropped.

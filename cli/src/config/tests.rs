@@ -1,5 +1,8 @@
 use std::fs;
 
+use pactum_coordinator::{AttachmentOptions, EngineOptions, SessionOptions};
+use pactum_core::policy::Policy;
+use pactum_core::retry::RetryPolicy;
 use tempfile::TempDir;
 
 use super::*;
@@ -221,6 +224,61 @@ fn the_page_and_the_table_of_options_are_the_same() {
     }
     let rows = page.lines().filter(|line| line.starts_with("| `")).count();
     assert_eq!(rows, OPTIONS.len(), "a row for each option, and no other");
+}
+
+/// The patterns name every field: a new one does not compile until it is an option here too.
+#[test]
+fn every_field_of_the_coordinators_options_can_be_set() {
+    let Config { data_dir: _, server, log: LogOptions { filter: _, format: _ }, sources: _ } =
+        Config::default();
+    let ServerOptions {
+        listen: _,
+        group: _,
+        policy,
+        transaction_timeout_max: _,
+        phase_one_assumed_allowed: _,
+        message_bytes_max: _,
+        drain_max: _,
+        engine,
+        session,
+        attachment,
+    } = server;
+    let Policy {
+        phase_one_wait_max: _,
+        completion_wait: _,
+        node_lost_grace: _,
+        lock_wait_max: _,
+        claim_wait_max: _,
+        claim_keep_max: _,
+        overtaken_max: _,
+        phase_two_retry: RetryPolicy { first: _, cap: _ },
+        history_keep: _,
+        history_rows_max: _,
+        branches_per_transaction_max: _,
+        locks_per_branch_max: _,
+        active_transactions_max: _,
+        waiters_max: _,
+        branch_id_block: _,
+    } = policy;
+    let EngineOptions {
+        queue_batches_max: _,
+        begins_queued_max: _,
+        batch_events_max: _,
+        xids_reserved: _,
+        branch_ids_reserved: _,
+    } = engine;
+    let SessionOptions {
+        request_window: _,
+        heartbeat: _,
+        silence_max: _,
+        answers_queued_max: _,
+        work_queued_max: _,
+        frames_per_message_max: _,
+    } = session;
+    let AttachmentOptions { expires_in: _, take_wait_max: _, take_max: _, attachments_max: _ } =
+        attachment;
+    // Directory and log; top, policy, engine, session, attachment.
+    assert_eq!(OPTIONS.len(), 3 + 6 + 16 + 5 + 6 + 4);
 }
 
 #[test]

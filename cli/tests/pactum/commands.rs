@@ -32,8 +32,8 @@ async fn a_parked_branch_is_found_shown_and_retried() {
     let work = participant.take_work().await;
     participant.report(&work, work_result::Result::Parked(dirty_write())).await;
 
-    let list = server.operator(&["tx", "list", "--parked"]).await;
-    assert!(list.contains(xid) && list.contains("needs attention: 1 parked"), "{list}");
+    let list = server.operator_until(&["tx", "list", "--parked"], xid).await;
+    assert!(list.contains("needs attention: 1 parked"), "{list}");
     server.crash_and_restart().await;
     let shown = server.operator(&["tx", "show", xid]).await;
     for part in [
@@ -55,8 +55,7 @@ async fn a_parked_branch_is_found_shown_and_retried() {
     assert_eq!(said, format!("1 branch of {xid} is tried again\n"));
     let work = participant.take_work().await;
     participant.report(&work, work_result::Result::Done(Done {})).await;
-    let shown = server.operator(&["tx", "show", xid]).await;
-    assert!(shown.contains("status    rolled back (requested)\n"), "{shown}");
+    server.operator_until(&["tx", "show", xid], "status    rolled back (requested)\n").await;
     let list = server.operator(&["tx", "list", "--unfinished"]).await;
     assert_eq!(list, "no such global transactions\n");
 }
@@ -76,6 +75,7 @@ async fn a_resource_is_forgotten_only_when_nothing_of_it_is_left() {
     participant.roll_back(&begun).await;
     let work = participant.take_work().await;
     participant.report(&work, work_result::Result::Done(Done {})).await;
+    server.operator_until(&["tx", "show", &begun.xid], "status    rolled back").await;
     // With the process its attachments are gone.
     server.crash_and_restart().await;
     let said = server.operator(&forget).await;

@@ -13,6 +13,7 @@ use pactum_proto::v1::{
     RollbackRequest, TakeWorkRequest, Wait, Work, WorkResult, attach_reply, begin_reply,
     outcome_reply, phase_one_reply, register_reply, work_result,
 };
+use pactum_testkit::wait::wait_for;
 use pactum_testkit::{Command, Process, TempDir, temp_dir};
 use tonic::transport::{Channel, Endpoint};
 
@@ -73,6 +74,14 @@ impl Server {
         let (status, stdout, stderr) = self.command_of_operator(args).await;
         assert_eq!((status, stderr.as_str()), (0, ""), "{args:?}: {stdout}");
         stdout
+    }
+
+    /// An operator command, until its answer contains `text`: an answer to phase two is acted on and
+    /// written after whoever gave it was heard.
+    pub(crate) async fn operator_until(&self, args: &[&str], text: &str) -> String {
+        let what = format!("`{text}` in the answer to {args:?}");
+        let look = async || Some(self.operator(args).await).filter(|answer| answer.contains(text));
+        wait_for(&what, BOUND, look).await.unwrap()
     }
 
     pub(crate) async fn command_of_operator(&self, args: &[&str]) -> (i32, String, String) {

@@ -31,6 +31,8 @@ pub(super) struct Batch {
     pub(super) writes: Vec<Write>,
     /// What may leave then, in order.
     pub(super) outgoing: Vec<Outgoing>,
+    /// How many rows that are, once they are with the store.
+    pub(super) rows: usize,
     /// How many events were decided in it.
     pub(super) events: usize,
 }

@@ -20,22 +20,23 @@
 use std::mem;
 use std::sync::Arc;
 
-use pactum_core::event::{Event, IdBlock};
+use pactum_core::event::Event;
 use pactum_core::group::Group;
 use pactum_core::step::{Change, Command, Release, Step};
 use pactum_core::time::{Now, Timestamp};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, sleep_until};
 
 use super::batch::{Batch, Outgoing};
 use super::queue::Message;
 use super::recover::{RELOAD_PAUSE, Recovered, recover};
 use super::story::Story;
 use super::timers::Timers;
+use super::writer::{Job, Landing, Writer};
 use super::{Engine, EngineError, Leading, Phase, Setup};
 use crate::dispatch::Dispatch;
 use crate::environment::Clock;
-use crate::store::{self, AfterUnknown};
+use crate::store::AfterUnknown;
 
 /// How many messages are taken from the queue before the driver looks at its write again.
 const TAKE_MAX: usize = 256;
@@ -51,23 +52,12 @@ pub(crate) struct Driver {
     timers: Timers,
     dispatch: Dispatch,
     open: Batch,
-    in_flight: Option<InFlight>,
+    writer: Writer,
+    /// What leaves once the store has done what it is doing.
+    in_flight: Option<Batch>,
     ids_wanted: bool,
     /// The last stamp: they never decrease.
     last: Timestamp,
-}
-
-/// What the store is doing, and what leaves once it is done.
-struct InFlight {
-    landing: oneshot::Receiver<Landing>,
-    batch: Batch,
-    started: Instant,
-}
-
-/// What the store did.
-enum Landing {
-    Batch(Result<(), store::Error>),
-    Ids(Result<(IdBlock, IdBlock), store::Error>),
 }
 
 impl Driver {
@@ -83,6 +73,7 @@ impl Driver {
         let dispatch = Dispatch::new(&engine, setup.options.session.clone(), group.resources());
         let mut timers = Timers::default();
         timers.add(first_timers);
+        let writer = Writer::start(setup.store.clone(), &setup.tasks);
         let mut driver = Driver {
             setup,
             engine,
@@ -93,6 +84,7 @@ impl Driver {
             timers,
             dispatch,
             open: Batch::default(),
+            writer,
             in_flight: None,
             ids_wanted: false,
             last: Timestamp::default(),
@@ -105,7 +97,7 @@ impl Driver {
         let stop = self.engine.stop.clone();
         let mut alarm = Box::pin(sleep_until(self.clock.instant(self.last)));
         loop {
-            self.move_on().await;
+            self.move_on();
             let room = self.has_room();
             let next_timer = self.timers.next_at();
             if let Some(at) = next_timer {
@@ -116,7 +108,7 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                landing = landing(&mut self.in_flight), if self.in_flight.is_some() => {
+                landing = self.writer.landing(), if self.in_flight.is_some() => {
                     self.landed(landing).await?;
                 }
                 message = self.queue.recv(), if room => match message {
@@ -136,11 +128,11 @@ impl Driver {
     async fn finish(&mut self) -> Result<(), EngineError> {
         self.ids_wanted = false;
         loop {
-            self.move_on().await;
+            self.move_on();
             if self.in_flight.is_none() {
                 return Ok(());
             }
-            let landing = landing(&mut self.in_flight).await;
+            let landing = self.writer.landing().await;
             self.landed(landing).await?;
         }
     }
@@ -229,77 +221,44 @@ impl Driver {
     }
 
     /// Starts what may start, and lets leave what may leave.
-    async fn move_on(&mut self) {
-        let started = self.in_flight.is_none() && self.start_next();
-        self.dispatch.flush();
-        if started {
-            // The write was put next in line on this very thread, where no other may take it: let
-            // it start now, not when this task next waits.
-            tokio::task::yield_now().await;
+    fn move_on(&mut self) {
+        if self.in_flight.is_none() {
+            self.start_next();
         }
+        self.dispatch.flush();
     }
 
-    /// Hands the open batch to the store; one that writes nothing leaves. Whether the store has
-    /// something to do now.
-    fn start_next(&mut self) -> bool {
+    /// Hands the open batch to the store; one that writes nothing leaves.
+    fn start_next(&mut self) {
         if mem::take(&mut self.ids_wanted) {
             self.reserve_ids();
-            return true;
+        } else if self.open.writes.is_empty() {
+            let batch = mem::take(&mut self.open);
+            self.release(batch.outgoing);
+        } else {
+            let mut batch = mem::take(&mut self.open);
+            batch.rows = batch.writes.len();
+            let writes = mem::take(&mut batch.writes);
+            self.writer.submit(Job::Batch { epoch: self.leading.identity.epoch, writes });
+            self.in_flight = Some(batch);
         }
-        if !self.open.writes.is_empty() {
-            self.write_open();
-            return true;
-        }
-        let batch = mem::take(&mut self.open);
-        self.release(batch.outgoing);
-        false
-    }
-
-    fn write_open(&mut self) {
-        let mut batch = mem::take(&mut self.open);
-        let writes = mem::take(&mut batch.writes);
-        let (store, epoch) = (self.setup.store.clone(), self.leading.identity.epoch);
-        let (rows, started) = (writes.len(), Instant::now());
-        let metrics = self.engine.metrics.clone();
-        let events = batch.events;
-        let landing = self.in_background(async move {
-            let result = store.write(epoch, writes).await;
-            metrics.batch_written(events, rows, started.elapsed());
-            Landing::Batch(result)
-        });
-        self.in_flight = Some(InFlight { landing, batch, started });
     }
 
     /// Between batches, because it writes the lease row as they do.
     fn reserve_ids(&mut self) {
-        let (store, epoch) = (self.setup.store.clone(), self.leading.identity.epoch);
         let options = &self.setup.options.engine;
         let (xids, branches) = (options.xids_reserved, options.branch_ids_reserved);
-        let wall = self.setup.environment.wall();
-        let landing = self.in_background(async move {
-            Landing::Ids(store.reserve_ids(epoch, wall, xids, branches).await)
-        });
-        let batch = Batch::default();
-        self.in_flight = Some(InFlight { landing, batch, started: Instant::now() });
-    }
-
-    fn in_background(
-        &self,
-        work: impl Future<Output = Landing> + Send + 'static,
-    ) -> oneshot::Receiver<Landing> {
-        let (done, landing) = oneshot::channel();
-        self.setup.tasks.spawn("store-write", async move {
-            // The driver may have been aborted; then nobody waits.
-            drop(done.send(work.await));
-        });
-        landing
+        let (epoch, wall) = (self.leading.identity.epoch, self.setup.environment.wall());
+        self.writer.submit(Job::Ids { epoch, wall, xids, branches });
+        self.in_flight = Some(Batch::default());
     }
 
     async fn landed(&mut self, landing: Option<Landing>) -> Result<(), EngineError> {
-        let Some(InFlight { batch, started, .. }) = self.in_flight.take() else { return Ok(()) };
-        tracing::debug!(events = batch.events, took = ?started.elapsed(), "batch landed");
+        let Some(batch) = self.in_flight.take() else { return Ok(()) };
         let failure = match landing {
-            Some(Landing::Batch(Ok(()))) => {
+            Some(Landing::Batch(Ok(took))) => {
+                self.engine.metrics.batch_written(batch.events, batch.rows, took);
+                tracing::debug!(events = batch.events, rows = batch.rows, ?took, "batch written");
                 self.release(batch.outgoing);
                 return Ok(());
             }
@@ -309,7 +268,7 @@ impl Driver {
                 return Ok(());
             }
             Some(Landing::Batch(Err(error)) | Landing::Ids(Err(error))) => error,
-            None => store::Error::Unknown("the write panicked".into()),
+            None => return Err(EngineError::Panicked),
         };
         // Whoever waits on this batch, or on anything decided since, must not hear what was decided.
         drop(batch);
@@ -370,17 +329,6 @@ impl Driver {
                 Outgoing::Seen(release) => release(),
             }
         }
-    }
-}
-
-/// What the store did; `None` if its task panicked.
-///
-/// # Cancel safety
-/// Dropped before it is ready, nothing is lost.
-async fn landing(in_flight: &mut Option<InFlight>) -> Option<Landing> {
-    match in_flight {
-        Some(in_flight) => (&mut in_flight.landing).await.ok(),
-        None => std::future::pending().await,
     }
 }
 

@@ -11,6 +11,7 @@
 //! - `recover`: lead, load, rebuild, reserve ids.
 //! - `queue`: the way in, with its stamps and its limit for begins.
 //! - `timers`: what comes back at its moment.
+//! - `writer`: the store's side, one thing at a time.
 //! - `story`: the log line and the count of each status move.
 
 mod batch;
@@ -21,6 +22,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod writer;
 
 use std::sync::Arc;
 
@@ -49,10 +51,13 @@ pub enum EngineError {
     /// A write failed on a store that must not be read back by the same process.
     #[error("write a batch to the store")]
     Write(#[source] store::Error),
-    /// It panicked: a fault of ours.
+    /// It or the task that writes panicked: a fault of ours.
     #[error("the group task panicked")]
     Panicked,
 }
+
+const LOADING: &str = "the coordinator is loading its group; try again";
+const STOPPED: &str = "the coordinator has stopped; try again later";
 
 /// How the group task ended.
 pub(crate) type Ended = Result<(), Arc<EngineError>>;
@@ -146,10 +151,23 @@ impl Engine {
     pub(crate) fn leading(&self) -> Result<Arc<Leading>, v1::Error> {
         match &*self.phase.borrow() {
             Phase::Serving(leading) | Phase::Draining(leading) => Ok(leading.clone()),
-            Phase::Recovering => {
-                Err(unavailable("the coordinator is loading its group; try again"))
+            Phase::Recovering => Err(unavailable(LOADING)),
+            Phase::Stopped => Err(unavailable(STOPPED)),
+        }
+    }
+
+    /// The leadership, for those who come to stay.
+    ///
+    /// # Errors
+    /// A typed *unavailable*: nobody should attach to a coordinator that is about to stop.
+    pub(crate) fn leading_for_attachment(&self) -> Result<Arc<Leading>, v1::Error> {
+        match &*self.phase.borrow() {
+            Phase::Draining(_) => {
+                Err(unavailable("the coordinator is draining; attach again when it is back"))
             }
-            Phase::Stopped => Err(unavailable("the coordinator has stopped; try again later")),
+            Phase::Serving(leading) => Ok(leading.clone()),
+            Phase::Recovering => Err(unavailable(LOADING)),
+            Phase::Stopped => Err(unavailable(STOPPED)),
         }
     }
 

@@ -1,38 +1,84 @@
 //! Moments that steps asked for, earliest first.
 //!
+//! Most timers are never needed: a deadline a minute away, a retry a second away, of transactions
+//! that end in milliseconds. So there are a million of them at a time, and a heap of that depth
+//! misses the cache at every level. They are kept in slots of about a millisecond instead, and a slot
+//! is sorted when its moment comes.
+//!
 //! Nothing is ever taken out early: a timer whose reason is gone fires and finds nothing to do.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 
 use pactum_core::event::Timer;
 use pactum_core::time::Timestamp;
 
+/// A slot is 2^10 microseconds.
+const SLOT_BITS: u32 = 10;
+
+type Entry = (Timestamp, Timer);
+
 /// The timers that have not fired.
 #[derive(Debug, Default)]
-pub(super) struct Timers(BinaryHeap<Reverse<(Timestamp, Timer)>>);
+pub(super) struct Timers {
+    /// The slot that comes next, latest first; empty only if there is no timer at all.
+    current: Vec<Entry>,
+    /// The number of that slot.
+    slot: u64,
+    /// The slots after it, unsorted.
+    later: BTreeMap<u64, Vec<Entry>>,
+}
 
 impl Timers {
-    pub(super) fn add(&mut self, timers: Vec<(Timestamp, Timer)>) {
-        self.0.extend(timers.into_iter().map(Reverse));
+    pub(super) fn add(&mut self, timers: Vec<Entry>) {
+        for entry in timers {
+            let slot = slot_of(entry.0);
+            if slot == self.slot && !self.current.is_empty() {
+                let place = self.current.partition_point(|other| *other > entry);
+                self.current.insert(place, entry);
+                continue;
+            }
+            if slot < self.slot && !self.current.is_empty() {
+                // It was the next slot, and is not any more.
+                let entries = std::mem::take(&mut self.current);
+                self.later.insert(self.slot, entries);
+            }
+            self.later.entry(slot).or_default().push(entry);
+            self.turn();
+        }
+    }
+
+    /// Makes the next slot the current one, once that is empty.
+    fn turn(&mut self) {
+        if self.current.is_empty()
+            && let Some((slot, mut entries)) = self.later.pop_first()
+        {
+            entries.sort_unstable_by(|a, b| b.cmp(a));
+            (self.slot, self.current) = (slot, entries);
+        }
     }
 
     /// The next moment.
     pub(super) fn next_at(&self) -> Option<Timestamp> {
-        self.0.peek().map(|Reverse((at, _))| *at)
+        self.current.last().map(|(at, _)| *at)
     }
 
     /// The next timer whose moment is not after `now`.
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, Timer)> {
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Entry> {
         if self.next_at()? > now {
             return None;
         }
-        self.0.pop().map(|Reverse(timer)| timer)
+        let entry = self.current.pop();
+        self.turn();
+        entry
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        *self = Timers::default();
     }
+}
+
+fn slot_of(at: Timestamp) -> u64 {
+    at.0 >> SLOT_BITS
 }
 
 #[cfg(test)]
@@ -41,9 +87,12 @@ mod tests {
 
     use super::*;
 
+    fn timer(at: u64, xid: u64) -> Entry {
+        (Timestamp(at), Timer::Deadline(XidNumber(xid)))
+    }
+
     #[test]
     fn timers_fire_in_order_of_their_moments_and_not_before() {
-        let timer = |at, xid| (Timestamp(at), Timer::Deadline(XidNumber(xid)));
         let mut timers = Timers::default();
         timers.add(vec![timer(30, 1), timer(10, 2), timer(20, 3)]);
         assert_eq!(timers.pop_due(Timestamp(9)), None);
@@ -51,5 +100,28 @@ mod tests {
         assert_eq!(timers.pop_due(Timestamp(25)), Some(timer(20, 3)));
         assert_eq!(timers.pop_due(Timestamp(25)), None);
         assert_eq!(timers.next_at(), Some(Timestamp(30)));
+    }
+
+    /// Goal: slots change nothing of the order, whatever is added when. Method: beside a plain sorted
+    /// list, with moments on all sides of the slots' edges.
+    #[test]
+    fn slots_keep_the_order_of_a_plain_list() {
+        let (mut timers, mut plain) = (Timers::default(), Vec::new());
+        let mut dice = fastrand::Rng::with_seed(7);
+        for xid in 0..2_000 {
+            let entry = timer(dice.u64(0..20_000), xid);
+            timers.add(vec![entry]);
+            plain.push(entry);
+            if dice.u8(0..3) == 0 {
+                plain.sort_unstable();
+                let now = Timestamp(dice.u64(0..20_000));
+                let due = plain.first().copied().filter(|(at, _)| *at <= now);
+                assert_eq!(timers.pop_due(now), due);
+                plain.retain(|entry| Some(*entry) != due);
+            }
+        }
+        plain.sort_unstable();
+        let rest: Vec<_> = std::iter::from_fn(|| timers.pop_due(Timestamp(u64::MAX))).collect();
+        assert_eq!(rest, plain);
     }
 }

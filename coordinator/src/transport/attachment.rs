@@ -52,7 +52,7 @@ impl Context {
         &self,
         request: v1::AttachRequest,
     ) -> Result<v1::Attached, v1::Error> {
-        let leading = self.engine.leading()?;
+        let leading = self.engine.leading_for_attachment()?;
         let (node, resources) = leading.reader.attach(request)?;
         let max = self.options.attachment.attachments_max;
         if self.attachments.0.len() >= max {

@@ -28,7 +28,7 @@ pub(super) fn open(
     context: &Context,
     incoming: Streaming<v1::ClientBatch>,
 ) -> Result<Outgoing, Status> {
-    let leading = context.engine.leading().map_err(|error| status(&error))?;
+    let leading = context.engine.leading_for_attachment().map_err(|error| status(&error))?;
     let link = context.engine.links.open(context.options.session.request_window);
     let hello = Arc::new(AtomicU64::new(0));
     let outgoing =

@@ -124,6 +124,9 @@ async fn a_drain_finishes_what_is_under_way() {
     while health(&channel).await != ServingStatus::NotServing {
         tokio::task::yield_now().await;
     }
+    let mut late = CoordinatorClient::new(channel.clone());
+    let refusal = late.session(tokio_stream::pending()).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable, "nobody comes to stay");
     let decided = status(session.ask(Ask::Commit(commit(&first))).await).0;
     assert_eq!(decided, TransactionStatus::Committing);
     assert!(matches!(session.answer(waiting).await, Told::Registered(_)));

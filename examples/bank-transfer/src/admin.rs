@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result, bail};
 use pactum_proto::v1::admin_client::AdminClient;
 use pactum_proto::v1::{
-    ListTransactionsRequest, RollbackCause, ShowTransactionReply, ShowTransactionRequest,
-    SummaryReply, SummaryRequest, Transaction, TransactionStatus,
+    ForgetResourceRequest, ListTransactionsRequest, RollbackCause, ShowTransactionReply,
+    ShowTransactionRequest, SummaryReply, SummaryRequest, Transaction, TransactionStatus,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -30,10 +30,10 @@ pub(crate) enum Standing {
     Active,
     /// Decided to commit, and perhaps everywhere.
     Committed,
-    /// Decided to roll back because somebody asked for it, or found it could not be done.
+    /// Decided to roll back after its manager asked for an end, whichever.
     RolledBack,
-    /// Decided to roll back because nobody was left to ask for anything.
-    GivenUp,
+    /// Decided to roll back before its manager asked for any.
+    Unasked,
 }
 
 impl Admin {
@@ -55,6 +55,16 @@ impl Admin {
         match reply.error {
             Some(error) => bail!("look at `{xid}`: {}", error.message),
             None => Ok(reply),
+        }
+    }
+
+    /// Forgets which database a resource is; refused while it has unfinished branches.
+    pub(crate) async fn forget(&self, resource: &str) -> Result<()> {
+        let request = ForgetResourceRequest { resource_id: resource.to_owned() };
+        let reply = self.0.clone().forget_resource(request).await;
+        match reply.with_context(|| format!("forget `{resource}`"))?.into_inner().error {
+            Some(error) => bail!("forget `{resource}`: {}", error.message),
+            None => Ok(()),
         }
     }
 
@@ -109,15 +119,18 @@ fn entry(transaction: Transaction) -> Result<Entry> {
         TransactionStatus::Active => Standing::Active,
         TransactionStatus::Committing | TransactionStatus::Committed => Standing::Committed,
         TransactionStatus::RollingBack | TransactionStatus::RolledBack => match outcome.cause() {
-            RollbackCause::TimedOut | RollbackCause::ManagerLost | RollbackCause::Unrecorded => {
-                Standing::GivenUp
-            }
-            RollbackCause::Unspecified
-            | RollbackCause::Requested
-            | RollbackCause::Vetoed
-            | RollbackCause::Deadlock
+            RollbackCause::Requested
             | RollbackCause::PhaseOneUnknown
             | RollbackCause::PhaseOneFailed => Standing::RolledBack,
+            // A bank vetoes when its caller hangs up half-way.
+            RollbackCause::Vetoed
+            | RollbackCause::Deadlock
+            | RollbackCause::TimedOut
+            | RollbackCause::ManagerLost
+            | RollbackCause::Unrecorded => Standing::Unasked,
+            RollbackCause::Unspecified => {
+                bail!("the coordinator does not say why `{}` rolls back", transaction.xid)
+            }
         },
         TransactionStatus::Unspecified => {
             bail!("the coordinator does not say where `{}` stands", transaction.xid)

@@ -6,8 +6,8 @@
 //! still two errors.
 //!
 //! Easy to get wrong: a caller that was killed has told nobody what became of its transfer. Then the
-//! record says it: committed, rolled back, or given up because nobody asked for an end, which is
-//! *never asked*. The ledgers have to agree whichever it is.
+//! record says it: committed, rolled back, or rolled back without anybody having asked for an end,
+//! which is *never asked*. The ledgers have to agree whichever it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,10 +96,10 @@ fn end_of(heard: Heard, newest: Option<Standing>) -> End {
         (Heard::InDoubt | Heard::Nothing, Some(Standing::RolledBack)) => End::RolledBack,
         (Heard::InDoubt | Heard::Nothing, Some(Standing::Active)) => End::InDoubt,
         // It did ask, and its question came too late.
-        (Heard::InDoubt, Some(Standing::GivenUp)) => End::RolledBack,
+        (Heard::InDoubt, Some(Standing::Unasked)) => End::RolledBack,
         // It did ask, and the coordinator has forgotten it.
         (Heard::InDoubt, None) => End::InDoubt,
-        (Heard::Nothing, Some(Standing::GivenUp) | None) => End::NeverAsked,
+        (Heard::Nothing, Some(Standing::Unasked) | None) => End::NeverAsked,
     }
 }
 

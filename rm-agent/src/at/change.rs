@@ -164,4 +164,3 @@ fn pair(ready: &ReadyChange, before: Vec<Row>, images: Vec<Row>) -> Option<Vec<R
         }
     }
 }
-

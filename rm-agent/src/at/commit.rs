@@ -56,12 +56,13 @@ impl From<AtError> for Failed {
 ///
 /// Dropped before [`PhaseOne::sent`], it says that nothing was committed: the local transaction is
 /// dropped with it, and every other writer queues behind its rollback.
-struct PhaseOne {
-    link: Arc<dyn Link>,
-    context: TransactionContext,
-    resource: ResourceId,
-    branch: BranchId,
-    armed: bool,
+pub(super) struct PhaseOne {
+    pub(super) link: Arc<dyn Link>,
+    pub(super) context: TransactionContext,
+    pub(super) resource: ResourceId,
+    pub(super) branch: BranchId,
+    /// Whether its drop says that it failed.
+    pub(super) armed: bool,
 }
 
 impl PhaseOne {
@@ -283,7 +284,7 @@ async fn register(
 }
 
 /// Learns what became of a local commit that did not say so.
-async fn settle<DB: AtDatabase>(
+pub(super) async fn settle<DB: AtDatabase>(
     shared: &Shared<DB>,
     phase_one: &PhaseOne,
     key: &BranchKey,
@@ -313,7 +314,8 @@ async fn settle<DB: AtDatabase>(
     }
     warn!(txn.xid = %key.xid, txn.branch_id = %key.branch, txn.resource = %shared.resource,
         error = %error, "outcome of a local commit unknown");
-    let reason = format!("the outcome of branch {} at `{}` is unknown", key.branch, shared.resource);
+    let reason =
+        format!("the outcome of branch {} at `{}` is unknown", key.branch, shared.resource);
     phase_one.link.veto(&phase_one.context, &reason).await;
     Err(AtError::OutcomeUnknown)
 }

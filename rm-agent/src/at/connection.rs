@@ -16,7 +16,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
 use pactum_core::lock::key::{EncodedKey, LockMode};
-use sqlx::{Database, Either, Execute, Executor, SqlStr, Transaction};
+use sqlx::{Database, Execute, Executor, SqlStr, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::cache::{Ready, ReadyChange, ReadyRead};
@@ -77,7 +77,8 @@ pub(super) enum Health {
     OnlyRollback(&'static str),
 }
 
-pub(super) const LOST: &str = "a statement failed in a way that may have ended the local transaction";
+pub(super) const LOST: &str =
+    "a statement failed in a way that may have ended the local transaction";
 
 impl<DB: AtDatabase> AtConnection<DB> {
     /// The global transaction this belongs to; `None` for a guarded local transaction.
@@ -107,7 +108,9 @@ impl<DB: AtDatabase> AtConnection<DB> {
         }
         let ready = match DB::plan(sql)? {
             Plan::Read => Ready::Read,
-            Plan::LockingRead(read) => Ready::LockingRead(Arc::new(self.compile_read(&read).await?)),
+            Plan::LockingRead(read) => {
+                Ready::LockingRead(Arc::new(self.compile_read(&read).await?))
+            }
             Plan::Change(change) => {
                 let table = self.load_table(&change.table).await?;
                 table.check(&change.kind)?;
@@ -155,7 +158,10 @@ impl<DB: AtDatabase> AtConnection<DB> {
     }
 
     /// Runs a read to its end.
-    pub(super) async fn collect(&mut self, statement: Statement<DB>) -> Result<Vec<Step<DB>>, AtError> {
+    pub(super) async fn collect(
+        &mut self,
+        statement: Statement<DB>,
+    ) -> Result<Vec<Step<DB>>, AtError> {
         let steps = DB::run(&mut self.local, statement).try_collect().await;
         steps.map_err(|error| {
             self.note_failure(&error);

@@ -70,7 +70,9 @@ pub enum AtError {
     SchemaChanged,
     /// The connection has temporary tables, views or triggers, which could stand in for the real
     /// ones unnoticed.
-    #[error("the connection has temporary objects, and they could stand in for real ones: drop them")]
+    #[error(
+        "the connection has temporary objects, and they could stand in for real ones: drop them"
+    )]
     TemporaryObjects,
     /// A row's primary key holds a NULL, so that nothing could find the row again.
     #[error("a row of `{table}` has a NULL in its primary key: declare the key NOT NULL")]
@@ -199,9 +201,9 @@ impl From<TablesError> for AtError {
     fn from(error: TablesError) -> Self {
         match error {
             TablesError::Db(error) => AtError::from_db(error),
-            TablesError::Missing { .. } | TablesError::Version { .. } | TablesError::Malformed(_) => {
-                AtError::Tables(error.to_string())
-            }
+            TablesError::Missing { .. }
+            | TablesError::Version { .. }
+            | TablesError::Malformed(_) => AtError::Tables(error.to_string()),
         }
     }
 }

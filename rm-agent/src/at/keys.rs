@@ -46,10 +46,8 @@ pub(crate) fn fold(value: &Value, fold: Fold) -> Option<KeyValue> {
 fn fold_text(text: &str, fold: Fold) -> String {
     match fold {
         Fold::Binary => text.to_owned(),
-        Fold::NoCase => upto_nul(text.as_bytes()).map_or_else(
-            || text.to_ascii_lowercase(),
-            |end| text[..end].to_ascii_lowercase(),
-        ),
+        Fold::NoCase => upto_nul(text.as_bytes())
+            .map_or_else(|| text.to_ascii_lowercase(), |end| text[..end].to_ascii_lowercase()),
         Fold::RTrim => text.trim_end_matches(' ').to_owned(),
     }
 }
@@ -106,10 +104,7 @@ fn row_key(table: &Table, row: &Row) -> Result<EncodedKey, KeyProblem> {
 }
 
 /// The key of a row that is only read.
-pub(crate) fn read_key(
-    table: &Table,
-    key: Vec<KeyValue>,
-) -> Result<EncodedKey, KeyProblem> {
+pub(crate) fn read_key(table: &Table, key: Vec<KeyValue>) -> Result<EncodedKey, KeyProblem> {
     let kind = KeyKind::Row;
     Ok(LockKey { table: table.lock_name.clone(), kind, values: key }.encode()?)
 }

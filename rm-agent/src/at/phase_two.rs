@@ -226,7 +226,8 @@ fn refused(error: &DbError) -> Answer {
 }
 
 fn committed_but_kept(key: &BranchKey) -> Answer {
-    let why = format!("branch {} committed, but its barrier row says that it was undone", key.branch);
+    let why =
+        format!("branch {} committed, but its barrier row says that it was undone", key.branch);
     parked(ParkReason::Invariant, &why)
 }
 

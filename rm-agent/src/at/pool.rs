@@ -83,8 +83,7 @@ impl<DB: AtDatabase> AtPool<DB> {
         let uid = tables::ensure(&mut *local, options.create_tables, fresh).await?;
         local.commit().await.map_err(AtError::from_db)?;
 
-        let participant =
-            AtParticipant::new(Arc::clone(&own), DB::dialect(), options.environment);
+        let participant = AtParticipant::new(Arc::clone(&own), DB::dialect(), options.environment);
         link.attach(resource.clone(), uid, Arc::new(participant)).await?;
         let cache = Cache::default();
         let entrants = usize::try_from(pool.options().get_max_connections() / 2).unwrap_or(1);
@@ -163,6 +162,9 @@ impl<DB: AtDatabase> AtPool<DB> {
         let mut wait = shared.options.local_lock_wait_max;
         if let Some(context) = &context {
             wait = wait.min(context.remaining());
+            if wait.is_zero() {
+                return Err(AtError::DeadlinePassed);
+            }
         }
         let until = Instant::now() + wait;
         let busy = |_| AtError::Busy("other local transactions keep it for too long".into());

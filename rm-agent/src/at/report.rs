@@ -129,8 +129,7 @@ mod tests {
         report.add(&table(), &Images { before: Some(&before), after: Some(&after), current: None });
         let long = row("ü".repeat(5000));
         for _ in 0..200 {
-            let images =
-                Images { before: Some(&long), after: Some(&long), current: Some(&before) };
+            let images = Images { before: Some(&long), after: Some(&long), current: Some(&before) };
             report.add(&table(), &images);
         }
         assert!(report.has_rows());

@@ -126,7 +126,11 @@ async fn load_tables<'l>(
     Ok(tables)
 }
 
-fn row_id<'l>(tables: &BTreeMap<&'l str, Table>, name: &'l str, row: &Row) -> Result<RowId<'l>, Stopped> {
+fn row_id<'l>(
+    tables: &BTreeMap<&'l str, Table>,
+    name: &'l str,
+    row: &Row,
+) -> Result<RowId<'l>, Stopped> {
     let id = identity(&tables[name], row).map_err(|problem| {
         let why = match problem {
             KeyProblem::NullKey => "a NULL in its key".to_owned(),
@@ -151,8 +155,7 @@ fn net_changes<'l>(
         })?;
         for row in &change.rows {
             let (before, after) = (row.before(), row.after());
-            let image = after.or(before).expect("a change has an image");
-            let id = row_id(tables, name, image)?;
+            let id = row_id(tables, name, row.image())?;
             net.entry(id).and_modify(|net| net.after = after).or_insert(Net { before, after });
         }
     }
@@ -214,8 +217,7 @@ async fn reverse(
     restored: &BTreeSet<RowId<'_>>,
 ) -> Result<(), Stopped> {
     for row in change.rows.iter().rev() {
-        let image = row.after().or(row.before()).expect("a change has an image");
-        let id = identity(table, image).unwrap_or_default();
+        let id = identity(table, row.image()).unwrap_or_default();
         if restored.contains(&(change.table.as_str(), id)) {
             continue;
         }

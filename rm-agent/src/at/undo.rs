@@ -74,6 +74,15 @@ impl RowChange {
         }
     }
 
+    /// The newest image there is: it tells which row this is about.
+    pub(crate) fn image(&self) -> &Row {
+        match self {
+            RowChange::Inserted(image)
+            | RowChange::Updated { before: _, after: image }
+            | RowChange::Deleted(image) => image,
+        }
+    }
+
     /// About how many bytes this takes in the stored form.
     pub(crate) fn size(&self) -> usize {
         let row = |row: &Row| row.iter().map(Value::size).sum::<usize>();
@@ -143,8 +152,7 @@ pub(crate) fn encode(log: &UndoLog) -> String {
         let rows = change.rows.iter().map(|row| store_row(row, columns)).collect();
         StoredChange { table: change.table.clone(), rows }
     });
-    let stored =
-        StoredLog { v: VERSION, tables: log.tables.clone(), changes: changes.collect() };
+    let stored = StoredLog { v: VERSION, tables: log.tables.clone(), changes: changes.collect() };
     serde_json::to_string(&stored).expect("text keys and plain values make JSON")
 }
 
@@ -229,8 +237,7 @@ mod tests {
             let mut log = UndoLog::default();
             for (table, rows) in changes {
                 let columns = ["id", "x", "y"].map(str::to_owned).to_vec();
-                let shape =
-                    Shape { fingerprint: "00".into(), columns, key: vec!["id".to_owned()] };
+                let shape = Shape { fingerprint: "00".into(), columns, key: vec!["id".to_owned()] };
                 log.tables.insert(table.to_owned(), shape);
                 log.changes.push(TableChange { table: table.to_owned(), rows });
             }
@@ -259,8 +266,7 @@ mod tests {
     fn golden() -> UndoLog {
         let mut log = UndoLog::default();
         let columns = ["id", "owner", "balance"].map(str::to_owned).to_vec();
-        let shape =
-            Shape { fingerprint: "1a2b3c4d".into(), columns, key: vec!["id".to_owned()] };
+        let shape = Shape { fingerprint: "1a2b3c4d".into(), columns, key: vec!["id".to_owned()] };
         log.tables.insert("account".to_owned(), shape);
         let row = |id: i64, owner: Value, balance: Value| vec![Value::Integer(id), owner, balance];
         log.changes.push(TableChange {

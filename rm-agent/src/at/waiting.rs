@@ -166,7 +166,8 @@ impl<'p, DB: AtDatabase> Queue<'p, DB> {
 
     /// Waits if waiting can help; otherwise it is the caller's error.
     async fn wait_after(&mut self, failed: Failed) -> Result<(), AtError> {
-        if matches!(failed.error, AtError::SchemaChanged) && self.schema_changes < SCHEMA_CHANGES_MAX
+        if matches!(failed.error, AtError::SchemaChanged)
+            && self.schema_changes < SCHEMA_CHANGES_MAX
         {
             self.schema_changes += 1;
             return Ok(());

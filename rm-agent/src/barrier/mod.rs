@@ -20,7 +20,8 @@ use pactum_core::time::WallTime;
 use crate::branch::BranchKey;
 use crate::db::{DbError, Sql, Value};
 
-/// Branches a statement: far below SQLite's limit on parameters, and enough to amortise it.
+/// Branches a statement: far below SQLite's limits on parameters (32766) and on the depth of an
+/// expression (1000), and enough to amortise it.
 const BRANCHES_PER_STATEMENT: usize = 250;
 /// Rows that one purge removes, so that it never holds the writer for long.
 const PURGED_ROWS_MAX: i64 = 1000;
@@ -117,7 +118,8 @@ impl From<DbError> for FindError {
 /// copied to another branch is noticed like one that was edited.
 fn checksum(key: &BranchKey, store: &str, mode: &str, format: i64, body: &str) -> i64 {
     let mut hasher = crc32fast::Hasher::new();
-    for part in [&key.xid.to_string(), &key.branch.to_string(), store, mode, &format.to_string(), body]
+    for part in
+        [&key.xid.to_string(), &key.branch.to_string(), store, mode, &format.to_string(), body]
     {
         hasher.update(&part.len().to_be_bytes());
         hasher.update(part.as_bytes());
@@ -240,15 +242,16 @@ pub(crate) async fn delete_open(
     for chunk in keys.chunks(BRANCHES_PER_STATEMENT) {
         let mut values = vec![Value::text(store.to_string()), Value::text(mode.as_str())];
         values.extend(chunk.iter().flat_map(id));
+        // One term a key: for a list of pairs SQLite would read the whole table.
         let pairs: Vec<String> = (0..chunk.len())
-            .map(|index| format!("(?{}, ?{})", 2 * index + 3, 2 * index + 4))
+            .map(|index| format!("(xid = ?{} AND branch_id = ?{})", 2 * index + 3, 2 * index + 4))
             .collect();
-        let pairs = pairs.join(", ");
+        let pairs = pairs.join(" OR ");
         let deleted = sql
             .execute(
                 &format!(
                     "DELETE FROM pactum_barrier WHERE state = 'open' AND store_id = ?1 \
-                     AND mode = ?2 AND (xid, branch_id) IN (VALUES {pairs})"
+                     AND mode = ?2 AND ({pairs})"
                 ),
                 &values,
             )

@@ -8,7 +8,9 @@ use crate::db::{DbError, Failure, Sql, Value};
 /// Why the agent's tables cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TablesError {
-    #[error("{what}; run this in the database, or let the agent do it with `create_tables(true)`:\n{ddl}")]
+    #[error(
+        "{what}; run this in the database, or let the agent do it with `create_tables(true)`:\n{ddl}"
+    )]
     Missing { what: String, ddl: &'static str },
     #[error(
         "the agent's tables have version {found}, this build knows version {SCHEMA_VERSION}: \
@@ -44,8 +46,16 @@ pub(crate) async fn ensure(
         sql,
         "pactum_barrier",
         &[
-            "xid", "branch_id", "store_id", "mode", "state", "format", "checksum", "body",
-            "created_at", "changed_at",
+            "xid",
+            "branch_id",
+            "store_id",
+            "mode",
+            "state",
+            "format",
+            "checksum",
+            "body",
+            "created_at",
+            "changed_at",
         ],
         &["xid", "branch_id"],
     )
@@ -75,7 +85,10 @@ async fn check_table(
     key: &[&str],
 ) -> Result<(), TablesError> {
     let rows = sql
-        .query("SELECT name, pk FROM pragma_table_info(?1, 'main') ORDER BY pk", &[Value::text(table)])
+        .query(
+            "SELECT name, pk FROM pragma_table_info(?1, 'main') ORDER BY pk",
+            &[Value::text(table)],
+        )
         .await?;
     let missing = |what: String| TablesError::Missing { what, ddl: SQLITE };
     if rows.is_empty() {

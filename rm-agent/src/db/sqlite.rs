@@ -34,7 +34,8 @@ impl LocalDatabase for SqliteDatabase {
             self.local_lock_wait_max,
             Arc::clone(&self.writer).acquire_owned(),
         );
-        let busy = || DbError { failure: Failure::Busy, doing, source: "the writer is busy".into() };
+        let busy =
+            || DbError { failure: Failure::Busy, doing, source: "the writer is busy".into() };
         let turn = turn.await.map_err(|_| busy())?.map_err(|_| busy())?;
         let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
         let inner = begun.map_err(|error| failed(doing, error))?;
@@ -98,8 +99,11 @@ impl Sql for SqliteSql<'_> {
 fn arguments(values: &[Value]) -> Result<SqliteArguments, DbError> {
     let mut arguments = SqliteArguments::default();
     for value in values {
-        add_value(&mut arguments, value)
-            .map_err(|source| DbError { failure: Failure::Other, doing: "bind a value", source })?;
+        add_value(&mut arguments, value).map_err(|source| DbError {
+            failure: Failure::Other,
+            doing: "bind a value",
+            source,
+        })?;
     }
     Ok(arguments)
 }
@@ -131,7 +135,9 @@ fn read_value(row: &SqliteRow, index: usize) -> Result<Value, sqlx::Error> {
     }
     let class = raw.type_info().name().to_owned();
     match class.as_str() {
-        "INTEGER" => Ok(Value::Integer(Decode::<Sqlite>::decode(raw).map_err(sqlx::Error::Decode)?)),
+        "INTEGER" => {
+            Ok(Value::Integer(Decode::<Sqlite>::decode(raw).map_err(sqlx::Error::Decode)?))
+        }
         "REAL" => {
             let value: f64 = Decode::<Sqlite>::decode(raw).map_err(sqlx::Error::Decode)?;
             Ok(Value::Float(value.to_bits()))

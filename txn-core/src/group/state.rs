@@ -22,8 +22,9 @@ use crate::transaction::{GlobalTransaction, PhaseOne, PhaseTwo, ResourceRow, Sta
 #[derive(Clone, Debug)]
 pub struct Group {
     policy: Policy,
-    /// Boxed, because a map of a million doubles now and then, and moving them would be a pause.
-    pub(super) transactions: FxHashMap<XidNumber, Box<GlobalTransaction>>,
+    /// In order of number: those that move are mostly the youngest, which lie side by side in memory
+    /// however many old ones there are, and no map of a million has to be moved as it grows.
+    pub(super) transactions: BTreeMap<XidNumber, Box<GlobalTransaction>>,
     /// Those that are decided and have not ended.
     pub(super) decided: BTreeSet<XidNumber>,
     /// Those whose commit was asked for and waits for phase one.
@@ -73,7 +74,7 @@ impl Group {
     pub(super) fn new(policy: Policy, horizon: XidNumber) -> Self {
         Group {
             policy,
-            transactions: FxHashMap::default(),
+            transactions: BTreeMap::new(),
             decided: BTreeSet::new(),
             closing: BTreeSet::new(),
             undecided: FxHashMap::default(),
@@ -110,11 +111,9 @@ impl Group {
         self.transactions.get(&xid).map(|txn| &**txn)
     }
 
-    /// The transactions that have not ended, in order of number. Walks all of them.
+    /// The transactions that have not ended, in order of number.
     pub fn transactions(&self) -> impl Iterator<Item = &GlobalTransaction> {
-        let mut numbers: Vec<XidNumber> = self.transactions.keys().copied().collect();
-        numbers.sort_unstable();
-        numbers.into_iter().map(|number| &*self.transactions[&number])
+        self.transactions.values().map(|txn| &**txn)
     }
 
     /// The bindings, in order of number.

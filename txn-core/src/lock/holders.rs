@@ -4,7 +4,7 @@
 //! perhaps a million, so whether a grip goes with all of them is read off counts, never by walking
 //! over the holders; only to *name* one that stands in the way they are walked.
 
-use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
 use crate::id::XidNumber;
 use crate::lock::mode::Grip;
@@ -18,9 +18,11 @@ pub(super) enum Holders {
     Many(Box<Many>),
 }
 
+/// In order of number: those that come and go are mostly the youngest, which lie side by side in
+/// memory however many old ones there are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Many {
-    of: FxHashMap<XidNumber, Counts>,
+    of: BTreeMap<XidNumber, Counts>,
     /// How many transactions hold the key in each way.
     held: [usize; 4],
 }
@@ -67,7 +69,7 @@ impl Holders {
         }
     }
 
-    /// The holders in no order that means anything.
+    /// The holders, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (XidNumber, Counts)> {
         let (one, many) = match self {
             Holders::None => (None, None),
@@ -100,7 +102,7 @@ impl Holders {
         }
     }
 
-    /// The holders that stand against `grip`, in no order that means anything.
+    /// The holders that stand against `grip`, in order.
     pub(super) fn against(
         &self,
         asker: Option<XidNumber>,

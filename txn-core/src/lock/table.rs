@@ -122,8 +122,7 @@ impl LockTable {
         for (spot, grip) in grips(locks) {
             let Some(entry) = self.entry(resource, spot) else { continue };
             if !entry.admits(asker, grip) {
-                // The one that is named is the oldest, so that it does not hang on a map's order.
-                let holder = entry.holders.against(asker.xid, grip).min();
+                let holder = entry.holders.against(asker.xid, grip).next();
                 taken.push(Taken { key: spot.key(resource), holder });
             }
         }
@@ -221,9 +220,7 @@ impl LockTable {
     /// exclusively; for invariants and tests.
     pub(crate) fn holdings(&self) -> BTreeMap<ResourceKey, Vec<(XidNumber, bool)>> {
         let holders = |entry: &Entry| {
-            let exclusively =
-                entry.holders.iter().map(|(xid, held)| (xid, held.has(Grip::Exclusive)));
-            exclusively.collect::<BTreeMap<_, _>>().into_iter().collect()
+            entry.holders.iter().map(|(xid, held)| (xid, held.has(Grip::Exclusive))).collect()
         };
         let mut all = BTreeMap::new();
         for (resource, keys) in &self.resources {

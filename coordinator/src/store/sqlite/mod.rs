@@ -6,7 +6,7 @@
 //!                └─ pactum.db-wal  what was committed since the last checkpoint
 //! ```
 //!
-//! - [`open`]: the directory, the lock, the schema, and the checkpoint before the first answer.
+//! - `open`: the directory, the lock, the schema, and the checkpoint before the first answer.
 //! - `write`: a batch as few statements.
 //! - `read`: the group at start, and searches beside the writes.
 //! - `rows`: columns and values.

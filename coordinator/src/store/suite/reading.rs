@@ -37,6 +37,8 @@ pub(in crate::store) async fn load_sorts_what_it_finds(place: &dyn Place) {
     assert_eq!(numbers, [7, 9]);
     let branches: Vec<_> = found.branches.iter().map(|row| (row.xid.0, row.id.0)).collect();
     assert_eq!(branches, [(7, 8), (7, 5), (7, 6), (9, 1)], "by sequence, not by id");
+    let (_, shown) = store.transaction(XidNumber(7)).await.unwrap().unwrap();
+    assert_eq!(shown.iter().map(|row| row.id.0).collect::<Vec<_>>(), [8, 5, 6]);
     let resources: Vec<_> = found.resources.iter().map(|row| row.number.0).collect();
     assert_eq!(resources, [1, 2]);
 }

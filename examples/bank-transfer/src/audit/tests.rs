@@ -83,16 +83,16 @@ fn the_record_says_what_a_killed_caller_could_not() {
     let both = |case: Case| case.booked("t", 0, -30).booked("t", 1, 30);
     both(case().sent("t", Heard::Nothing, &[Standing::Committed])).clean(COMMITTED);
     case().sent("t", Heard::Nothing, &[Standing::RolledBack]).clean(ROLLED_BACK);
-    case().sent("t", Heard::Nothing, &[Standing::GivenUp]).clean(NEVER_ASKED);
+    case().sent("t", Heard::Nothing, &[Standing::Unasked]).clean(NEVER_ASKED);
     case().sent("t", Heard::Nothing, &[]).clean(NEVER_ASKED);
     // The newest attempt counts.
-    let again = [Standing::GivenUp, Standing::RolledBack];
+    let again = [Standing::Unasked, Standing::RolledBack];
     case().sent("t", Heard::Nothing, &again).clean(NEVER_ASKED);
 }
 
 #[test]
 fn who_asked_and_heard_nothing_is_in_doubt_until_there_is_a_record() {
-    case().sent("t", Heard::InDoubt, &[Standing::GivenUp]).clean(ROLLED_BACK);
+    case().sent("t", Heard::InDoubt, &[Standing::Unasked]).clean(ROLLED_BACK);
     case().sent("t", Heard::InDoubt, &[]).finds(IN_DOUBT, &["in doubt"]);
     case().sent("t", Heard::Nothing, &[Standing::Active]).finds(IN_DOUBT, &["in doubt"]);
 }

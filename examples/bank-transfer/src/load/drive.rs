@@ -17,7 +17,7 @@ use crate::audit::{Heard, Sent};
 use crate::services::order::{Answer, Order, WaitFor};
 
 /// How often the service runs a transfer that meets passing trouble: a deadlock, a killed bank.
-const ATTEMPTS_MAX: u32 = 5;
+const ATTEMPTS_MAX: u32 = 10;
 /// How long a transfer that was not begun is sent again. 2 min: longer than any restart.
 const SEND_MAX: Duration = Duration::from_secs(120);
 /// The pause before that.

@@ -38,7 +38,8 @@ const DOUBT_MAX: Duration = Duration::from_secs(30);
 const UNDONE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The pause before a bank is called that could not be reached.
 const CALL_PAUSE: Duration = Duration::from_millis(25);
-/// The longest pause between two attempts; random, so that two that met do not meet again.
+/// The longest pause after the first attempt, and by how much it grows with each; random, so that two
+/// that met do not meet again.
 const AGAIN_PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// The transfer service.
@@ -110,13 +111,14 @@ enum Attempt {
 impl Transfers {
     /// Runs the order until it ends, or passing trouble has met it too often.
     async fn run(&self, order: &Order) -> Answer {
-        let mut attempts_left = order.attempts_max;
+        let mut attempts = 0;
         loop {
-            attempts_left = attempts_left.saturating_sub(1);
+            attempts += 1;
             match self.attempt(order).await {
-                Attempt::MayRunAgain(answer) if attempts_left > 0 => {
+                Attempt::MayRunAgain(answer) if attempts < order.attempts_max => {
                     tracing::info!(transfer = order.id, ?answer, "the transfer runs again");
-                    sleep(AGAIN_PAUSE_MAX.mul_f64(fastrand::f64())).await;
+                    let pause_max = AGAIN_PAUSE_MAX * attempts;
+                    sleep(pause_max.mul_f64(fastrand::f64())).await;
                 }
                 Attempt::MayRunAgain(answer) => {
                     tracing::warn!(transfer = order.id, ?answer, "the transfer was run too often");

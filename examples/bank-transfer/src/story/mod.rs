@@ -25,7 +25,9 @@ const RUN: &str = "story";
 
 /// Tells the story, and says whether the books are right at its end.
 pub(crate) async fn run(screen: Screen) -> Result<bool> {
-    screen.line(screen.paint(Ink::Heading, "Money moves between three banks: all of it, or none."));
+    let title =
+        "Money moves between three banks that know nothing of each other: all of it, or none.";
+    screen.line(screen.paint(Ink::Heading, title));
     let (ear, url) = Ear::open().await?;
     let plan = Plan { accounts: 1, opening: OPENING, tc: None, story: Some(url) };
     let world = World::start(&plan, RUN).await?;

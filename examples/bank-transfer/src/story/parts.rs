@@ -42,7 +42,8 @@ pub(crate) async fn c_two_meet(stage: &mut Stage) -> Result<()> {
     drop(worked);
     let is_waiting = async |world: &World| Ok(world.admin.summary().await?.waiters > 0);
     stage.wait("the second transfer to wait", is_waiting).await?;
-    stage.remark(&format!("{waiting} waits for {}", undecided.told.xid));
+    stage.remark(&format!("{waiting} waits for {},", undecided.told.xid));
+    stage.remark("outside of A's database: its local transaction is rolled back, and runs again");
     drop(undecided);
     for _ in 0..2 {
         stage.tell_until(|told| matches!(told.step, Step::Decided(_))).await?;

@@ -119,10 +119,15 @@ impl World {
         [&self.tm].into_iter().chain(banks).chain(&self.tc)
     }
 
-    /// Asks everything to end, the coordinator last.
+    /// Asks everything to end, the coordinator last. One that is not ours forgets the banks.
     pub(crate) async fn stop(&self) -> Result<()> {
         for server in self.servers() {
             server.stop().await?;
+        }
+        if self.tc.is_none() {
+            for bank in &self.banks {
+                self.admin.forget(&bank.resource).await?;
+            }
         }
         Ok(())
     }

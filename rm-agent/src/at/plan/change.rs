@@ -239,10 +239,7 @@ pub(super) fn plain_table(factor: &TableFactor) -> Option<&ObjectName> {
 }
 
 /// A table of the main database, as it is written.
-pub(super) fn table_name(
-    statement: &'static str,
-    name: &ObjectName,
-) -> Result<String, Refused> {
+pub(super) fn table_name(statement: &'static str, name: &ObjectName) -> Result<String, Refused> {
     let parts: Option<Vec<String>> =
         name.0.iter().map(|part| part.as_ident().map(identifier)).collect();
     match parts.as_deref() {

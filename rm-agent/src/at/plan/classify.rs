@@ -74,8 +74,9 @@ pub(super) fn single(sql: &str) -> Result<Text<'_>, Refused> {
     if sql.contains('\0') {
         return Err(Refused::new("statement", "its text contains a NUL character", "bind values"));
     }
-    let text = Text::new(sql, &SQLiteDialect {})
-        .map_err(|error| Refused::new("statement", format!("it cannot be read: {error}"), REWRITE))?;
+    let text = Text::new(sql, &SQLiteDialect {}).map_err(|error| {
+        Refused::new("statement", format!("it cannot be read: {error}"), REWRITE)
+    })?;
     if text.is_multiple() {
         return Err(Refused::new(
             "text",
@@ -101,7 +102,8 @@ pub(super) fn parse(text: &Text<'_>) -> Result<Statement, Refused> {
 }
 
 fn plan_pragma(text: &Text<'_>) -> Result<Plan, Refused> {
-    let words: Vec<String> = text.pieces.iter().map(|p| p.token.to_string().to_lowercase()).collect();
+    let words: Vec<String> =
+        text.pieces.iter().map(|p| p.token.to_string().to_lowercase()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (name, rest) = match words.as_slice() {
         ["pragma", "main", ".", name, rest @ ..] | ["pragma", name, rest @ ..] => (*name, rest),
@@ -109,9 +111,7 @@ fn plan_pragma(text: &Text<'_>) -> Result<Plan, Refused> {
     };
     // `encoding('UTF-16')` sets, as `encoding = …` does; `table_info(t)` asks.
     let asks_by_table = ["check", "info", "list"].iter().any(|end| name.ends_with(end));
-    if READING_PRAGMAS.contains(&name)
-        && !rest.contains(&"=")
-        && (rest.is_empty() || asks_by_table)
+    if READING_PRAGMAS.contains(&name) && !rest.contains(&"=") && (rest.is_empty() || asks_by_table)
     {
         return Ok(Plan::Read);
     }

@@ -50,9 +50,7 @@ pub(crate) struct LockingRead {
 pub(crate) enum RowsRead {
     /// Each row it returns is a row of the table: the key columns can be appended to its items, at
     /// this offset of the text.
-    Returned {
-        items_end: usize,
-    },
+    Returned { items_end: usize },
     /// It aggregates, so its rows are all that meet the condition.
     Matching(Source),
 }

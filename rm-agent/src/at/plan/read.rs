@@ -111,10 +111,9 @@ fn matching(text: &Text<'_>, select: &Select, from: usize, end: usize) -> Source
     let tail = [Keyword::GROUP, Keyword::HAVING, Keyword::WINDOW, Keyword::ORDER];
     let tail = tail.iter().filter_map(|word| text.find(*word, from)).min().unwrap_or(end);
     match text.find(Keyword::WHERE, from).filter(|_| select.selection.is_some()) {
-        Some(found) => Source {
-            from: text.cut(from + 1, found),
-            condition: Some(text.cut(found + 1, tail)),
-        },
+        Some(found) => {
+            Source { from: text.cut(from + 1, found), condition: Some(text.cut(found + 1, tail)) }
+        }
         None => Source { from: text.cut(from + 1, tail), condition: None },
     }
 }
@@ -161,4 +160,3 @@ fn reads(body: &SetExpr) -> bool {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => false,
     }
 }
-

@@ -85,10 +85,7 @@ fn changes_are_cut_from_the_original_text() {
             "update [a] {t} where {ü = 'ß''?' AND `x``y` = ?1} t: UPDATE t SET a = CASE WHEN b THEN \
              1 ELSE 2 END WHERE ü = 'ß''?' AND `x``y` = ?1 RETURNING K",
         ),
-        (
-            "DELETE FROM t -- all of them\n",
-            "delete t: DELETE FROM t RETURNING K",
-        ),
+        ("DELETE FROM t -- all of them\n", "delete t: DELETE FROM t RETURNING K"),
         (
             "DELETE FROM t AS x WHERE x.a = ?1 RETURNING x.a",
             "delete t: DELETE FROM t AS x WHERE x.a = ?1 RETURNING x.a, K",

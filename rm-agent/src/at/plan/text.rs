@@ -85,9 +85,11 @@ impl<'a> Text<'a> {
 
     /// The first piece from `from` on that is this word outside of all parentheses.
     pub(super) fn find(&self, keyword: Keyword, from: usize) -> Option<usize> {
-        let found = self.pieces.iter().skip(from).position(|piece| {
-            piece.depth == 0 && piece.keyword() == Some(keyword)
-        })?;
+        let found = self
+            .pieces
+            .iter()
+            .skip(from)
+            .position(|piece| piece.depth == 0 && piece.keyword() == Some(keyword))?;
         Some(from + found)
     }
 

@@ -75,7 +75,8 @@ impl Dialect for SqliteDialect {
 
     fn select(&self, table: &Table, row: &Row) -> Spoken {
         let build = Build::default().push("SELECT ");
-        let build = build.list(&table.columns, ", ", |build, column| build.push(&quote(&column.name)));
+        let build =
+            build.list(&table.columns, ", ", |build, column| build.push(&quote(&column.name)));
         build.push(" FROM main.").push(&quote(&table.name)).row_of(table, row).0
     }
 
@@ -116,9 +117,10 @@ impl Dialect for SqliteDialect {
 
     fn referring(&self, child: &Child, row: &Row) -> Spoken {
         let build = Build::default().push("SELECT 1 FROM main.").push(&quote(&child.table));
-        let build = build.push(" WHERE ").list(&child.columns, " AND ", |build, (column, place)| {
-            build.push(&quote(column)).push(" = ").value(&row[*place])
-        });
+        let build =
+            build.push(" WHERE ").list(&child.columns, " AND ", |build, (column, place)| {
+                build.push(&quote(column)).push(" = ").value(&row[*place])
+            });
         build.push(" LIMIT 1").0
     }
 }

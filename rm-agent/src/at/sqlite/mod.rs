@@ -20,7 +20,7 @@ use std::sync::Arc;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use sqlx::sqlite::{SqliteArguments, SqlitePoolOptions, SqliteQueryResult, SqliteRow};
-use sqlx::{Executor, Row as _, Sqlite, SqliteConnection, SqlitePool, SqlStr};
+use sqlx::{Executor, Row as _, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Semaphore;
 
 use super::engine::{CompiledChange, CompiledRead, Engine, Statement, Step};
@@ -28,7 +28,9 @@ use super::options::AtOptions;
 use super::plan::{self, Change, ChangeKind, LockingRead, Plan, Refused, RowsRead, Source};
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
-use crate::db::{self, DbError, Failure, LocalDatabase, Row, Sql, SqliteDatabase, SqliteSql, Value};
+use crate::db::{
+    self, DbError, Failure, LocalDatabase, Row, Sql, SqliteDatabase, SqliteSql, Value,
+};
 use dialect::{SqliteDialect, quote};
 
 /// Phase two writes from one connection at a time; the second is for looking up what became of a
@@ -103,10 +105,10 @@ impl Engine for Sqlite {
     }
 
     fn last_values(row: &SqliteRow, count: usize) -> Result<Row, sqlx::Error> {
-        let first = row.len().checked_sub(count).ok_or(sqlx::Error::ColumnIndexOutOfBounds {
-            index: count,
-            len: row.len(),
-        })?;
+        let first = row
+            .len()
+            .checked_sub(count)
+            .ok_or(sqlx::Error::ColumnIndexOutOfBounds { index: count, len: row.len() })?;
         db::read_row(row, first, count)
     }
 
@@ -169,9 +171,8 @@ impl Engine for Sqlite {
 /// The columns as they are stored. Aliased, so that none of them hides a column that the user asks
 /// for by name.
 fn captures(table: &Table, places: &[usize]) -> String {
-    let capture = |place: &usize| {
-        format!("{} AS `__pactum_{place}`", quote(&table.columns[*place].name))
-    };
+    let capture =
+        |place: &usize| format!("{} AS `__pactum_{place}`", quote(&table.columns[*place].name));
     places.iter().map(capture).collect::<Vec<_>>().join(", ")
 }
 

@@ -43,10 +43,10 @@ pub(crate) async fn load(sql: &mut dyn Sql, name: &str) -> Result<Option<Table>,
     };
     let parents = parents(sql, &name, &keys).await?;
     let children = children(sql, &name, &keys).await?;
-    let columns = keys.columns.iter().map(|column| Column {
-        name: column.name.clone(),
-        generated: column.hidden > 1,
-    });
+    let columns = keys
+        .columns
+        .iter()
+        .map(|column| Column { name: column.name.clone(), generated: column.hidden > 1 });
     Ok(Some(Table {
         lock_name: name.to_ascii_lowercase(),
         schema_version,
@@ -190,7 +190,8 @@ fn fingerprint(columns: &[RawColumn], table: &Row) -> String {
     let mut hasher = crc32fast::Hasher::new();
     for column in columns {
         let RawColumn { name, declared, not_null, key_place, hidden } = column;
-        hasher.update(format!("{name}\0{declared}\0{not_null}\0{key_place}\0{hidden}\n").as_bytes());
+        hasher
+            .update(format!("{name}\0{declared}\0{not_null}\0{key_place}\0{hidden}\n").as_bytes());
     }
     hasher.update(format!("{}\0{}", integer(&table[2]), integer(&table[3])).as_bytes());
     format!("{:08x}", hasher.finalize())
@@ -285,8 +286,7 @@ fn resolve_parent(parent: &str, parent_keys: &Keys, keys: &Keys, reference: &[Ro
     let lock_name = parent.to_ascii_lowercase();
     let exact = to.filter(|to| to.len() == from.len()).and_then(|to| {
         let affinities_agree = from.iter().zip(&to).all(|(from, to)| {
-            affinity(&keys.columns[*from].declared)
-                == affinity(&parent_keys.columns[*to].declared)
+            affinity(&keys.columns[*from].declared) == affinity(&parent_keys.columns[*to].declared)
         });
         let index = |columns: &[KeyColumn]| arrange(columns, &from, &to);
         let primary = index(&parent_keys.primary).map(|columns| (KeyKind::Row, columns));

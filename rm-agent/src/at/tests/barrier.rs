@@ -13,7 +13,10 @@ use super::world::{NOW, World, file_pool, options};
 use crate::at::{AtError, AtOptions, AtPool};
 use crate::branch::{Answer, Task};
 
-async fn attach(pool: &SqlitePool, options: AtOptions) -> Result<(AtPool<Sqlite>, Arc<Fake>), AtError> {
+async fn attach(
+    pool: &SqlitePool,
+    options: AtOptions,
+) -> Result<(AtPool<Sqlite>, Arc<Fake>), AtError> {
     let fake = Arc::new(Fake::default());
     let link = Arc::clone(&fake);
     let at = AtPool::attach_over(link, "bank-a".parse().unwrap(), pool.clone(), options).await?;
@@ -98,7 +101,9 @@ async fn a_database_whose_text_is_not_utf8_is_refused() {
 
 #[tokio::test]
 async fn a_wrong_resource_id_is_refused() {
-    assert!("two words".parse::<pactum_core::id::ResourceId>().map_err(AtError::ResourceId).is_err());
+    assert!(
+        "two words".parse::<pactum_core::id::ResourceId>().map_err(AtError::ResourceId).is_err()
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! Everything that SQLite can store comes back byte for byte: through INSERT, UPDATE and DELETE.
 
-
 use super::world::World;
 
 /// A column of each affinity, and one of none.
@@ -64,17 +63,23 @@ async fn every_value_survives_every_undo() {
         world.behind(&insert).await;
         world.undo(&["DELETE FROM t WHERE id = 2"]).await;
         // To the value and from the value.
-        world.undo(&[&format!("UPDATE t SET {}, x = 'changed' WHERE id = 1", columns(value))]).await;
-        world.undo(&["UPDATE t SET i = 7, r = 7, t = 7, n = 7, b = 7, x = 7, d = 7, dt = 7, bo = 7, \
-                      s = 7 WHERE id = 2"])
+        world
+            .undo(&[&format!("UPDATE t SET {}, x = 'changed' WHERE id = 1", columns(value))])
             .await;
-        world.undo(&[
-            "UPDATE t SET x = 'a' WHERE id = 2",
-            "DELETE FROM t WHERE id = 2",
-            "INSERT INTO t (id, x) VALUES (2, 'again')",
-            "UPDATE t SET i = 5",
-        ])
-        .await;
+        world
+            .undo(&[
+                "UPDATE t SET i = 7, r = 7, t = 7, n = 7, b = 7, x = 7, d = 7, dt = 7, bo = 7, \
+                      s = 7 WHERE id = 2",
+            ])
+            .await;
+        world
+            .undo(&[
+                "UPDATE t SET x = 'a' WHERE id = 2",
+                "DELETE FROM t WHERE id = 2",
+                "INSERT INTO t (id, x) VALUES (2, 'again')",
+                "UPDATE t SET i = 5",
+            ])
+            .await;
         world.behind("DELETE FROM t WHERE id = 2").await;
     }
 }
@@ -168,10 +173,11 @@ async fn what_changes_nothing_makes_no_branch() {
 
 #[tokio::test]
 async fn the_undo_log_can_be_read() {
-    let world =
-        World::new("CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT, balance INTEGER); \
-                    INSERT INTO account VALUES (1, 'A', 100), (2, 'B', 50)")
-            .await;
+    let world = World::new(
+        "CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT, balance INTEGER); \
+                    INSERT INTO account VALUES (1, 'A', 100), (2, 'B', 50)",
+    )
+    .await;
     let context = world.context();
     world
         .run(
@@ -205,11 +211,9 @@ async fn an_undo_log_over_the_limit_is_refused() {
         )
         .await;
     let before = world.dump().await;
-    for statement in [
-        "UPDATE t SET x = 1",
-        "DELETE FROM t",
-        "INSERT INTO t SELECT id + 100, x FROM t",
-    ] {
+    for statement in
+        ["UPDATE t SET x = 1", "DELETE FROM t", "INSERT INTO t SELECT id + 100, x FROM t"]
+    {
         let context = world.context();
         let error = world.run(&context, &[statement]).await.unwrap_err();
         assert!(error.to_string().contains("larger than 2000 bytes"), "{statement}: {error}");

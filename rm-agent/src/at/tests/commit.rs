@@ -9,7 +9,8 @@ use pactum_proto::v1;
 use super::fake::Said;
 use super::world::World;
 use crate::at::AtError;
-use crate::branch::{Answer, Task};
+use crate::at::commit::{PhaseOne, settle};
+use crate::branch::{Answer, BranchKey, Task};
 use crate::session::CallError;
 
 const BANK: &str = "CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER); \
@@ -64,9 +65,10 @@ async fn nothing_is_committed_after_the_deadline() {
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, AtError::DeadlinePassed), "{error}");
     assert!(world.fake.registrations(context.xid()).is_empty());
+    assert!(world.fake.said().is_empty(), "the coordinator was not even asked");
     assert_eq!(world.dump().await, before);
     let late = world.at.begin_in(&context).await;
-    assert!(matches!(late, Err(AtError::Busy(_)) | Ok(_)));
+    assert!(matches!(late, Err(AtError::DeadlinePassed)));
 }
 
 /// A foreign key that is looked at at COMMIT makes it fail, with the barrier row written.
@@ -85,33 +87,66 @@ async fn a_local_commit_that_failed_for_certain_is_reported_failed() {
     assert!(world.barrier().await.is_empty());
     assert_eq!(world.value("SELECT count(*) FROM c").await, "0");
     // And the connection is as good as new.
-    world.run(&context, &["INSERT INTO p VALUES (99)", "INSERT INTO c VALUES (1, 99)"]).await.unwrap();
+    world
+        .run(&context, &["INSERT INTO p VALUES (99)", "INSERT INTO c VALUES (1, 99)"])
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_local_commit_whose_outcome_cannot_be_learned_vetoes() {
     let schema = "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (id INTEGER PRIMARY KEY, \
                   p INTEGER REFERENCES p DEFERRABLE INITIALLY DEFERRED)";
-    let options = super::world::options().local_lock_wait_max(Duration::from_millis(20));
-    let world = World::with(schema, options).await;
-    let context = world.context_for(Duration::from_millis(300));
+    let world = World::new(schema).await;
+    let context = world.context_for(Duration::from_millis(600));
     let mut tx = world.at.begin_in(&context).await.unwrap();
     sqlx::query("INSERT INTO c VALUES (1, 99)").execute(&mut *tx).await.unwrap();
-    // Somebody else writes as soon as this transaction is over, and keeps on.
-    let commit = tokio::spawn(tx.commit());
-    let writer = loop {
-        if let Ok(writer) = world.pool.begin_with("BEGIN IMMEDIATE").await {
-            break writer;
-        }
+    // Somebody else is next in the queue for the database, and keeps it.
+    let mut next = Box::pin(world.at.begin());
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut next).await.is_err());
+    let done = tokio::sync::Notify::new();
+    let commit = async {
+        let outcome = tx.commit().await;
+        done.notify_one();
+        outcome
     };
-    let error = commit.await.unwrap().unwrap_err();
-    drop(writer);
-    match error {
-        AtError::OutcomeUnknown => assert_eq!(world.fake.said(), [Said::Veto]),
-        // The look at the barrier row was faster than the writer.
-        AtError::LocalCommit(_) => assert_eq!(world.fake.said(), [Said::Failed(BranchId(1))]),
-        other => panic!("{other}"),
-    }
+    let keep = async {
+        let kept = next.await.unwrap();
+        done.notified().await;
+        drop(kept);
+    };
+    let (outcome, ()) = tokio::join!(commit, keep);
+    assert!(matches!(outcome, Err(AtError::OutcomeUnknown)), "{outcome:?}");
+    assert_eq!(world.fake.said(), [Said::Veto]);
+}
+
+/// The answer to COMMIT was lost, and it took place.
+#[tokio::test]
+async fn a_local_commit_that_took_place_unheard_is_found_and_reported_done() {
+    let world = World::new(BANK).await;
+    let context = world.context();
+    world.run(&context, &[CHANGE]).await.unwrap();
+    let branch = BranchId(1);
+    let phase_one = PhaseOne {
+        link: world.fake.clone(),
+        context: context.clone(),
+        resource: world.at.resource().clone(),
+        branch,
+        armed: false,
+    };
+    let key = BranchKey { xid: context.xid().clone(), branch };
+    let lost = || sqlx::Error::WorkerCrashed;
+    settle(&world.at.0, &phase_one, &key, lost()).await.unwrap();
+    assert_eq!(world.fake.said(), [Said::Done(branch), Said::Done(branch)]);
+
+    // And one that was undone meanwhile took place too; a tombstone says that it never did.
+    assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done]);
+    settle(&world.at.0, &phase_one, &key, lost()).await.unwrap();
+    let buried = BranchKey { branch: BranchId(9), ..key };
+    let task = Task::Rollback { phase_one_done: false };
+    assert_eq!(world.fake.work(context.xid(), buried.branch, task).await, Answer::Done);
+    let outcome = settle(&world.at.0, &phase_one, &buried, lost()).await;
+    assert!(matches!(outcome, Err(AtError::LocalCommit(_))), "{outcome:?}");
 }
 
 /// The future of the commit is dropped at each of its awaits in turn. Whatever was committed, the

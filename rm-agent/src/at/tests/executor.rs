@@ -61,7 +61,8 @@ async fn every_form_of_a_query_runs_unchanged_and_is_undone() {
         .await
         .unwrap();
     assert_eq!(first, 3);
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM account").fetch_one(&mut *tx).await.unwrap();
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM account").fetch_one(&mut *tx).await.unwrap();
     assert_eq!(left, 2);
 
     let nothing = sqlx::query("SELECT 1 FROM account WHERE id = 99").fetch_optional(&mut *tx).await;
@@ -78,13 +79,15 @@ async fn every_form_of_a_query_runs_unchanged_and_is_undone() {
     let text = tx.execute("UPDATE account SET owner = 'Y' WHERE id = 8").await.unwrap();
     assert_eq!(text.rows_affected(), 1);
 
-    let statement = (&mut *tx).prepare(sqlx::SqlStr::from_static("DELETE FROM account WHERE id = ?"));
+    let statement =
+        (&mut *tx).prepare(sqlx::SqlStr::from_static("DELETE FROM account WHERE id = ?"));
     let statement = statement.await.unwrap();
     let query = sqlx::Statement::query(&statement).bind(8);
     assert_eq!(query.execute(&mut *tx).await.unwrap().rows_affected(), 1);
 
     // Streams, and rows without the captured columns in the way of names and places.
-    let mut rows = sqlx::query("UPDATE account SET balance = 0 RETURNING id AS x, owner").fetch(&mut *tx);
+    let mut rows =
+        sqlx::query("UPDATE account SET balance = 0 RETURNING id AS x, owner").fetch(&mut *tx);
     let mut seen = Vec::new();
     while let Some(row) = rows.try_next().await.unwrap() {
         seen.push((row.get::<i64, _>("x"), row.get::<String, _>(1)));
@@ -132,7 +135,8 @@ async fn a_statement_that_the_database_refuses_leaves_the_transaction_usable() {
     let context = world.context();
     let mut tx = world.at.begin_in(&context).await.unwrap();
     credit(&mut *tx, 1).await.unwrap();
-    let error = sqlx::query("INSERT INTO account VALUES (3, 'C', 0), (2, 'B', 0)").execute(&mut *tx).await;
+    let error =
+        sqlx::query("INSERT INTO account VALUES (3, 'C', 0), (2, 'B', 0)").execute(&mut *tx).await;
     assert!(error.unwrap_err().as_database_error().unwrap().is_unique_violation());
     let error = sqlx::query("UPDATE account SET nonsense = 1").execute(&mut *tx).await;
     assert!(matches!(take(error.unwrap_err()), AtError::Refused(_)));
@@ -213,7 +217,8 @@ async fn savepoints_keep_undo_log_keys_and_rows_in_step() {
     let mut dropped = tx.savepoint().await.unwrap();
     sqlx::query("INSERT INTO account VALUES (4, 'D', 0)").execute(&mut *dropped).await.unwrap();
     drop(dropped);
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM account").fetch_one(&mut *tx).await.unwrap();
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM account").fetch_one(&mut *tx).await.unwrap();
     assert_eq!(count, 3);
 
     // Dropped unfinished right before the commit, two deep.
@@ -226,8 +231,10 @@ async fn savepoints_keep_undo_log_keys_and_rows_in_step() {
     tx.commit().await.unwrap();
 
     assert_eq!(world.fake.locks(context.xid()), ["account[1]", "account[3]"]);
-    assert_eq!(world.value("SELECT group_concat(id || '=' || balance) FROM account").await,
-        "'1=101,2=50,3=0'");
+    assert_eq!(
+        world.value("SELECT group_concat(id || '=' || balance) FROM account").await,
+        "'1=101,2=50,3=0'"
+    );
     assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done]);
     assert_eq!(world.dump().await, before);
 }
@@ -245,7 +252,8 @@ async fn a_local_rollback_makes_no_branch() {
     drop(tx);
     // The writer's turn is free again.
     let mut tx = world.at.begin_in(&context).await.unwrap();
-    let sum: i64 = sqlx::query_scalar("SELECT sum(balance) FROM account").fetch_one(&mut *tx).await.unwrap();
+    let sum: i64 =
+        sqlx::query_scalar("SELECT sum(balance) FROM account").fetch_one(&mut *tx).await.unwrap();
     assert_eq!(sum, 150);
     tx.commit().await.unwrap();
     assert_eq!(world.dump().await, before);

@@ -104,11 +104,8 @@ impl Fake {
 
     /// The locks of a transaction as text, sorted, shared ones marked.
     pub(super) fn locks(&self, xid: &Xid) -> Vec<String> {
-        let mut shown: Vec<String> = self
-            .registrations(xid)
-            .iter()
-            .flat_map(|branch| show(&branch.locks))
-            .collect();
+        let mut shown: Vec<String> =
+            self.registrations(xid).iter().flat_map(|branch| show(&branch.locks)).collect();
         shown.sort();
         shown
     }

@@ -26,14 +26,16 @@ async fn locks_of(schema: &str, statements: &[&str]) -> Vec<String> {
 async fn rows_are_locked_by_what_their_key_equals() {
     let text = "CREATE TABLE Person (name TEXT COLLATE NOCASE PRIMARY KEY, x); \
          INSERT INTO Person VALUES ('Ann', 1), ('BOB', 2)";
-    assert_eq!(locks_of(text, &["UPDATE person SET x = 3"]).await, ["person[\"ann\"]", "person[\"bob\"]"]);
-    let trimmed = "CREATE TABLE t (k TEXT, PRIMARY KEY (k COLLATE RTRIM)); INSERT INTO t VALUES ('a  ')";
-    assert_eq!(locks_of(trimmed, &["DELETE FROM T"]).await, ["t[\"a\"]"]);
-    let number = "CREATE TABLE t (k PRIMARY KEY, x); INSERT INTO t VALUES (1.0, 0), ('1', 0), (1.5, 0)";
     assert_eq!(
-        locks_of(number, &["UPDATE t SET x = 1"]).await,
-        ["t[\"1\"]", "t[1.5]", "t[1]"]
+        locks_of(text, &["UPDATE person SET x = 3"]).await,
+        ["person[\"ann\"]", "person[\"bob\"]"]
     );
+    let trimmed =
+        "CREATE TABLE t (k TEXT, PRIMARY KEY (k COLLATE RTRIM)); INSERT INTO t VALUES ('a  ')";
+    assert_eq!(locks_of(trimmed, &["DELETE FROM T"]).await, ["t[\"a\"]"]);
+    let number =
+        "CREATE TABLE t (k PRIMARY KEY, x); INSERT INTO t VALUES (1.0, 0), ('1', 0), (1.5, 0)";
+    assert_eq!(locks_of(number, &["UPDATE t SET x = 1"]).await, ["t[\"1\"]", "t[1.5]", "t[1]"]);
     let pair = "CREATE TABLE t (a, b, x, PRIMARY KEY (b, a)); INSERT INTO t VALUES (1, 2, 0)";
     assert_eq!(locks_of(pair, &["UPDATE t SET x = 1"]).await, ["t[2, 1]"]);
 }
@@ -54,11 +56,9 @@ async fn unique_values_are_locked_when_they_come_or_go() {
         ["t.by_mail[\"x@y\"]", "t.part[2]", "t.sqlite_autoindex_t_1[1, 2]", "t[1]"]
     );
     // NULLs are equal to nothing.
-    assert_eq!(
-        locks_of(schema, &["INSERT INTO t VALUES (2, NULL, 1, NULL)"]).await,
-        ["t[2]"]
-    );
-    let computed = "CREATE TABLE t (id INTEGER PRIMARY KEY, m); CREATE UNIQUE INDEX i ON t (lower(m))";
+    assert_eq!(locks_of(schema, &["INSERT INTO t VALUES (2, NULL, 1, NULL)"]).await, ["t[2]"]);
+    let computed =
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, m); CREATE UNIQUE INDEX i ON t (lower(m))";
     assert_eq!(locks_of(computed, &["INSERT INTO t VALUES (1, 'A')"]).await, ["t.*"]);
 }
 
@@ -90,13 +90,19 @@ async fn parents_are_shared_with_all_who_refer_to_them() {
     let (first, second) = (world.context(), world.context());
     world.run(&first, &["INSERT INTO parent VALUES (3, 'C')"]).await.unwrap();
     let refused = world.run(&second, &["UPDATE child SET x = 3"]).await;
-    assert!(matches!(refused, Err(AtError::LockConflict { .. })), "hole B: a child of a new parent");
+    assert!(
+        matches!(refused, Err(AtError::LockConflict { .. })),
+        "hole B: a child of a new parent"
+    );
 }
 
 #[tokio::test]
 async fn a_unique_value_cannot_be_taken_over_before_the_decision() {
-    let world = World::new("CREATE TABLE t (id INTEGER PRIMARY KEY, mail UNIQUE); \
-                            INSERT INTO t VALUES (1, 'e')").await;
+    let world = World::new(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, mail UNIQUE); \
+                            INSERT INTO t VALUES (1, 'e')",
+    )
+    .await;
     let (first, second) = (world.context(), world.context());
     world.run(&first, &["DELETE FROM t WHERE id = 1"]).await.unwrap();
     let refused = world.run(&second, &["INSERT INTO t VALUES (2, 'e')"]).await;
@@ -184,7 +190,8 @@ async fn a_single_statement_waits_outside_too() {
     world.run(&first, &["UPDATE account SET balance = 0 WHERE id = 1"]).await.unwrap();
     let (inner, context) = (Arc::clone(&world), second.clone());
     let waiter = tokio::spawn(context.scope(async move {
-        let query = sqlx::query("UPDATE account SET balance = balance + ? WHERE id = 1 RETURNING balance");
+        let query =
+            sqlx::query("UPDATE account SET balance = balance + ? WHERE id = 1 RETURNING balance");
         query.bind(5).fetch_one(&inner.at).await.unwrap().get::<i64, _>(0)
     }));
     while world.fake.claims_waited() == 0 {
@@ -210,6 +217,52 @@ async fn waiting_has_a_bound_and_a_dropped_waiter_leaves_nothing() {
     assert!(dropped.is_err());
     assert_eq!(world.fake.claims_left(), 0);
     assert!(world.fake.registrations(second.xid()).is_empty());
+}
+
+/// The second run fails for a reason of its own, or is dropped: its claim must not block others.
+#[tokio::test]
+async fn a_claim_that_is_not_used_is_given_back() {
+    let world = Arc::new(World::new(BANK).await);
+    for dropped in [false, true] {
+        let (first, second) = (world.context(), world.context());
+        let sql = "UPDATE account SET balance = 7 WHERE id = 1";
+        world.run(&first, &[sql]).await.unwrap();
+        let waited = world.fake.claims_waited();
+        let (inner, context) = (Arc::clone(&world), second.clone());
+        let (again, mut is_again) = tokio::sync::mpsc::unbounded_channel();
+        let waiter = tokio::spawn(async move {
+            let mut runs = 0;
+            let body = inner.at.transaction_in::<_, (), AtError>(&context, |tx| {
+                runs += 1;
+                let (is_second, again) = (runs == 2, again.clone());
+                Box::pin(async move {
+                    if is_second && dropped {
+                        again.send(()).unwrap();
+                        std::future::pending::<()>().await;
+                    }
+                    if is_second {
+                        return Err(AtError::Unsuitable("changed its mind"));
+                    }
+                    sqlx::query(sql).execute(&mut **tx).await.map_err(take)?;
+                    Ok(())
+                })
+            });
+            body.await
+        });
+        while world.fake.claims_waited() == waited {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.fake.roll_back(first.xid()).await, vec![Answer::Done]);
+        if dropped {
+            is_again.recv().await.unwrap();
+            assert_eq!(world.fake.claims_left(), 1);
+            waiter.abort();
+            assert!(waiter.await.unwrap_err().is_cancelled());
+        } else {
+            assert!(matches!(waiter.await.unwrap(), Err(AtError::Unsuitable(_))));
+        }
+        assert_eq!(world.fake.claims_left(), 0);
+    }
 }
 
 #[tokio::test]

@@ -25,9 +25,25 @@ const SCHEMA: &str = "\
 
 fn literal() -> impl Strategy<Value = &'static str> {
     prop_oneof![
-        Just("NULL"), Just("0"), Just("1"), Just("2"), Just("3"), Just("4"), Just("-0.0"),
-        Just("1.0"), Just("1.5"), Just("'a'"), Just("'b'"), Just("'B'"), Just("'one'"), Just("''"),
-        Just("x'01'"), Just("x''"), Just("CAST(x'ff' AS TEXT)"), Just("'a' || char(0)"), Just("9e999"),
+        Just("NULL"),
+        Just("0"),
+        Just("1"),
+        Just("2"),
+        Just("3"),
+        Just("4"),
+        Just("-0.0"),
+        Just("1.0"),
+        Just("1.5"),
+        Just("'a'"),
+        Just("'b'"),
+        Just("'B'"),
+        Just("'one'"),
+        Just("''"),
+        Just("x'01'"),
+        Just("x''"),
+        Just("CAST(x'ff' AS TEXT)"),
+        Just("'a' || char(0)"),
+        Just("9e999"),
     ]
 }
 
@@ -51,13 +67,13 @@ fn statement() -> impl Strategy<Value = String> {
         (v(), condition()).prop_map(|(u, c)| format!("UPDATE a SET u = {u} || id WHERE {c}")),
         v().prop_map(|id| format!("UPDATE a SET u = {id} WHERE id = 2")),
         condition().prop_map(|c| format!("DELETE FROM a WHERE {c}")),
-        (v(), v(), v(), v()).prop_map(|(k, l, r, up)| format!(
-            "INSERT INTO b VALUES ({k}, {l}, {r}, {up})"
-        )),
+        (v(), v(), v(), v())
+            .prop_map(|(k, l, r, up)| format!("INSERT INTO b VALUES ({k}, {l}, {r}, {up})")),
         (v(), v()).prop_map(|(r, up)| format!("UPDATE b SET r = {r}, up = {up} WHERE l < 3")),
         v().prop_map(|l| format!("DELETE FROM b WHERE l <> {l}")),
         (v(), v()).prop_map(|(id, x)| format!("INSERT INTO c (id, x) VALUES ({id}, {x})")),
-        (v(), v(), condition()).prop_map(|(x, y, c)| format!("UPDATE c SET x = {x}, y = {y} WHERE {c}")),
+        (v(), v(), condition())
+            .prop_map(|(x, y, c)| format!("UPDATE c SET x = {x}, y = {y} WHERE {c}")),
         condition().prop_map(|c| format!("DELETE FROM c WHERE {c}")),
         Just("INSERT INTO c SELECT 'a' || id, x, u FROM a".to_owned()),
     ]
@@ -86,7 +102,11 @@ fn check(error: sqlx::Error) -> Result<(), AtError> {
     }
 }
 
-async fn run(world: &World, context: &crate::TransactionContext, acts: &[Act]) -> Result<(), AtError> {
+async fn run(
+    world: &World,
+    context: &crate::TransactionContext,
+    acts: &[Act],
+) -> Result<(), AtError> {
     let mut tx = world.at.begin_in(context).await?;
     for act in acts {
         match act {

@@ -27,7 +27,11 @@ async fn tables_that_cannot_be_undone_are_refused() {
             "DELETE FROM t",
             "it is a view",
         ),
-        ("CREATE VIRTUAL TABLE t USING fts5(a)", "INSERT INTO t VALUES ('x')", "it is a virtual table"),
+        (
+            "CREATE VIRTUAL TABLE t USING fts5(a)",
+            "INSERT INTO t VALUES ('x')",
+            "it is a virtual table",
+        ),
         ("CREATE VIRTUAL TABLE t USING fts5(a)", "DELETE FROM t_data", "it is a shadow table"),
         ("CREATE TABLE t (a)", "DELETE FROM pactum_barrier", "is not the application's"),
         ("CREATE TABLE t (a)", "UPDATE sqlite_schema SET name = 'x'", "is not the application's"),
@@ -139,12 +143,15 @@ async fn a_condition_that_changes_its_mind_is_noticed() {
     assert!(matches!(error, AtError::OnlyRollback { .. }), "{error}");
     assert_eq!(world.dump().await, before);
     // DELETE and INSERT return what they really did.
-    world.undo(&["DELETE FROM t WHERE random() % 2 = 0", "INSERT INTO t VALUES (500, random())"]).await;
+    world
+        .undo(&["DELETE FROM t WHERE random() % 2 = 0", "INSERT INTO t VALUES (500, random())"])
+        .await;
 }
 
 #[tokio::test]
 async fn temporary_objects_are_noticed() {
-    let world = World::new("CREATE TABLE t (id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (1, 1)").await;
+    let world =
+        World::new("CREATE TABLE t (id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (1, 1)").await;
     let before = world.dump().await;
     for temporary in [
         "CREATE TEMP TABLE t AS SELECT 1 AS id, 1 AS a",

@@ -27,8 +27,7 @@ pub(super) struct World {
 }
 
 pub(super) fn options() -> AtOptions {
-    let environment =
-        Environment { wall: || WallTime(NOW), random_uid: || ResourceUid(0xfeed) };
+    let environment = Environment { wall: || WallTime(NOW), random_uid: || ResourceUid(0xfeed) };
     AtOptions { environment, ..AtOptions::default().create_tables(true) }
 }
 

@@ -1,6 +1,7 @@
 //! The session against a scripted coordinator.
 
 mod connection;
+mod embedded;
 pub(crate) mod fake;
 mod phase_two;
 mod requests;

@@ -401,7 +401,7 @@ fn keys_are_not_kept_from_who_has_them() {
                 T2/b4 Unknown a:y?
                 T2/b5 Unknown a:z?
               T3 Active
-              a:x 
+              a:x
               a:y T2 <- w1
               a:z T2
               a:t.* T2~

@@ -35,6 +35,8 @@ pub(super) struct Alphabet {
     pub(super) ticks_max: u32,
     /// Who claims what at which resource.
     pub(super) claims: Vec<(u64, &'static str, &'static str)>,
+    /// The branches that report Done by a call that is answered, and not only one-way.
+    pub(super) acknowledged: Vec<u64>,
     /// Whether session 1, of node 1 and resource `a`, comes and goes.
     pub(super) sessions_go: bool,
     /// Whether phase two may park and answer *later*.
@@ -46,24 +48,14 @@ pub(super) struct Alphabet {
 const A: ResourceNumber = ResourceNumber(1);
 
 pub(super) fn one_transaction() -> Alphabet {
-    let part = |id, resource, mode| Part {
-        xid: 1,
-        id,
-        resource,
-        locks: if id == 11 { "x" } else { "y" },
-        mode,
-        local: false,
-    };
+    let part = |id, locks, mode| Part { xid: 1, id, resource: "a", locks, mode, local: false };
     Alphabet {
         policy: Policy::default(),
         timeouts: vec![0.5],
-        parts: vec![
-            part(11, "a", BranchMode::At),
-            part(12, "a", BranchMode::Tcc),
-            part(13, "b", BranchMode::At),
-        ],
-        ticks_max: 2,
-        claims: vec![(1, "a", "x")],
+        parts: vec![part(11, "x", BranchMode::At), part(12, "y", BranchMode::Tcc)],
+        ticks_max: 1,
+        claims: vec![],
+        acknowledged: vec![11],
         sessions_go: true,
         trouble: true,
         completion: true,
@@ -90,6 +82,7 @@ pub(super) fn two_transactions() -> Alphabet {
         ],
         ticks_max: 1,
         claims: vec![],
+        acknowledged: vec![],
         sessions_go: false,
         trouble: false,
         completion: false,
@@ -97,14 +90,8 @@ pub(super) fn two_transactions() -> Alphabet {
 }
 
 pub(super) fn three_waiting() -> Alphabet {
-    let part = |xid, id, locks, local| Part {
-        xid,
-        id,
-        resource: "a",
-        locks,
-        mode: BranchMode::At,
-        local,
-    };
+    let part =
+        |xid, id, locks, local| Part { xid, id, resource: "a", locks, mode: BranchMode::At, local };
     Alphabet {
         policy: Policy { overtaken_max: 1, ..Policy::default() },
         timeouts: vec![1.5, 1.5, 1.5],
@@ -116,6 +103,7 @@ pub(super) fn three_waiting() -> Alphabet {
         ],
         ticks_max: 0,
         claims: vec![(1, "a", "y")],
+        acknowledged: vec![],
         sessions_go: false,
         trouble: false,
         completion: false,
@@ -203,11 +191,10 @@ impl Alphabet {
         for wait in [Duration::ZERO, longest] {
             events.push(register(part, wait, reply));
         }
-        for (result, reply) in [
-            (PhaseOneResult::Done, None),
-            (PhaseOneResult::Done, Some(reply)),
-            (PhaseOneResult::Failed, Some(reply)),
-        ] {
+        let acknowledged = self.acknowledged.contains(&part.id);
+        let mut reports = vec![(PhaseOneResult::Done, None), (PhaseOneResult::Failed, Some(reply))];
+        reports.extend(acknowledged.then_some((PhaseOneResult::Done, Some(reply))));
+        for (result, reply) in reports {
             events.push(Event::PhaseOneReported(Box::new(PhaseOneReport {
                 target: target(part.xid),
                 branch,

@@ -51,6 +51,11 @@ impl World {
         Now { mono, wall: WallTime(u64::try_from(now.as_millis()).unwrap()) }
     }
 
+    /// The same when all that is waited for is due.
+    pub(super) fn later(&self) -> Self {
+        World { ticks: self.ticks + 1, ..self.clone() }
+    }
+
     pub(super) fn handle(&mut self, event: Event) -> Step {
         let step = self.group.handle(event, self.at());
         for change in &step.changes {

@@ -1,0 +1,174 @@
+//! The agent's end of the wire against the coordinator's: both must mean the same by each frame.
+
+use std::sync::Mutex;
+
+use pactum_coordinator::Embedded;
+use pactum_core::lock::key::{EncodedKey, KeyKind, KeyValue, LockKey, LockMode};
+use pactum_core::transaction::RollbackCause;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::branch::Task;
+use crate::{Agent, AgentOptions, BeginOptions, Decision, GlobalTransaction, RunError, Wait};
+
+async fn agent(coordinator: &Embedded) -> Agent {
+    Agent::connect(AgentOptions::new(coordinator.url())).await.unwrap()
+}
+
+async fn begin(agent: &Agent) -> GlobalTransaction {
+    agent.begin("t", BeginOptions::default()).await.unwrap()
+}
+
+fn lock(id: i64) -> Vec<(EncodedKey, LockMode)> {
+    let values = vec![KeyValue::Integer(id)];
+    let key = LockKey { table: "account".to_owned(), kind: KeyKind::Row, values };
+    vec![(key.encode().unwrap(), LockMode::Exclusive)]
+}
+
+/// Registers a branch of `transaction` with a lock, and reports its phase one as done.
+async fn branch(agent: &Agent, transaction: &GlobalTransaction, id: i64) -> BranchId {
+    let session = agent.session();
+    let branch = session.next_branch_id().await.unwrap();
+    let registration = Registration { locks: lock(id), ..registration(branch.0) };
+    session.register(transaction.context(), &registration).await.unwrap();
+    session.phase_one_done(transaction.context(), &bank(), branch);
+    branch
+}
+
+/// A participant that does everything, and tells what it was asked.
+#[derive(Default)]
+struct Recording {
+    asked: Mutex<Vec<Work>>,
+    news: Notify,
+}
+
+#[async_trait::async_trait]
+impl Participant for Recording {
+    async fn work(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
+        self.asked.lock().unwrap().extend(batch.iter().cloned());
+        self.news.notify_one();
+        batch.into_iter().map(|work| (work.key, Answer::Done)).collect()
+    }
+}
+
+impl Recording {
+    async fn tasks_of(&self, branch: BranchId) -> Vec<Task> {
+        loop {
+            let tasks: Vec<_> = {
+                let asked = self.asked.lock().unwrap();
+                asked.iter().filter(|work| work.key.branch == branch).map(|w| w.task).collect()
+            };
+            if !tasks.is_empty() {
+                return tasks;
+            }
+            self.news.notified().await;
+        }
+    }
+}
+
+async fn attached(coordinator: &Embedded) -> (Agent, Arc<Recording>) {
+    let agent = agent(coordinator).await;
+    let participant = Arc::new(Recording::default());
+    agent.session().attach(bank(), UID, participant.clone()).await.unwrap();
+    (agent, participant)
+}
+
+#[tokio::test]
+async fn branches_are_committed_and_rolled_back_and_their_locks_come_free() {
+    let coordinator = Embedded::start().await.unwrap();
+    let (agent, participant) = attached(&coordinator).await;
+
+    let first = begin(&agent).await;
+    let committed = branch(&agent, &first, 1).await;
+    let second = begin(&agent).await;
+    let taken = Registration { locks: lock(1), ..registration(999) };
+    let conflict = agent.session().register(second.context(), &taken).await.unwrap_err();
+    assert_eq!(conflict.code(), Some(v1::ErrorCode::LockConflict));
+    let outcome = first.commit().await.unwrap();
+    assert_eq!((outcome.decision, outcome.completed), (Decision::Committed, true));
+    assert_eq!(participant.tasks_of(committed).await, [Task::Commit]);
+
+    let undone = branch(&agent, &second, 1).await;
+    let outcome = second.rollback().await;
+    assert_eq!(outcome.decision, Decision::RolledBack(RollbackCause::Requested));
+    assert!(outcome.completed);
+    let tasks = participant.tasks_of(undone).await;
+    assert_eq!(tasks, [Task::Rollback { phase_one_done: true }]);
+
+    agent.session().check(None, &bank(), &lock(1), Duration::ZERO, false).await.unwrap();
+    agent.shutdown().await;
+}
+
+#[tokio::test]
+async fn claims_failed_reports_and_vetoes_mean_the_same_on_both_ends() {
+    let coordinator = Embedded::start().await.unwrap();
+    let (agent, _participant) = attached(&coordinator).await;
+    let session = agent.session();
+
+    let transaction = begin(&agent).await;
+    let context = transaction.context().clone();
+    let wait = Duration::from_secs(1);
+    let claim = session.claim(&context, &bank(), &lock(1), wait).await.unwrap();
+    let other = begin(&agent).await;
+    let taken = Registration { locks: lock(1), ..registration(0) };
+    let taken = Registration { branch: session.next_branch_id().await.unwrap(), ..taken };
+    let conflict = session.register(other.context(), &taken).await.unwrap_err();
+    assert_eq!(conflict.code(), Some(v1::ErrorCode::LockConflict));
+
+    // The claim becomes a branch, whose local commit then fails for certain: its lock comes free.
+    let claimed = session.next_branch_id().await.unwrap();
+    let using = Registration { claim: Some(claim), branch: claimed, ..taken.clone() };
+    session.register(&context, &using).await.unwrap();
+    session.phase_one_failed(&context, &bank(), claimed);
+    let waiting = Registration { wait, ..taken };
+    session.register(other.context(), &waiting).await.unwrap();
+
+    session.veto(other.context(), "no").await;
+    let outcome = other.commit().await.unwrap();
+    assert_eq!(outcome.decision, Decision::RolledBack(RollbackCause::Vetoed));
+    let outcome = transaction.commit().await.unwrap();
+    assert_eq!(outcome.decision, Decision::Committed, "a failed branch is not a veto");
+}
+
+/// Goal: a killed coordinator costs time and no outcome. Method: kill it with a branch done and the
+/// commit not asked for; ask while it is away; start it again.
+#[tokio::test]
+async fn a_commit_over_a_killed_coordinator_is_decided_when_it_is_back() {
+    let mut coordinator = Embedded::start().await.unwrap();
+    let (agent, participant) = attached(&coordinator).await;
+    let transaction = begin(&agent).await;
+    let done = branch(&agent, &transaction, 1).await;
+    let empty = begin(&agent).await;
+    coordinator.kill().await;
+    let committing = tokio::spawn(transaction.commit());
+    coordinator.restart().await.unwrap();
+    let outcome = committing.await.unwrap().unwrap();
+    assert!(outcome.is_committed());
+    assert_eq!(participant.tasks_of(done).await, [Task::Commit]);
+
+    // Nothing of this one was ever stored, so it is rolled back and not unknown.
+    let outcome = empty.commit().await.unwrap();
+    assert_eq!(outcome.decision, Decision::RolledBack(RollbackCause::Unrecorded));
+    agent.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_closure_form_ends_as_the_coordinator_says() {
+    let coordinator = Embedded::start().await.unwrap();
+    let agent = agent(&coordinator).await;
+    let finished = agent.global("t").wait(Wait::Decided).run(async |_| Ok::<_, String>(7)).await;
+    let finished = finished.unwrap();
+    assert_eq!(finished.value, 7);
+    assert!(finished.transaction.completed().await.unwrap().is_committed());
+
+    let late = agent.global("t").timeout(Duration::from_millis(1)).run(async |context| {
+        tokio::time::sleep_until(context.deadline()).await;
+        Ok::<_, String>(())
+    });
+    let Err(RunError::RolledBack(outcome)) = late.await else { panic!("it was too late") };
+    assert_eq!(outcome.decision, Decision::RolledBack(RollbackCause::TimedOut));
+
+    let refused = agent.global("t").timeout(Duration::ZERO).run(async |_| Ok::<_, String>(()));
+    let Err(RunError::Begin(error)) = refused.await else { panic!("no transaction lives 0 ms") };
+    assert_eq!(error.code(), Some(v1::ErrorCode::InvalidArgument));
+}
