@@ -25,6 +25,44 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A participant attaches its database, and its handlers run inside the caller's transaction:
+//!
+//! ```no_run
+//! use axum::routing::post;
+//! use axum::{Json, Router, extract::State, http::StatusCode};
+//! use pactum_agent::web::ServerLayer;
+//! use pactum_agent::{Agent, AtError, AtOptions, AtPool};
+//! use sqlx::{Sqlite, SqlitePool};
+//!
+//! # async fn serve(agent: Agent) -> Result<Router, Box<dyn std::error::Error>> {
+//! let pool = SqlitePool::connect("sqlite://bank-a.db").await?;
+//! let pool = AtPool::attach(&agent, "bank-a", pool, AtOptions::default().create_tables(true)).await?;
+//! let app = Router::new()
+//!     .route("/withdraw", post(withdraw))
+//!     .with_state(pool)
+//!     .layer(ServerLayer::new(&agent));
+//! # Ok(app)
+//! # }
+//!
+//! async fn withdraw(State(pool): State<AtPool<Sqlite>>, Json(amount): Json<i64>) -> StatusCode {
+//!     // Runs again by itself if it has to wait for a global lock.
+//!     let taken = pool.transaction(|tx| {
+//!         Box::pin(async move {
+//!             sqlx::query("UPDATE account SET balance = balance - ? WHERE id = ?")
+//!                 .bind(amount)
+//!                 .bind(1)
+//!                 .execute(&mut **tx)
+//!                 .await
+//!         })
+//!     });
+//!     match taken.await {
+//!         Ok(_) => StatusCode::OK,
+//!         Err(error) if AtError::of(&error).is_some_and(AtError::is_retryable) => StatusCode::CONFLICT,
+//!         Err(_) => StatusCode::INTERNAL_SERVER_ERROR, // a 5xx vetoes the global transaction
+//!     }
+//! }
+//! ```
 
 mod agent;
 mod at;

@@ -105,3 +105,6 @@ impl GlobalTransaction {
         self.branch(id).is_some_and(|branch| branch.row.phase_one == PhaseOne::Failed)
     }
 }
+
+#[cfg(test)]
+mod tests;

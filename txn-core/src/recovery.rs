@@ -85,3 +85,6 @@ pub fn plan(found: &Found, now: WallTime) -> Plan {
     plan.ask_a_person.extend(parked);
     plan
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,8 @@
 //! it to the bare pool but by name: [`AtPool::bypass`].
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -14,7 +15,9 @@ use pactum_core::id::ResourceId;
 use pactum_core::time::WallTime;
 use sqlx::{Database, Execute, Executor, Pool, SqlStr, Transaction};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, warn};
 
 use super::cache::{Cache, Ready};
 use super::connection::{AtConnection, Gathered, Health, Turn};
@@ -48,7 +51,13 @@ pub(super) struct Shared<DB: AtDatabase> {
     pub(super) entrants: Arc<Semaphore>,
     /// Connections that no application can use up.
     pub(super) own: Arc<dyn LocalDatabase>,
+    /// Ends with the last pool.
+    purging: OnceLock<AbortOnDropHandle<()>>,
 }
+
+/// How often old barrier rows are looked for. They are kept for a day or more, so an hour more
+/// does not matter.
+const PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
 
 impl<DB: AtDatabase> AtPool<DB> {
     /// Attaches a database to the agent: checks the agent's tables in it, learns which database it
@@ -65,7 +74,29 @@ impl<DB: AtDatabase> AtPool<DB> {
         options: AtOptions,
     ) -> Result<Self, AtError> {
         let resource = resource.parse().map_err(AtError::ResourceId)?;
-        AtPool::attach_over(Arc::new(agent.session().clone()), resource, pool, options).await
+        let link = Arc::new(agent.session().clone());
+        let pool = AtPool::attach_over(link, resource, pool, options).await?;
+        pool.purge_now_and_then();
+        Ok(pool)
+    }
+
+    fn purge_now_and_then(&self) {
+        let shared = Arc::downgrade(&self.0);
+        let purging = tokio::spawn(async move {
+            loop {
+                sleep(PURGE_EVERY).await;
+                let Some(shared) = shared.upgrade() else { return };
+                let pool = AtPool(shared);
+                match pool.purge_barrier().await {
+                    Ok(rows) => debug!(txn.resource = %pool.resource(), rows, "barrier purged"),
+                    Err(error) => {
+                        warn!(txn.resource = %pool.resource(), error = %error, "barrier not purged");
+                    }
+                }
+            }
+        });
+        // A pool is attached once, so the cell is empty.
+        drop(self.0.purging.set(AbortOnDropHandle::new(purging)));
     }
 
     pub(super) async fn attach_over(
@@ -88,7 +119,9 @@ impl<DB: AtDatabase> AtPool<DB> {
         let cache = Cache::default();
         let entrants = usize::try_from(pool.options().get_max_connections() / 2).unwrap_or(1);
         let entrants = Arc::new(Semaphore::new(entrants.max(1)));
-        let shared = Shared { resource, pool, link, options, cache, writer, entrants, own };
+        let purging = OnceLock::new();
+        let shared =
+            Shared { resource, pool, link, options, cache, writer, entrants, own, purging };
         Ok(AtPool(Arc::new(shared)))
     }
 
@@ -133,7 +166,7 @@ impl<DB: AtDatabase> AtPool<DB> {
     }
 
     /// Removes undone rows and tombstones older than `barrier_keep`, and returns how many. Open rows
-    /// stay, however old they are.
+    /// stay, however old they are. An attached pool does this by itself every hour.
     ///
     /// # Errors
     /// [`AtError`] if the database refuses; what was removed before stays removed.

@@ -95,8 +95,8 @@ impl Entry {
     /// The transactions that waited before `asker` and for which the key is kept. Nothing is kept from
     /// one that has it already: those who wait need its transaction to go on.
     fn keeps_from(&self, asker: Asker, grip: Grip) -> impl Iterator<Item = XidNumber> {
-        let has_it = asker.xid.is_some_and(|xid| self.holders.cover(xid, grip));
-        let queue = self.queue.iter().filter(move |_| !has_it);
+        let has_it = move || asker.xid.is_some_and(|xid| self.holders.cover(xid, grip));
+        let queue = self.queue.iter().filter(move |_| !has_it());
         let before = queue.flat_map(|queue| &queue.reserved).filter(move |(waiter, wish)| {
             asker.comes_after(**waiter) && !wish.grips.goes_with(grip)
         });

@@ -1,0 +1,92 @@
+//! Every request in every state, as a table: what a change of it changes is seen at a glance.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use expect_test::expect;
+
+use super::{Request, decide};
+use crate::id::{BranchId, NodeId, ResourceNumber, ScopeId, SessionId, XidNumber};
+use crate::step::ReplyTo;
+use crate::time::{Timestamp, WallTime};
+use crate::transaction::{
+    Branch, BranchMode, BranchRow, Caller, Closing, GlobalTransaction, PhaseOne, PhaseTwo,
+    RollbackCause, Status, TransactionRow, Wait,
+};
+
+const DEADLINE: Timestamp = Timestamp(100);
+
+fn transaction(status: Status, phase_one: PhaseOne, closing: bool) -> GlobalTransaction {
+    let number = XidNumber(1);
+    let reply = ReplyTo { session: SessionId(1), correlation: 1 };
+    let callers = vec![Caller { reply, wait: Wait::Decided }];
+    let row = BranchRow {
+        xid: number,
+        id: BranchId(1),
+        sequence: 1,
+        node: NodeId(1),
+        resource: ResourceNumber(1),
+        mode: BranchMode::At,
+        scope: ScopeId(0),
+        lock_only: false,
+        locks: Arc::from([]),
+        action: None,
+        phase_one,
+        phase_two: PhaseTwo::Pending,
+        park_report: None,
+    };
+    GlobalTransaction {
+        row: TransactionRow {
+            number,
+            name: Arc::from(""),
+            node: None,
+            status,
+            timeout: Duration::from_secs(1),
+            begun_at: WallTime(0),
+            ended_at: None,
+            idempotency_key: None,
+            outer: None,
+        },
+        stored: true,
+        deadline: DEADLINE,
+        closing: closing.then(|| Box::new(Closing { until: DEADLINE, callers })),
+        branches: vec![Branch { row, attempt: 0, next_attempt_at: Timestamp(0) }],
+        awaiting: Vec::new(),
+    }
+}
+
+#[test]
+fn every_request_in_every_state() {
+    use PhaseOne::{Done, Unknown};
+    use RollbackCause::{Requested, Vetoed};
+    let early = Timestamp(DEADLINE.0 - 1);
+    let states = [
+        ("active, a phase one unknown", transaction(Status::Active, Unknown, false), early),
+        ("active, all done", transaction(Status::Active, Done, false), early),
+        ("closing, a phase one unknown", transaction(Status::Active, Unknown, true), early),
+        ("closing, all done", transaction(Status::Active, Done, true), early),
+        ("active, late", transaction(Status::Active, Done, false), DEADLINE),
+        ("closing, late", transaction(Status::Active, Done, true), DEADLINE),
+        ("committing", transaction(Status::Committing, Done, false), DEADLINE),
+        ("rolling back", transaction(Status::RollingBack(Requested), Unknown, false), DEADLINE),
+        ("committed", transaction(Status::Committed, Done, false), DEADLINE),
+        ("rolled back", transaction(Status::RolledBack(Requested), Unknown, false), DEADLINE),
+    ];
+    let requests = [
+        Request::Commit { names_failed: false },
+        Request::Commit { names_failed: true },
+        Request::Rollback(Vetoed),
+        Request::DeadlinePassed,
+        Request::PhaseOneLearned,
+        Request::ClosingPassed,
+        Request::Join,
+    ];
+    let mut table = String::new();
+    for (name, txn, now) in &states {
+        table.push_str(&format!("{name}\n"));
+        for request in requests {
+            table.push_str(&format!("  {request:?} -> {:?}\n", decide(txn, request, *now)));
+        }
+    }
+    expect![[""]].assert_eq(&table);
+}
