@@ -15,6 +15,12 @@ pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     parse_cpu_time(&text).with_context(|| format!("understand {path}"))
 }
 
+/// Of this process, and of a server if there is one.
+pub(crate) fn cpu_times(server: Option<u32>) -> Result<(Duration, Duration)> {
+    let server = server.map_or(Ok(Duration::ZERO), cpu_time)?;
+    Ok((cpu_time(std::process::id())?, server))
+}
+
 fn parse_cpu_time(stat: &str) -> Option<Duration> {
     // The name may hold spaces and brackets; what follows its last bracket does not.
     let after_name = stat.rsplit_once(')')?.1;

@@ -28,6 +28,9 @@ pub(crate) struct Line {
     /// Row writes for each transaction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rows_each: Option<f64>,
+    /// Answered when they were decided, before every branch had confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) only_decided: Option<u64>,
     /// Processor time for each transaction, in microseconds: of the client, and of the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_us_each: Option<(f64, f64)>,
@@ -50,9 +53,8 @@ impl Line {
         let pair = |pair: Option<(f64, f64)>| {
             pair.map_or_else(String::new, |(one, other)| format!("{one:.0}/{other:.0}"))
         };
-        let number = |number: Option<f64>| {
-            number.map_or_else(String::new, |number| format!("{number:.1}"))
-        };
+        let number =
+            |number: Option<f64>| number.map_or_else(String::new, |number| format!("{number:.1}"));
         [
             self.name.clone(),
             format!("{:.0}", self.per_second),
@@ -69,8 +71,16 @@ impl Line {
 }
 
 const HEADS: [&str; 10] = [
-    "", "a second", "p50 ms", "p99 ms", "p99.9 ms", "in flight", "frames/batch", "rows/batch",
-    "rows each", "cpu µs each",
+    "",
+    "a second",
+    "p50 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "in flight",
+    "frames/batch",
+    "rows/batch",
+    "rows each",
+    "cpu µs each",
 ];
 
 /// A ratio or a figure, with what it is to reach.

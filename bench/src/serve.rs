@@ -64,8 +64,7 @@ pub(crate) async fn start(data_dir: &Path) -> Result<Server> {
     let environment = Environment::system();
     let mut options = ServerOptions::default();
     options.listen.set_port(0);
-    let seed =
-        Seed { store_id: StoreId(environment.random()), created_at: environment.wall() };
+    let seed = Seed { store_id: StoreId(environment.random()), created_at: environment.wall() };
     let store = SqliteStore::open(data_dir, &options.group, seed).await;
     let store = store.context("open the store")?;
     Server::start(options, Arc::new(store)).await.context("start the coordinator")

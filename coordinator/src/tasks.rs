@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use tokio::runtime::{self, Handle, RuntimeFlavor};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,15 +52,13 @@ impl Tasks {
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        let runtime = Handle::current();
+        if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
             return self.spawn(name, task);
         }
         let (aborted, token) = (self.aborted.clone(), self.tracker.token());
-        let own = runtime::Builder::new_current_thread().enable_all().build();
-        let Ok(own) = own else { return self.spawn(name, task) };
-        let thread = std::thread::Builder::new().name(name.to_owned());
         let run = move || {
-            own.block_on(async {
+            runtime.block_on(async {
                 tokio::select! {
                     () = task => {}
                     () = aborted.cancelled() => {}
@@ -68,7 +66,8 @@ impl Tasks {
             });
             drop(token);
         };
-        // Without threads there is no runtime either, so this cannot be the first to fail.
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        // The runtime has just started threads of its own, so this is not the first to fail.
         thread.spawn(run).expect("the system has a thread left");
     }
 

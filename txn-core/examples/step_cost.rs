@@ -67,16 +67,16 @@ impl Bench {
         let found = Found::default();
         let (group, _) = Group::recover(policy, XidNumber(0), found, Now::default());
         let mut bench = Bench { group, next_branch: 1, next_row: 0, clock: 0 };
-        bench.handle(Event::IdsReserved {
+        bench.run(Event::IdsReserved {
             xids: IdBlock { first: 1, end: u64::MAX },
             branches: IdBlock { first: 1 << 40, end: u64::MAX },
         });
         let (session, node) = (SessionId(1), NodeId(1));
-        bench.handle(Event::SessionOpened { session, node, reply: reply() });
+        bench.run(Event::SessionOpened { session, node, reply: reply() });
         for resource in ["a", "b"] {
             let resource = resource.parse().expect("a resource id");
             let attach = Event::AttachRequested { session, resource, uid: None, reply: reply() };
-            bench.handle(attach);
+            bench.run(attach);
         }
         for _ in 0..active {
             let xid = bench.begin();
@@ -91,8 +91,8 @@ impl Bench {
             self.transaction();
         }
         let elapsed = start.elapsed();
-        self.handle(Timer::History.into());
-        self.handle(Timer::History.into());
+        self.run(Timer::History.into());
+        self.run(Timer::History.into());
         elapsed
     }
 
@@ -100,14 +100,10 @@ impl Bench {
         let xid = self.begin();
         let branches = [self.register(xid, "a"), self.register(xid, "b")];
         let caller = Caller { reply: reply(), wait: Wait::Completed };
-        self.handle(Event::CommitRequested {
-            target: target(xid),
-            done: branches.to_vec(),
-            caller,
-        });
+        self.run(Event::CommitRequested { target: target(xid), done: branches.to_vec(), caller });
         for branch in branches {
             let (direction, answer) = (Direction::Commit, PhaseTwoAnswer::Done);
-            self.handle(Event::PhaseTwoAnswered { xid, branch, direction, answer });
+            self.run(Event::PhaseTwoAnswered { xid, branch, direction, answer });
         }
         assert!(self.group.transaction(xid).is_none(), "it has ended");
     }
@@ -155,6 +151,10 @@ impl Bench {
         })));
         assert!(matches!(step.replies[0].reply, Reply::Registered { .. }));
         branch
+    }
+
+    fn run(&mut self, event: Event) {
+        drop(self.handle(event));
     }
 
     fn handle(&mut self, event: Event) -> Step {

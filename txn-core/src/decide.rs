@@ -63,6 +63,7 @@ pub fn decide(txn: &GlobalTransaction, request: Request, now: Timestamp) -> Verd
         (
             Request::Commit { .. }
             | Request::DeadlinePassed
+            | Request::ClosingPassed
             | Request::Join
             | Request::PhaseOneLearned,
             Active,

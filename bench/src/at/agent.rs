@@ -27,7 +27,8 @@ pub(super) async fn measure(options: &Options, workers: usize, wait: Wait) -> Re
     let to = attach(&agent, "bank-to", &books.to).await?;
     let through = Arc::new(Through { agent: agent.clone(), from, to, wait });
     let name = format!("agent, {}", name_of(wait));
-    let (line, transfers) = drive(name, through, workers, options.duration()).await?;
+    let pid = Some(coordinator.pid);
+    let (line, transfers) = drive(name, through, workers, options.duration(), pid).await?;
     for bank in [&books.from, &books.to] {
         until_clean(bank).await?;
     }

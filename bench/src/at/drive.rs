@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
 use crate::latency::Latencies;
+use crate::proc::cpu_times;
 use crate::report::Line;
 
 /// Part of a run's time that goes before the measuring.
@@ -24,7 +25,9 @@ pub(super) async fn drive(
     transfer: Arc<impl Transfer>,
     workers: usize,
     duration: Duration,
+    server: Option<u32>,
 ) -> Result<(Line, u64)> {
+    let cpu_before = cpu_times(server)?;
     let started = Instant::now();
     let measure_from = started + duration / WARM_UP_PART;
     let until = started + duration;
@@ -41,7 +44,13 @@ pub(super) async fn drive(
         latencies.add(&own)?;
         transfers += count;
     }
-    Ok((Line::new(name, (until - measure_from).as_secs_f64(), &latencies), transfers))
+    let cpu_after = cpu_times(server)?;
+    let each = |before: Duration, after: Duration| {
+        after.saturating_sub(before).as_secs_f64() * 1e6 / transfers as f64
+    };
+    let mut line = Line::new(name, (until - measure_from).as_secs_f64(), &latencies);
+    line.cpu_us_each = Some((each(cpu_before.0, cpu_after.0), each(cpu_before.1, cpu_after.1)));
+    Ok((line, transfers))
 }
 
 async fn work(

@@ -39,7 +39,7 @@ pub(super) async fn measure(options: &Options, workers: usize, wait: Wait) -> Re
     let to = Undoable::open(&books.to, &mut cleaners).await?;
     let floor = Arc::new(Floor { from, to, wait, next: AtomicI64::new(1) });
     let name = format!("floor, {}", name_of(wait));
-    let (line, transfers) = drive(name, floor, workers, options.duration()).await?;
+    let (line, transfers) = drive(name, floor, workers, options.duration(), None).await?;
     while let Some(cleaned) = cleaners.join_next().await {
         cleaned.context("a cleaner's task has failed")??;
     }

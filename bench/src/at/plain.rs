@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
+use super::Options;
 use super::books::{AMOUNT, Bank, Books, CHANGE};
 use super::drive::{Transfer, drive};
-use super::Options;
 use crate::report::Line;
 
 pub(super) async fn measure(options: &Options, workers: usize) -> Result<Line> {
     let books = Books::open(options).await?;
     let plain = Arc::new(Plain { from: books.from.clone(), to: books.to.clone() });
     let name = "plain local transactions".to_owned();
-    let (line, transfers) = drive(name, plain, workers, options.duration()).await?;
+    let (line, transfers) = drive(name, plain, workers, options.duration(), None).await?;
     books.close(transfers).await?;
     Ok(line)
 }

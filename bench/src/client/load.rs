@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use anyhow::{Result, bail};
-use pactum_proto::v1::server_frame::Frame as Answer;
 use pactum_proto::v1::client_frame::Frame as Request;
+use pactum_proto::v1::server_frame::Frame as Answer;
 use pactum_proto::v1::{self, ServerFrame, TransactionStatus};
 use tokio::time::Instant;
 
@@ -180,7 +180,7 @@ impl<'s> Driver<'s> {
     }
 
     fn on_frame(&mut self, frame: ServerFrame, now: Instant) -> Result<()> {
-        let slot = || (frame.correlation as usize).wrapping_sub(1);
+        let slot = || usize::try_from(frame.correlation).unwrap_or_default().wrapping_sub(1);
         match frame.frame {
             Some(Answer::Begun(begun)) => {
                 let slot = slot();

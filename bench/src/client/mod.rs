@@ -15,6 +15,8 @@
 mod ids;
 mod load;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -61,8 +61,7 @@ impl Slot {
         self.step = Step::Register;
         let resource = resource_id(self.branches.len());
         self.branches.push(branch);
-        let lock =
-            v1::Lock { key: key_of(row).into(), mode: v1::LockMode::Exclusive.into() };
+        let lock = v1::Lock { key: key_of(row).into(), mode: v1::LockMode::Exclusive.into() };
         Request::Register(RegisterRequest {
             xid: self.xid.clone(),
             store_id: store.to_vec().into(),

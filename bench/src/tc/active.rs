@@ -24,7 +24,8 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let cost = few.line.per_second / many.line.per_second;
     let lines = vec![few.line, many.left, many.line];
     report.table("2 branches, beside active transactions", lines);
-    let name = format!("cost of a transaction beside {} active ones against {FEW}", options.unfinished);
+    let name =
+        format!("cost of a transaction beside {} active ones against {FEW}", options.unfinished);
     report.finding(Finding::new(name, cost, "×", Some(Target::AtMost(COST_MAX))));
     let name = "memory of an active transaction with one branch and one lock";
     let target = Some(Target::AtMost(BYTES_EACH_MAX));

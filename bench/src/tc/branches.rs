@@ -81,8 +81,7 @@ async fn one(options: &Options, branches: usize, wait: v1::Wait) -> Result<Line>
     };
     let load = load(options, branches, wait);
     let before = coordinator.written().await?;
-    let driven =
-        sessions.for_time(name, load, options.duration(), coordinator.pid()).await?;
+    let driven = sessions.for_time(name, load, options.duration(), coordinator.pid()).await?;
     let after = coordinator.written().await?;
     let mut line = driven.line;
     if let (Some(before), Some(after)) = (before, after) {
@@ -104,8 +103,12 @@ fn tell(branches: usize, rounds: Vec<Round>, report: &mut Report) {
         middle(&|round| &round.store),
         middle(&|round| &round.wire),
     ];
-    let per_second = lines[0].per_second;
+    let (per_second, early) = (lines[0].per_second, lines[0].only_decided.unwrap_or_default());
     report.table(&format!("{branches} branches, uncontended"), lines);
+    if early > 0 {
+        let name = format!("{branches} branches: answered before they were completed");
+        report.finding(Finding::new(name, early as f64, "", None));
+    }
     let two = branches == 2;
     let share = Finding::new(
         format!("{branches} branches: share of the lower bare limit"),

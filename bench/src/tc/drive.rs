@@ -7,7 +7,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::client::{self, Counted, Load, Session, Stop, Tally};
 use crate::latency::Latencies;
-use crate::proc;
+use crate::proc::cpu_times;
 use crate::report::Line;
 
 /// Part of a run's time that goes before the measuring: statements get prepared, batches find
@@ -24,7 +24,6 @@ pub(crate) struct Driven {
     pub(crate) line: Line,
     /// Ended in all, also before the measuring.
     pub(crate) ended: u64,
-    pub(crate) only_decided: u64,
     pub(crate) out_of_order: u64,
 }
 
@@ -100,12 +99,6 @@ impl Sessions {
     }
 }
 
-/// Of this process, and of the server.
-fn cpu_times(server: Option<u32>) -> Result<(Duration, Duration)> {
-    let server = server.map_or(Ok(Duration::ZERO), proc::cpu_time)?;
-    Ok((proc::cpu_time(std::process::id())?, server))
-}
-
 fn summary(
     name: String,
     load: Load,
@@ -125,10 +118,6 @@ fn summary(
     line.in_flight = Some(load.slots);
     line.frames_a_batch = Some((sent.a_batch(), received.a_batch()));
     line.cpu_us_each = cpu_each(ended);
-    Ok(Driven {
-        line,
-        ended,
-        only_decided: tallies.iter().map(|tally| tally.only_decided).sum(),
-        out_of_order: tallies.iter().map(|tally| tally.out_of_order).sum(),
-    })
+    line.only_decided = Some(tallies.iter().map(|tally| tally.only_decided).sum());
+    Ok(Driven { line, ended, out_of_order: tallies.iter().map(|tally| tally.out_of_order).sum() })
 }

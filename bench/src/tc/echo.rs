@@ -42,7 +42,8 @@ fn answers(batch: ClientBatch) -> ServerBatch {
     for frame in batch.frames {
         let answer = match frame.frame {
             Some(Request::Commit(commit)) => {
-                frames.extend(commit.done_branch_ids.iter().map(|branch| work(&commit.xid, *branch)));
+                frames
+                    .extend(commit.done_branch_ids.iter().map(|branch| work(&commit.xid, *branch)));
                 Some(Answer::Outcome(v1::Outcome {
                     status: v1::TransactionStatus::Committed.into(),
                     ..v1::Outcome::default()
@@ -129,7 +130,8 @@ impl Coordinator for Echo {
     ) -> Unary<Self::SessionStream> {
         let echoed = request.into_inner().map(|batch| batch.map(answers));
         // A batch of one-way frames only has no answer.
-        let told = echoed.filter(|batch| !batch.as_ref().is_ok_and(|batch| batch.frames.is_empty()));
+        let told =
+            echoed.filter(|batch| !batch.as_ref().is_ok_and(|batch| batch.frames.is_empty()));
         Ok(Response::new(Box::pin(told)))
     }
 

@@ -33,7 +33,7 @@ use crate::proc;
 use crate::report::{Finding, Report, Target};
 
 const SECONDS_MAX: f64 = 10.0;
-const ROWS_A_WRITE: u64 = 1_000;
+const ROWS_A_WRITE: usize = 1_000;
 const NODE: NodeId = NodeId(0x0062_656e_6368);
 /// How exactly the moment is found.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -91,8 +91,8 @@ async fn fill(directory: &Path, count: u64) -> Result<()> {
         uid: Some(ResourceUid(1)),
     };
     store.write(epoch, vec![Write::PutResource(resource)]).await.context("bind the resource")?;
-    for first in (0..count).step_by(ROWS_A_WRITE as usize) {
-        let numbers = first..count.min(first + ROWS_A_WRITE);
+    for first in (0..count).step_by(ROWS_A_WRITE) {
+        let numbers = first..count.min(first + ROWS_A_WRITE as u64);
         let writes = numbers.flat_map(|n| {
             let xid = XidNumber(xids.first + n);
             [transaction(xid, n, now), branch(xid, BranchId(branches.first + n))]

@@ -19,18 +19,21 @@ use pactum_migrations::coordinator::SQLITE;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
 };
-use sqlx::{Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _, SqlStr};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _, SqlStr,
+};
 use tokio::time::{Duration, Instant};
 
 use crate::client::key_of;
 use crate::latency::Latencies;
+use crate::proc;
 use crate::report::Line;
 
 /// As in the coordinator's store.
 const CHECKPOINT_PAGES: &str = "8192";
 const CACHE: &str = "-65536";
 /// Rows a statement: more gains nothing.
-const CHUNKS: [u64; 4] = [64, 16, 4, 1];
+const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 const COMMITTING: u8 = 2;
 const COMMITTED: u8 = 10;
 
@@ -55,18 +58,22 @@ pub(crate) async fn measure(
     let generation = (rows_a_batch / rows_each(branches) as f64).round().max(1.0) as u64;
     let mut latencies = Latencies::new()?;
     let mut batches = 0;
+    let cpu_before = proc::cpu_time(std::process::id())?;
     let started = Instant::now();
     while started.elapsed() < duration {
         let began = Instant::now();
         store.write(branches as u64, generation, batches).await?;
         // What a transaction waits for in all; its generation ends with every batch.
-        let took = began.elapsed() * u32::try_from(branches + 2).context("a handful of branches")?;
+        let took =
+            began.elapsed() * u32::try_from(branches + 2).context("a handful of branches")?;
         (0..generation).for_each(|_| latencies.record(took));
         batches += 1;
     }
     let seconds = started.elapsed().as_secs_f64();
     store.connection.close().await.context("close the bare store")?;
+    let cpu = proc::cpu_time(std::process::id())?.saturating_sub(cpu_before);
     let mut line = Line::new("bare store", seconds, &latencies);
+    line.cpu_us_each = Some((cpu.as_secs_f64() * 1e6 / latencies.count() as f64, 0.0));
     line.rows_each = Some(rows_each(branches) as f64);
     line.rows_a_batch = Some((generation * rows_each(branches)) as f64);
     Ok(line)
@@ -144,7 +151,7 @@ fn update(status: u8, more: &str) -> Texts {
 }
 
 fn texts(text: impl Fn(usize) -> String) -> Texts {
-    CHUNKS.map(|rows| AssertSqlSafe(text(rows as usize)).into_sql_str())
+    CHUNKS.map(|rows| AssertSqlSafe(text(rows)).into_sql_str())
 }
 
 async fn run<R>(
@@ -155,9 +162,9 @@ async fn run<R>(
 ) -> Result<()> {
     let mut rows: std::collections::VecDeque<R> = rows.into_iter().collect();
     for (size, text) in CHUNKS.iter().zip(texts) {
-        while rows.len() as u64 >= *size {
+        while rows.len() >= *size {
             let mut arguments = SqliteArguments::default();
-            rows.drain(..*size as usize).for_each(|row| bind(&mut arguments, row));
+            rows.drain(..*size).for_each(|row| bind(&mut arguments, row));
             let done = sqlx::query_with(text.clone(), arguments).execute(&mut *connection).await;
             done.context("write rows")?;
         }

@@ -21,7 +21,7 @@ pub(super) struct Coordinator {
 
 enum Place {
     /// In a process of its own: the only place where its memory and processor time are known.
-    Child(Child),
+    Child(Box<Child>),
     /// On its own threads in this process.
     Here(Box<Server>, Runtime),
     /// Somewhere else: nothing is known of it.
@@ -51,7 +51,11 @@ impl Coordinator {
         let mut arguments = vec!["serve", "--data-dir", data_dir];
         arguments.extend(log.then_some("--log"));
         let child = Child::start(&arguments).await?;
-        Ok(Coordinator { url: child.url.clone(), place: Place::Child(child), _folder: None })
+        Ok(Coordinator {
+            url: child.url.clone(),
+            place: Place::Child(Box::new(child)),
+            _folder: None,
+        })
     }
 
     fn here(data_dir: &Path) -> Result<Self> {

@@ -36,3 +36,15 @@ pub(super) struct Batch {
     /// How many events were decided in it.
     pub(super) events: usize,
 }
+
+impl Batch {
+    /// An empty batch with room for as much as this one holds: under load the next one is as large,
+    /// and growing it would copy it several times over.
+    pub(super) fn as_large_as(other: &Batch) -> Batch {
+        Batch {
+            writes: Vec::with_capacity(other.writes.len()),
+            outgoing: Vec::with_capacity(other.outgoing.len()),
+            ..Batch::default()
+        }
+    }
+}

@@ -236,7 +236,8 @@ impl Driver {
             let batch = mem::take(&mut self.open);
             self.release(batch.outgoing);
         } else {
-            let mut batch = mem::take(&mut self.open);
+            let next = Batch::as_large_as(&self.open);
+            let mut batch = mem::replace(&mut self.open, next);
             batch.rows = batch.writes.len();
             let writes = mem::take(&mut batch.writes);
             self.writer.submit(Job::Batch { epoch: self.leading.identity.epoch, writes });

@@ -2,12 +2,16 @@
 //!
 //! Most timers are never needed: a deadline a minute away, a retry a second away, of transactions
 //! that end in milliseconds. So there are a million of them at a time, and a heap of that depth
-//! misses the cache at every level. They are kept in slots of about a millisecond instead, and a slot
-//! is sorted when its moment comes.
+//! misses the cache at every level. They are kept in slots of about a millisecond instead, and only
+//! the slot that comes next is a heap.
 //!
 //! Nothing is ever taken out early: a timer whose reason is gone fires and finds nothing to do.
+//!
+//! Easy to get wrong: after a restart all deadlines that had passed get the same new one, so a single
+//! slot may hold a million timers. Adding to the current slot must not move the others.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use pactum_core::event::Timer;
 use pactum_core::time::Timestamp;
@@ -20,12 +24,12 @@ type Entry = (Timestamp, Timer);
 /// The timers that have not fired.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    /// The slot that comes next, latest first; empty only if there is no timer at all.
-    current: Vec<Entry>,
+    /// The slot that comes next; empty only if there is no timer at all.
+    current: BinaryHeap<Reverse<Entry>>,
     /// The number of that slot.
     slot: u64,
-    /// The slots after it, unsorted.
-    later: BTreeMap<u64, Vec<Entry>>,
+    /// The slots after it, in no order.
+    later: BTreeMap<u64, Vec<Reverse<Entry>>>,
 }
 
 impl Timers {
@@ -33,16 +37,15 @@ impl Timers {
         for entry in timers {
             let slot = slot_of(entry.0);
             if slot == self.slot && !self.current.is_empty() {
-                let place = self.current.partition_point(|other| *other > entry);
-                self.current.insert(place, entry);
+                self.current.push(Reverse(entry));
                 continue;
             }
             if slot < self.slot && !self.current.is_empty() {
                 // It was the next slot, and is not any more.
                 let entries = std::mem::take(&mut self.current);
-                self.later.insert(self.slot, entries);
+                self.later.insert(self.slot, entries.into_vec());
             }
-            self.later.entry(slot).or_default().push(entry);
+            self.later.entry(slot).or_default().push(Reverse(entry));
             self.turn();
         }
     }
@@ -50,16 +53,15 @@ impl Timers {
     /// Makes the next slot the current one, once that is empty.
     fn turn(&mut self) {
         if self.current.is_empty()
-            && let Some((slot, mut entries)) = self.later.pop_first()
+            && let Some((slot, entries)) = self.later.pop_first()
         {
-            entries.sort_unstable_by(|a, b| b.cmp(a));
-            (self.slot, self.current) = (slot, entries);
+            (self.slot, self.current) = (slot, BinaryHeap::from(entries));
         }
     }
 
     /// The next moment.
     pub(super) fn next_at(&self) -> Option<Timestamp> {
-        self.current.last().map(|(at, _)| *at)
+        self.current.peek().map(|Reverse((at, _))| *at)
     }
 
     /// The next timer whose moment is not after `now`.
@@ -67,7 +69,7 @@ impl Timers {
         if self.next_at()? > now {
             return None;
         }
-        let entry = self.current.pop();
+        let entry = self.current.pop().map(|Reverse(entry)| entry);
         self.turn();
         entry
     }
@@ -100,6 +102,17 @@ mod tests {
         assert_eq!(timers.pop_due(Timestamp(25)), Some(timer(20, 3)));
         assert_eq!(timers.pop_due(Timestamp(25)), None);
         assert_eq!(timers.next_at(), Some(Timestamp(30)));
+    }
+
+    /// Would take minutes if each moved those before it.
+    #[test]
+    fn many_timers_of_one_moment_are_added_and_fire_in_no_time() {
+        let mut timers = Timers::default();
+        timers.add((0..300_000).map(|xid| timer(5, xid)).collect());
+        for xid in 0..300_000 {
+            assert_eq!(timers.pop_due(Timestamp(5)), Some(timer(5, xid)));
+        }
+        assert_eq!(timers.next_at(), None);
     }
 
     /// Goal: slots change nothing of the order, whatever is added when. Method: beside a plain sorted

@@ -217,8 +217,9 @@ async fn attach(client: &mut CoordinatorClient<Channel>) -> v1::Attached {
     }
 }
 
-/// The embedded default keeps its promises over a crash as well.
-#[tokio::test]
+/// The embedded default keeps its promises over a crash as well; here its writes have a thread of
+/// their own, as in a server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_on_sqlite_loses_nothing_that_was_said() {
     let dir = tempfile::tempdir().unwrap();
     let mut coordinator = Embedded::builder().data_dir(dir.path()).start().await.unwrap();

@@ -81,12 +81,22 @@ fn every_request_in_every_state() {
         Request::ClosingPassed,
         Request::Join,
     ];
-    let mut table = String::new();
+    let mut table = format!("{requests:?}\n");
     for (name, txn, now) in &states {
-        table.push_str(&format!("{name}\n"));
-        for request in requests {
-            table.push_str(&format!("  {request:?} -> {:?}\n", decide(txn, request, *now)));
-        }
+        let verdicts = requests.map(|request| format!("{:?}", decide(txn, request, *now)));
+        table.push_str(&format!("{name}: {}\n", verdicts.join(", ")));
     }
-    expect![[""]].assert_eq(&table);
+    expect![[r#"
+        [Commit { names_failed: false }, Commit { names_failed: true }, Rollback(Vetoed), DeadlinePassed, PhaseOneLearned, ClosingPassed, Join]
+        active, a phase one unknown: AwaitPhaseOne, RollBack(PhaseOneFailed), RollBack(Vetoed), Stand, Stand, Stand, Admit
+        active, all done: Commit, RollBack(PhaseOneFailed), RollBack(Vetoed), Stand, Stand, Stand, Admit
+        closing, a phase one unknown: AwaitPhaseOne, RollBack(PhaseOneFailed), RollBack(Vetoed), Stand, Stand, RollBack(PhaseOneUnknown), Refuse
+        closing, all done: Commit, RollBack(PhaseOneFailed), RollBack(Vetoed), Stand, Commit, RollBack(PhaseOneUnknown), Refuse
+        active, late: RollBack(TimedOut), RollBack(TimedOut), RollBack(Vetoed), RollBack(TimedOut), RollBack(TimedOut), RollBack(TimedOut), RollBack(TimedOut)
+        closing, late: RollBack(TimedOut), RollBack(TimedOut), RollBack(Vetoed), RollBack(TimedOut), RollBack(TimedOut), RollBack(TimedOut), RollBack(TimedOut)
+        committing: Stand, Stand, Stand, Stand, Stand, Stand, Refuse
+        rolling back: Stand, Stand, Stand, Stand, Stand, Stand, Refuse
+        committed: Stand, Stand, Stand, Stand, Stand, Stand, Refuse
+        rolled back: Stand, Stand, Stand, Stand, Stand, Stand, Refuse
+    "#]].assert_eq(&table);
 }

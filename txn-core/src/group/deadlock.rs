@@ -8,6 +8,7 @@
 //! granted, a key was shared or came to be kept for someone. Cycles through a database's own locks
 //! or a connection pool are invisible here; those end by the bound of the wait.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Group;
@@ -60,8 +61,8 @@ impl Group {
                     let path = std::iter::successors(Some(xid), |at| came_from.get(at).copied());
                     return Some(path.collect());
                 }
-                if !came_from.contains_key(&next) {
-                    came_from.insert(next, xid);
+                if let Entry::Vacant(new) = came_from.entry(next) {
+                    new.insert(xid);
                     frontier.push(next);
                 }
             }

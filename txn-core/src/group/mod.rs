@@ -47,7 +47,6 @@ use crate::transaction::RollbackCause;
 impl Group {
     /// A group from what its store held: locks are rebuilt, deadlines set. The step holds timers
     /// only: phase two goes on when sessions attach. A new store is the same with nothing found.
-    #[must_use]
     pub fn recover(policy: Policy, horizon: XidNumber, found: Found, at: Now) -> (Group, Step) {
         let mut group = Group::new(policy, horizon);
         let plan = recovery::plan(&found, at.wall);

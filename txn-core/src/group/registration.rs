@@ -27,7 +27,7 @@ impl Group {
         }
         let txn = match self.joinable(register.target, reply, at) {
             Ok(txn) => txn,
-            Err(step) => return step,
+            Err(step) => return *step,
         };
         let checked = self
             .attached(register.session, &register.resource)
@@ -64,19 +64,19 @@ impl Group {
         target: Target,
         reply: ReplyTo,
         at: Now,
-    ) -> Result<&GlobalTransaction, Step> {
+    ) -> Result<&GlobalTransaction, Box<Step>> {
         let txn = match self.find(target) {
             Ok(Found::Live(txn)) => txn,
             Ok(found) => {
-                return Err(Step::rejected(reply, Rejection::NotActive(found.outcome())));
+                return Err(refused(reply, Rejection::NotActive(found.outcome())));
             }
-            Err(rejection) => return Err(Step::rejected(reply, rejection)),
+            Err(rejection) => return Err(refused(reply, rejection)),
         };
         match decide(txn, Request::Join, at.mono) {
             Verdict::Admit => Ok(txn),
-            Verdict::RollBack(cause) => Err(self.too_late(txn, cause, reply, at)),
+            Verdict::RollBack(cause) => Err(Box::new(self.too_late(txn, cause, reply, at))),
             Verdict::Commit | Verdict::AwaitPhaseOne | Verdict::Refuse | Verdict::Stand => {
-                Err(Step::rejected(reply, Rejection::NotActive(txn.outcome())))
+                Err(refused(reply, Rejection::NotActive(txn.outcome())))
             }
         }
     }
@@ -180,6 +180,10 @@ impl Group {
         step.reply(register.reply, Reply::Registered { sequence: row.sequence });
         step
     }
+}
+
+fn refused(reply: ReplyTo, rejection: Rejection) -> Box<Step> {
+    Box::new(Step::rejected(reply, rejection))
 }
 
 fn branch_row(

@@ -44,7 +44,7 @@ impl Group {
     pub(super) fn conflict(&self, waiter: &Waiter, holder: Option<XidNumber>) -> Rejection {
         let taken = self.locks.taken(Asker::of(waiter), waiter.resource, waiter.locks());
         let named = taken.iter().find(|taken| holder.is_some() && taken.holder == holder);
-        let (key, named) = match named.or(taken.first()) {
+        let (key, named) = match named.or_else(|| taken.first()) {
             Some(taken) => (&taken.key, taken.holder),
             // Nothing is taken any more: a wait that is over in the moment before its grant.
             None => (waiter.taken.first().expect("a waiter queues on a key"), None),

@@ -34,7 +34,7 @@ impl Group {
             None => None,
             Some(target) => match self.joinable(target, request.reply, at) {
                 Ok(txn) => Some(txn.row.number),
-                Err(step) => return step,
+                Err(step) => return *step,
             },
         };
         let checked = self

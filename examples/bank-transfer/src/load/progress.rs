@@ -25,7 +25,7 @@ impl Progress {
             return Progress::Lines { screen, transfers, done: Arc::default() };
         }
         let bar = ProgressBar::new(u64::from(transfers));
-        let style = ProgressStyle::with_template("  {bar:40.green} {pos}/{len}  {per_sec}  {msg}");
+        let style = ProgressStyle::with_template("  {bar:40.green} {pos}/{len}  {elapsed}  {msg}");
         bar.set_style(style.expect("the template is one"));
         bar.enable_steady_tick(Duration::from_millis(100));
         Progress::Bar(bar)

@@ -1,5 +1,7 @@
 //! The protocol by script, one file for each part of it, and the walk over all that can happen.
 
+#![allow(clippy::too_many_lines, reason = "a snapshot is as long as what happens")]
+
 mod attachment;
 mod begin;
 mod claims;

@@ -215,7 +215,8 @@ impl<'a> Line<'a> {
             "claim" => Timer::ClaimKept(ClaimId(number(self.word(1), 'c'))),
             "lost" => Timer::NodeLost(node(number(self.word(1), 'n'))),
             "resume" => {
-                Timer::Resume(ResourceNumber(number(self.word(1), 'r') as u32), XidNumber(0))
+                let resource = u32::try_from(number(self.word(1), 'r')).unwrap();
+                Timer::Resume(ResourceNumber(resource), XidNumber(0))
             }
             "history" => Timer::History,
             other => panic!("{other:?} is no timer"),

@@ -39,6 +39,8 @@ pub(super) struct Alphabet {
     pub(super) acknowledged: Vec<u64>,
     /// Whether session 1, of node 1 and resource `a`, comes and goes.
     pub(super) sessions_go: bool,
+    /// Whether the coordinator stops and comes back.
+    pub(super) restarts: bool,
     /// Whether phase two may park and answer *later*.
     pub(super) trouble: bool,
     /// Whether requests are made that wait for the end.
@@ -57,6 +59,7 @@ pub(super) fn one_transaction() -> Alphabet {
         claims: vec![],
         acknowledged: vec![11],
         sessions_go: true,
+        restarts: true,
         trouble: true,
         completion: true,
     }
@@ -84,6 +87,7 @@ pub(super) fn two_transactions() -> Alphabet {
         claims: vec![],
         acknowledged: vec![],
         sessions_go: false,
+        restarts: false,
         trouble: false,
         completion: false,
     }
@@ -105,6 +109,7 @@ pub(super) fn three_waiting() -> Alphabet {
         claims: vec![(1, "a", "y")],
         acknowledged: vec![],
         sessions_go: false,
+        restarts: false,
         trouble: false,
         completion: false,
     }

@@ -5,7 +5,7 @@ use super::world::World;
 use crate::event::{Direction, Event, PhaseTwoAnswer, Target, Timer};
 use crate::id::{BranchId, NodeId, SessionId, XidNumber};
 use crate::invariants;
-use crate::step::{Command, Step};
+use crate::step::{Command, Step, TaskKind};
 use crate::transaction::{GlobalTransaction, Status};
 
 /// More steps than the longest way to the end of a group.
@@ -32,12 +32,33 @@ pub(super) fn check_step(world: &World, event: &Event) -> Option<World> {
     let step = next.handle(event.clone());
     assert_eq!(step.violations, Vec::<&str>::new(), "{event:?}");
     check_replies(world, event, &next, &step);
+    check_tasks(&next, &step);
 
     // The same once more, as a repeat that was under way: whatever it answers, it stores nothing.
     let mut again = next.clone();
     let _ = again.handle(event.clone());
     assert!(next.rows == again.rows, "GT-5: a repeat of {event:?} changed what is stored");
     Some(next)
+}
+
+/// Nobody is told another decision than the one that stands, and undo goes newest first (I-10).
+fn check_tasks(next: &World, step: &Step) {
+    for command in &step.commands {
+        let Command::Send(task) = command else { continue };
+        let txn = next.group.transaction(task.xid).expect("only what lives is sent");
+        let status = txn.row.status;
+        match task.kind {
+            TaskKind::Commit => assert_eq!(status, Status::Committing),
+            TaskKind::AskPhaseOne => assert!(txn.closing.is_some()),
+            TaskKind::Rollback { .. } => {
+                assert!(matches!(status, Status::RollingBack(_)), "{status:?}");
+                let newer =
+                    txn.branches.iter().rev().take_while(|other| other.row.id != task.branch);
+                let mut waiting = newer.filter(|other| other.awaits_phase_two(status));
+                assert!(!waiting.any(|other| other.row.resource == task.resource), "{txn:?}");
+            }
+        }
+    }
 }
 
 /// Whoever asked is answered once, at once or later; nobody else is answered, and nobody is lost.

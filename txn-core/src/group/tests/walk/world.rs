@@ -33,12 +33,7 @@ impl World {
         let policy = alphabet.policy.clone();
         let (group, _) = Group::recover(policy, XidNumber(0), rows.found(), at);
         let mut world = World { group, rows, ticks: 0, request: 1 };
-        for first in [1, 1_000] {
-            let block = |first| IdBlock { first, end: first + 100 };
-            let xids = block(first);
-            let branches = IdBlock { first: 1_000_000, end: u64::MAX };
-            let _ = world.handle(Event::IdsReserved { xids, branches });
-        }
+        world.reserve_ids(1);
         for event in alphabet.set_up() {
             let _ = world.handle(event);
         }
@@ -54,6 +49,28 @@ impl World {
     /// The same when all that is waited for is due.
     pub(super) fn later(&self) -> Self {
         World { ticks: self.ticks + 1, ..self.clone() }
+    }
+
+    /// The same after a restart: what was volatile is gone, and whoever waited hears *unknown*. Only
+    /// while what has begun is stored, or its number would be another.
+    pub(super) fn restarted(&self) -> Option<Self> {
+        if self.group.transactions().any(|txn| !txn.stored) {
+            return None;
+        }
+        let policy = self.group.policy().clone();
+        let (rows, at) = (self.rows.clone(), self.at());
+        let (group, _) = Group::recover(policy, rows.horizon, rows.found(), at);
+        let mut world = World { group, rows, ..*self };
+        world.reserve_ids(self.rows.greatest_xid() + 1);
+        Some(world)
+    }
+
+    fn reserve_ids(&mut self, first: u64) {
+        for first in [first, first + 1_000] {
+            let xids = IdBlock { first, end: first + 100 };
+            let branches = IdBlock { first: 1_000_000, end: u64::MAX };
+            let _ = self.handle(Event::IdsReserved { xids, branches });
+        }
     }
 
     pub(super) fn handle(&mut self, event: Event) -> Step {
