@@ -218,6 +218,7 @@ impl Driver {
             }
         }
         self.timers.add(timers);
+        self.timers.sweep(|xid| self.group.transaction(xid).is_some());
     }
 
     /// Starts what may start, and lets leave what may leave.

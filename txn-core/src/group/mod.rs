@@ -8,7 +8,7 @@
 //! sets off in others (a commit frees keys, the first waiter in line gets them, its grant closes a
 //! cycle) is a chain of small steps, so that each can look at the state that the one before left.
 //!
-//! - [`state`]: what a group knows; `apply`: how it changes.
+//! - `state`: what a group knows; `apply`: how it changes.
 //! - `lookup`: what is said of a transaction that a request names.
 //! - `begin`, `registration`, `waiting`, `wait_end`, `deadlock`, `phase_one`, `decision`,
 //!   `phase_two`, `attachment`, `history`: one file for each part of the protocol.

@@ -1,7 +1,7 @@
 //! Who holds which key, who queues on it, and for whom it is reserved.
 //!
 //! The table is rebuilt from the branch rows at recovery, so nothing here is stored. It answers
-//! questions ([`LockTable::taken`], [`LockTable::against`]) and records what `apply` tells it; who
+//! questions (`LockTable::taken`, `LockTable::against`) and records what `apply` tells it; who
 //! gets a key next is decided in the group.
 //!
 //! A key is held by *transactions*, with a count for each way of holding it: it is free when the
