@@ -13,6 +13,7 @@ use pactum_proto::v1::{
 use tonic::transport::{Channel, Endpoint};
 
 use crate::args::{ForgetArgs, ListArgs, Remote, Resource, Tx, XidArgs};
+use crate::output::say;
 use crate::show::{json, text};
 
 /// A coordinator that is there answers at once; one that is busy or loading takes a little.
@@ -40,8 +41,7 @@ pub(crate) async fn resource(command: Resource) -> anyhow::Result<()> {
 pub(crate) async fn status(remote: Remote) -> anyhow::Result<()> {
     let reply = connect(&remote).await?.summary(SummaryRequest {}).await;
     let reply = answered(&remote, reply)?;
-    remote.show(json::summary(&reply), text::summary(&reply));
-    Ok(())
+    remote.show(json::summary(&reply), text::summary(&reply))
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<()> {
@@ -51,8 +51,7 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
     let reply = connect(&remote).await?.list_transactions(request).await;
     let reply = answered(&remote, reply)?;
     granted(reply.error)?;
-    remote.show(json::transactions(&reply.transactions), text::transactions(&reply.transactions));
-    Ok(())
+    remote.show(json::transactions(&reply.transactions), text::transactions(&reply.transactions))
 }
 
 async fn show(args: XidArgs) -> anyhow::Result<()> {
@@ -65,8 +64,7 @@ async fn show(args: XidArgs) -> anyhow::Result<()> {
     remote.show(
         json::transaction(&transaction, &branches),
         text::transaction(&transaction, &branches),
-    );
-    Ok(())
+    )
 }
 
 async fn retry(args: XidArgs) -> anyhow::Result<()> {
@@ -80,15 +78,13 @@ async fn retry(args: XidArgs) -> anyhow::Result<()> {
         1 => format!("1 branch of {xid} is tried again\n"),
         many => format!("{many} branches of {xid} are tried again\n"),
     };
-    remote.show(serde_json::json!({ "xid": xid, "branches": reply.branches }), said);
-    Ok(())
+    remote.show(serde_json::json!({ "xid": xid, "branches": reply.branches }), said)
 }
 
 async fn resources(remote: Remote) -> anyhow::Result<()> {
     let reply = connect(&remote).await?.list_resources(ListResourcesRequest {}).await;
     let reply = answered(&remote, reply)?;
-    remote.show(json::resources(&reply.resources), text::resources(&reply.resources));
-    Ok(())
+    remote.show(json::resources(&reply.resources), text::resources(&reply.resources))
 }
 
 async fn forget(args: ForgetArgs) -> anyhow::Result<()> {
@@ -98,17 +94,12 @@ async fn forget(args: ForgetArgs) -> anyhow::Result<()> {
     granted(answered(&remote, reply)?.error)
         .map_err(|refusal| anyhow!("resource {resource} is not forgotten: {refusal}"))?;
     let said = format!("the binding of resource {resource} is forgotten\n");
-    remote.show(serde_json::json!({ "resource_id": resource, "forgotten": true }), said);
-    Ok(())
+    remote.show(serde_json::json!({ "resource_id": resource, "forgotten": true }), said)
 }
 
 impl Remote {
-    fn show(&self, json: serde_json::Value, text: String) {
-        if self.json {
-            println!("{json:#}");
-        } else {
-            print!("{text}");
-        }
+    fn show(&self, json: serde_json::Value, text: String) -> anyhow::Result<()> {
+        if self.json { say(&format!("{json:#}\n")) } else { say(&text) }
     }
 }
 

@@ -3,16 +3,17 @@
 //! - [`run`]: a whole invocation, from its arguments to its exit status.
 //! - [`config`]: what a server is told.
 //! - `server`: `pactum server`.
-//! - `admin`, `show`: the operator commands and how their answers look.
+//! - `admin`, `show`: the operator commands and how their answers look; `output` says them.
 //!
 //! Exit status: 0 done, 1 refused, not found or failed, 2 the command line or the configuration is
 //! wrong.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks on a terminal")]
+#![allow(clippy::print_stderr, reason = "a program that talks on a terminal")]
 
 mod admin;
 mod args;
 pub mod config;
+mod output;
 mod server;
 mod show;
 

@@ -19,12 +19,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::ServerArgs;
 use crate::config::{Config, Flag, Inputs, LogFormat, LogOptions, Purpose};
+use crate::output::say;
 
 pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
     let purpose = if args.print_config { Purpose::Print } else { Purpose::Serve };
     let config = Config::load(&inputs(args), purpose)?;
     match purpose {
-        Purpose::Print => print!("{}", config.print()),
+        Purpose::Print => say(&config.print())?,
         Purpose::Serve => serve(config).await?,
     }
     Ok(())
@@ -117,7 +118,10 @@ fn log_to_stderr(options: &LogOptions) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        // A line that stderr does not take (a full disk, a reader that went away) is lost. Telling
+        // that on stderr too, as by default, is a panic and the end of the coordinator.
+        .log_internal_errors(false);
     // A program that carries our commands may have set up a log of its own: that one stays.
     let _ = match options.format {
         LogFormat::Full => log.try_init(),

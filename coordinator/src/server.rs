@@ -280,12 +280,14 @@ impl Drop for Server {
 async fn tell_health(engine: Engine, reporter: HealthReporter) {
     let mut phase = engine.phase();
     loop {
-        let status = match &*phase.borrow_and_update() {
-            Phase::Serving(_) => ServingStatus::Serving,
-            Phase::Recovering | Phase::Draining(_) | Phase::Stopped => ServingStatus::NotServing,
+        let (status, over) = match &*phase.borrow_and_update() {
+            Phase::Serving(_) => (ServingStatus::Serving, false),
+            Phase::Recovering | Phase::Draining(_) => (ServingStatus::NotServing, false),
+            Phase::Stopped => (ServingStatus::NotServing, true),
         };
         report(&reporter, status).await;
-        if phase.changed().await.is_err() {
+        // The engine in our hands keeps the phase open, so its end has to be looked for.
+        if over || phase.changed().await.is_err() {
             return;
         }
     }

@@ -53,12 +53,13 @@
 //!                 .bind(amount)
 //!                 .bind(1)
 //!                 .execute(&mut **tx)
-//!                 .await
+//!                 .await?;
+//!             Ok::<_, AtError>(())
 //!         })
 //!     });
 //!     match taken.await {
 //!         Ok(_) => StatusCode::OK,
-//!         Err(error) if AtError::of(&error).is_some_and(AtError::is_retryable) => StatusCode::CONFLICT,
+//!         Err(error) if error.is_retryable() => StatusCode::CONFLICT,
 //!         Err(_) => StatusCode::INTERNAL_SERVER_ERROR, // a 5xx vetoes the global transaction
 //!     }
 //! }

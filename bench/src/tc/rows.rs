@@ -9,10 +9,12 @@
 //!
 //! That is n + 3 rows, or one if there is no branch. Every transaction needs n + 2 batches, because
 //! each answer in between depends on a durable one, so a batch holds the same part of the work of
-//! n + 2 generations. Three things more of the coordinator are left out: whose lease it is, when
+//! n + 2 generations. There is one statement a kind of row, of always the same size, and the next batch
+//! is put together while one is being written, as the coordinator does. Three things more of the coordinator are left out: whose lease it is, when
 //! what ended is pruned, and all that is read.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use pactum_migrations::coordinator::SQLITE;
@@ -22,6 +24,8 @@ use sqlx::sqlite::{
 use sqlx::{
     Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _, SqlStr,
 };
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::{Duration, Instant};
 
 use crate::client::key_of;
@@ -32,8 +36,8 @@ use crate::report::Line;
 /// As in the coordinator's store.
 const CHECKPOINT_PAGES: &str = "8192";
 const CACHE: &str = "-65536";
-/// Rows a statement: more gains nothing.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+/// Rows a statement at most: more gains nothing, and SQLite counts the parameters.
+const ROWS_A_STATEMENT_MAX: usize = 256;
 const COMMITTING: u8 = 2;
 const COMMITTED: u8 = 10;
 
@@ -49,29 +53,36 @@ pub(crate) async fn measure(
     rows_a_batch: f64,
     duration: Duration,
 ) -> Result<Line> {
-    let mut store = Store::open(&directory.join("rows.db")).await?;
+    let mut connection = open(&directory.join("rows.db")).await?;
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a batch is a positive number of rows, far below the limits of u64"
     )]
     let generation = (rows_a_batch / rows_each(branches) as f64).round().max(1.0) as u64;
+    let plan = Plan::new(branches as u64, generation);
+    let (ready, mut batches) = mpsc::channel(1);
+    let preparing = spawn_blocking(move || {
+        let mut numbers = 0..;
+        while ready.blocking_send(plan.batch(numbers.next().unwrap_or_default())).is_ok() {}
+    });
+    // What a transaction waits for in all; a generation ends with every batch.
+    let waits = u32::try_from(branches + 2).context("a handful of branches")?;
     let mut latencies = Latencies::new()?;
-    let mut batches = 0;
     let cpu_before = proc::cpu_time(std::process::id())?;
     let started = Instant::now();
     while started.elapsed() < duration {
+        let batch = batches.recv().await.context("batches are prepared")?;
         let began = Instant::now();
-        store.write(branches as u64, generation, batches).await?;
-        // What a transaction waits for in all; its generation ends with every batch.
-        let took =
-            began.elapsed() * u32::try_from(branches + 2).context("a handful of branches")?;
+        write(&mut connection, batch).await?;
+        let took = began.elapsed() * waits;
         (0..generation).for_each(|_| latencies.record(took));
-        batches += 1;
     }
     let seconds = started.elapsed().as_secs_f64();
-    store.connection.close().await.context("close the bare store")?;
     let cpu = proc::cpu_time(std::process::id())?.saturating_sub(cpu_before);
+    drop(batches);
+    preparing.await.context("prepare batches")?;
+    connection.close().await.context("close the bare store")?;
     let mut line = Line::new("bare store", seconds, &latencies);
     line.cpu_us_each = Some((cpu.as_secs_f64() * 1e6 / latencies.count() as f64, 0.0));
     line.rows_each = Some(rows_each(branches) as f64);
@@ -79,33 +90,49 @@ pub(crate) async fn measure(
     Ok(line)
 }
 
-struct Store {
-    connection: SqliteConnection,
-    put_transaction: Texts,
-    put_branch: Texts,
-    set_committing: Texts,
-    set_committed: Texts,
+async fn open(file: &Path) -> Result<SqliteConnection> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("cache_size", CACHE)
+        .disable_statement_logging();
+    let mut connection = options.connect().await.context("open the bare store")?;
+    for migration in SQLITE {
+        let made = sqlx::raw_sql(migration.sql).execute(&mut connection).await;
+        made.context("make the bare store's tables")?;
+    }
+    Ok(connection)
 }
 
-type Texts = [SqlStr; CHUNKS.len()];
+type Batch = Vec<(SqlStr, SqliteArguments)>;
 
-impl Store {
-    async fn open(file: &Path) -> Result<Self> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            .pragma("cache_size", CACHE)
-            .disable_statement_logging();
-        let mut connection = options.connect().await.context("open the bare store")?;
-        for migration in SQLITE {
-            let made = sqlx::raw_sql(migration.sql).execute(&mut connection).await;
-            made.context("make the bare store's tables")?;
-        }
-        Ok(Store {
-            connection,
+async fn write(connection: &mut SqliteConnection, batch: Batch) -> Result<()> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for (text, arguments) in batch {
+        let done = sqlx::query_with(text, arguments).execute(&mut *transaction).await;
+        done.context("write rows")?;
+    }
+    transaction.commit().await.context("commit a batch")
+}
+
+/// The statements of every batch.
+struct Plan {
+    branches: u64,
+    generation: u64,
+    put_transaction: Statement,
+    put_branch: Statement,
+    set_committing: Statement,
+    set_committed: Statement,
+}
+
+impl Plan {
+    fn new(branches: u64, generation: u64) -> Self {
+        Plan {
+            branches,
+            generation,
             put_transaction: insert(
                 "global_transaction (xid, name, node, status, timeout_ms, begun_at)",
                 "(?, 'bench', ?, 1, 3600000, 1800000000000)",
@@ -117,59 +144,55 @@ impl Store {
             ),
             set_committing: update(COMMITTING, ""),
             set_committed: update(COMMITTED, ", ended_at = 1800000000000"),
-        })
+        }
     }
 
     /// One batch: each of the generations under way comes one step further.
-    async fn write(&mut self, branches: u64, generation: u64, batch: u64) -> Result<()> {
-        let first_of = |age: u64| batch.checked_sub(age).map(|number| 1 + number * generation);
-        let members = |age: u64| first_of(age).map_or(0..0, |first| first..first + generation);
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        run(&mut transaction, &self.put_transaction, members(0), put_transaction).await?;
-        if branches == 0 {
-            return transaction.commit().await.context("commit a batch");
+    fn batch(&self, number: u64) -> Batch {
+        let first_of =
+            |age: u64| number.checked_sub(age).map(|number| 1 + number * self.generation);
+        let members = |age: u64| {
+            let range = first_of(age).map_or(0..0, |first| first..first + self.generation);
+            range.collect::<Vec<u64>>()
+        };
+        let mut batch = Vec::new();
+        self.put_transaction.add(&mut batch, &members(0), put_transaction);
+        if self.branches > 0 {
+            // All branches of a batch go as the rows of the same statements.
+            let ages = 0..self.branches;
+            let rows = ages.flat_map(|age| members(age).into_iter().map(move |xid| (xid, age)));
+            self.put_branch.add(&mut batch, &rows.collect::<Vec<_>>(), put_branch);
+            self.set_committing.add(&mut batch, &members(self.branches), put_number);
+            self.set_committed.add(&mut batch, &members(self.branches + 1), put_number);
         }
-        // All branches of a batch go as the rows of the same statements.
-        let ages = (0..branches).flat_map(|age| members(age).map(move |xid| (xid, age)));
-        let rows: Vec<_> = ages.collect();
-        run(&mut transaction, &self.put_branch, rows, put_branch).await?;
-        run(&mut transaction, &self.set_committing, members(branches), put_number).await?;
-        run(&mut transaction, &self.set_committed, members(branches + 1), put_number).await?;
-        transaction.commit().await.context("commit a batch")
+        batch
     }
 }
 
-fn insert(into: &str, row: &str) -> Texts {
-    texts(|rows| format!("INSERT INTO {into} VALUES {}", vec![row; rows].join(", ")))
+/// A statement for any number of rows.
+#[derive(Clone)]
+struct Statement(Arc<dyn Fn(usize) -> String + Send + Sync>);
+
+impl Statement {
+    fn add<R: Copy>(&self, batch: &mut Batch, rows: &[R], bind: impl Fn(&mut SqliteArguments, R)) {
+        for rows in rows.chunks(ROWS_A_STATEMENT_MAX) {
+            let mut arguments = SqliteArguments::default();
+            rows.iter().for_each(|row| bind(&mut arguments, *row));
+            batch.push((AssertSqlSafe((self.0)(rows.len())).into_sql_str(), arguments));
+        }
+    }
 }
 
-fn update(status: u8, more: &str) -> Texts {
-    texts(|rows| {
+fn insert(into: &'static str, row: &'static str) -> Statement {
+    let text = move |rows| format!("INSERT INTO {into} VALUES {}", vec![row; rows].join(", "));
+    Statement(Arc::new(text))
+}
+
+fn update(status: u8, more: &'static str) -> Statement {
+    Statement(Arc::new(move |rows| {
         let numbers = vec!["?"; rows].join(", ");
         format!("UPDATE global_transaction SET status = {status}{more} WHERE xid IN ({numbers})")
-    })
-}
-
-fn texts(text: impl Fn(usize) -> String) -> Texts {
-    CHUNKS.map(|rows| AssertSqlSafe(text(rows)).into_sql_str())
-}
-
-async fn run<R>(
-    connection: &mut SqliteConnection,
-    texts: &Texts,
-    rows: impl IntoIterator<Item = R>,
-    bind: impl Fn(&mut SqliteArguments, R),
-) -> Result<()> {
-    let mut rows: std::collections::VecDeque<R> = rows.into_iter().collect();
-    for (size, text) in CHUNKS.iter().zip(texts) {
-        while rows.len() >= *size {
-            let mut arguments = SqliteArguments::default();
-            rows.drain(..*size).for_each(|row| bind(&mut arguments, row));
-            let done = sqlx::query_with(text.clone(), arguments).execute(&mut *connection).await;
-            done.context("write rows")?;
-        }
-    }
-    Ok(())
+    }))
 }
 
 fn add<'t, T: sqlx::Encode<'t, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(
@@ -204,13 +227,14 @@ mod tests {
     #[tokio::test]
     async fn every_generation_ends_and_leaves_its_branches() {
         let directory = tempfile::tempdir().unwrap();
-        let mut store = Store::open(&directory.path().join("rows.db")).await.unwrap();
-        for batch in 0..10 {
-            store.write(2, 3, batch).await.unwrap();
+        let mut connection = open(&directory.path().join("rows.db")).await.unwrap();
+        let plan = Plan::new(2, 3);
+        for number in 0..10 {
+            write(&mut connection, plan.batch(number)).await.unwrap();
         }
         let text = "SELECT count(*), sum(status = 10), sum(status = 2), \
                     (SELECT count(*) FROM branch) FROM global_transaction";
-        let counts = sqlx::query(text).fetch_one(&mut store.connection).await.unwrap();
+        let counts = sqlx::query(text).fetch_one(&mut connection).await.unwrap();
         let count = |column| counts.get::<i64, _>(column);
         // Ten generations of three have begun; those of the last batches are still under way.
         assert_eq!((count(0), count(1), count(2)), (30, 21, 3));

@@ -2,6 +2,7 @@
 
 use pactum_proto::v1::TransactionStatus;
 use pactum_testkit::Process;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::server::{BOUND, Server, pactum, run};
 
@@ -81,4 +82,31 @@ async fn print_config_shows_what_is_in_force_and_starts_nothing() {
     let line = |start: &str| printed.lines().find(|line| line.starts_with(start)).unwrap();
     assert!(line("group = \"east\"").ends_with("# PACTUM_GROUP"), "{printed}");
     assert!(line("drain_max = \"3s\"").ends_with("# --set drain_max"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = pactum();
+    command.args(["server", "--print-config"]).stdout(writer);
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Goal: a log that cannot be written, as on a full disk, does not end the coordinator.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_is_lost_and_no_more() {
+    let directory = pactum_testkit::temp_dir("full-log").unwrap();
+    let mut command = Server::command(directory.path());
+    command.stderr(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    command.stdout(std::process::Stdio::piped());
+    let mut server = command.kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let ready = lines.next_line().await.unwrap().unwrap();
+    assert!(ready.contains("pactum server ready"), "{ready}");
+    let url = ready.split_whitespace().find(|word| word.starts_with("http")).unwrap();
+    let (status, _, said) = run(&["status", "--server", url]).await;
+    assert_eq!(status, 0, "{said}");
+    assert!(server.try_wait().unwrap().is_none(), "it has ended");
 }

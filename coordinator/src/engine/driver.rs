@@ -278,37 +278,43 @@ impl Driver {
             AfterUnknown::EndProcess => Err(EngineError::Write(failure)),
             AfterUnknown::Reload => {
                 tracing::warn!(error = %chain(&failure), "batch not written; loading the group anew");
-                self.reload().await;
-                Ok(())
+                // Told to stop before it was read back: what is in memory was computed on the failed
+                // write, and nothing of it may be answered or written.
+                if self.reload().await { Ok(()) } else { Err(EngineError::Write(failure)) }
             }
         }
     }
 
     /// Drops all that was decided on top of a write that failed, tells everyone *unknown*, and reads
-    /// back. Sessions are closed: their agents attach anew and repeat what they still know.
-    async fn reload(&mut self) {
+    /// back. Sessions are closed: their agents attach anew and repeat what they still know. `false` if
+    /// it was told to stop first.
+    async fn reload(&mut self) -> bool {
         self.engine.metrics.reloaded();
         self.engine.set_phase(Phase::Recovering);
         self.open = Batch::default();
         self.timers.clear();
         self.ids_wanted = false;
         loop {
-            // What queued up before the load comes from sessions that are closed now.
-            self.dispatch.forget_all_unknown();
+            // What queued up before the load comes from sessions that are closed now. In this order:
+            // a call is open before its event is queued, so whose event is dropped hears *unknown*.
             while let Ok(message) = self.queue.try_recv() {
                 match message {
                     Message::Events { events, .. } => self.engine.inbox.taken(events.len()),
                     Message::Look { .. } => {}
                 }
             }
+            self.dispatch.forget_all_unknown();
             tokio::select! {
                 result = recover(&self.setup, &self.clock) => match result {
-                    Ok(recovered) => return self.resume(recovered),
+                    Ok(recovered) => {
+                        self.resume(recovered);
+                        return true;
+                    }
                     Err(error) => {
                         tracing::warn!(error = %chain(&error), "group not loaded; trying again");
                     }
                 },
-                () = self.engine.stop.cancelled() => return,
+                () = self.engine.stop.cancelled() => return false,
             }
             sleep(RELOAD_PAUSE).await;
         }

@@ -166,6 +166,26 @@ async fn a_reload_is_tried_until_it_succeeds() {
     world.bank(1).await;
 }
 
+/// Goal: a coordinator that is told to end before it could read back ends without a further write, and
+/// says why: what it has in memory stands on the write that failed.
+#[tokio::test(start_paused = true)]
+async fn a_stop_during_a_reload_writes_nothing_more() {
+    let (world, faults) = World::new().await;
+    let mut session = world.bank(1).await;
+    let xid = session.begin().await;
+    for _ in 0..1_000 {
+        faults.fail_next_load();
+    }
+    faults.fail_next_write(WriteFault::UnknownLost);
+    let registration = session.registration(&xid, 1);
+    refused(session.ask(Ask::Register(registration)).await);
+    let writes = faults.writes();
+    let World { server, .. } = world;
+    let ended = server.drain().await.unwrap_err();
+    assert!(matches!(*ended, EngineError::Write(_)), "{ended:?}");
+    assert_eq!(faults.writes(), writes);
+}
+
 /// A store that must not be read back by the process that saw it fail.
 struct Brittle(MemoryStore);
 

@@ -103,6 +103,10 @@ impl<DB: AtDatabase> AtTransaction<DB> {
         match self.connection.context.clone() {
             None => self.connection.commit_guarded().await,
             Some(_) if self.connection.gathered.keys.is_empty() => {
+                // No registration will use it up.
+                if let Some(claim) = claim {
+                    self.connection.shared.link.release_claim(claim);
+                }
                 Ok(self.connection.commit_plain().await?)
             }
             Some(context) => self.connection.commit_branch(context, claim).await,

@@ -216,3 +216,16 @@ impl From<AtError> for sqlx::Error {
         }
     }
 }
+
+/// Takes an error of ours out of sqlx's again, so that `?` works on both in one function.
+impl From<sqlx::Error> for AtError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::AnyDriverError(inner) => match inner.downcast::<AtError>() {
+                Ok(error) => *error,
+                Err(inner) => AtError::Database(sqlx::Error::AnyDriverError(inner)),
+            },
+            error => AtError::Database(error),
+        }
+    }
+}

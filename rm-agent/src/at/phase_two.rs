@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pactum_proto::v1::{ParkReason, ParkReport};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::options::Environment;
 use super::report::Report;
@@ -226,8 +226,11 @@ fn refused(error: &DbError) -> Answer {
 }
 
 fn committed_but_kept(key: &BranchKey) -> Answer {
-    let why =
-        format!("branch {} committed, but its barrier row says that it was undone", key.branch);
+    let why = format!(
+        "branch {} committed, but its barrier row is not an open one of this coordinator's: it was \
+         undone, buried, or written by another",
+        key.branch
+    );
     parked(ParkReason::Invariant, &why)
 }
 
@@ -247,9 +250,7 @@ fn log(work: &Work, answer: &Answer) {
             debug!(txn.xid = %xid, txn.branch_id = %branch, txn.attempt = work.attempt,
                 error = reason, "branch not settled yet");
         }
-        Answer::Parked(report) => {
-            warn!(txn.xid = %xid, txn.branch_id = %branch, txn.attempt = work.attempt,
-                error = report.message, "branch parked");
-        }
+        // The session says that, for every mode.
+        Answer::Parked(_) => {}
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct Shared<DB: AtDatabase> {
 /// How often old barrier rows are looked for. They are kept for a day or more, so an hour more
 /// does not matter.
 const PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// And the first time: soon, or a process that is restarted often would never come to it.
+const PURGE_FIRST_AFTER: Duration = Duration::from_secs(60);
 
 impl<DB: AtDatabase> AtPool<DB> {
     /// Attaches a database to the agent: checks the agent's tables in it, learns which database it
@@ -83,8 +85,10 @@ impl<DB: AtDatabase> AtPool<DB> {
     fn purge_now_and_then(&self) {
         let shared = Arc::downgrade(&self.0);
         let purging = tokio::spawn(async move {
+            let mut pause = PURGE_FIRST_AFTER;
             loop {
-                sleep(PURGE_EVERY).await;
+                sleep(pause).await;
+                pause = PURGE_EVERY;
                 let Some(shared) = shared.upgrade() else { return };
                 let pool = AtPool(shared);
                 match pool.purge_barrier().await {

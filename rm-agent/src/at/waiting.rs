@@ -159,7 +159,8 @@ impl<'p, DB: AtDatabase> Queue<'p, DB> {
         self.pool.open(self.context.clone(), self.claim).await
     }
 
-    /// The run is committed, and its registration has used the claim up.
+    /// The run is committed: its registration has used the claim up, or it needed none and has given
+    /// the claim back.
     fn served(&mut self) {
         self.claim = None;
     }

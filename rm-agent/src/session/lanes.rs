@@ -77,10 +77,18 @@ struct Queue {
     queued: HashMap<BranchKey, Queued>,
 }
 
+/// A piece of work, with the credit that it uses up. Dropped, answered or not, it gives that back:
+/// what a replaced attachment leaves behind must not stop the stream's work for good.
 #[derive(Debug)]
 struct Queued {
     link: Arc<Link>,
     work: Work,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.link.work_finished(1);
+    }
 }
 
 impl Lane {
@@ -97,8 +105,9 @@ impl Lane {
                 let keep = matches!(old.work.task, Task::Rollback { .. })
                     && new.work.task == Task::AskPhaseOne
                     && !old.link.is_ended();
-                let dropped = if keep { new } else { std::mem::replace(old, new) };
-                dropped.link.work_finished(1);
+                if !keep {
+                    *old = new;
+                }
             }
         }
         drop(queue);
@@ -146,7 +155,8 @@ async fn finish(batch: Vec<Queued>, participant: &dyn Participant) {
         }
     };
     let mut answers: HashMap<BranchKey, Answer> = answers.into_iter().collect();
-    for Queued { link, work } in batch {
+    for queued in batch {
+        let Queued { link, work } = &queued;
         let answer = answers
             .remove(&work.key)
             .unwrap_or_else(|| Answer::Later { after: None, reason: otherwise.to_owned() });
@@ -156,7 +166,6 @@ async fn finish(batch: Vec<Queued>, participant: &dyn Participant) {
                 "a branch is parked: a person must look"
             );
         }
-        link.send(Urgency::Decision, Request::WorkResult(wire::work_result(&work, answer)));
-        link.work_finished(1);
+        link.send(Urgency::Decision, Request::WorkResult(wire::work_result(work, answer)));
     }
 }

@@ -42,7 +42,13 @@ pub(super) fn context(
     headers: &HeaderMap,
     session: &Session,
 ) -> Result<Option<TransactionContext>, Refusal> {
-    let Some(xid) = text(headers, &XID) else { return seata(headers, session) };
+    let Some(xid) = text(headers, &XID) else {
+        // Half of the three is a caller inside a transaction: its work must not be done outside.
+        if headers.contains_key(&STORE) || headers.contains_key(&REMAINING_MS) {
+            return Err(Refusal::Missing { name: "pactum-xid", hint: COMPLETE });
+        }
+        return seata(headers, session);
+    };
     let xid: Xid =
         parsed(xid, "pactum-xid", "an XID as begin returned it", |xid| xid.parse().ok())?;
     let store =

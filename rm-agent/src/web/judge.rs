@@ -20,7 +20,7 @@ pub(super) struct Judge {
     rules: VetoRules,
     /// How many branches the response headers named.
     told: usize,
-    /// Whether the coordinator was told of a veto before the headers were sent.
+    /// Whether the coordinator was told of a veto before the headers were sent, or is told of one now.
     vetoed: bool,
     /// A veto under way; the trailers wait for it.
     veto: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -57,7 +57,12 @@ impl Judge {
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {
-                    self.unanswered.settle();
+                    // There are no trailers to hold back for it.
+                    match self.unanswered.context.veto().filter(|_| !self.vetoed) {
+                        Some(reason) => self.unanswered.veto(&reason),
+                        None => self.unanswered.settle(),
+                    }
+                    self.vetoed = true;
                     return Poll::Ready(None);
                 }
             };
@@ -110,10 +115,11 @@ impl Unanswered {
         self.settled = true;
     }
 
-    fn veto(&mut self, reason: &'static str) {
+    fn veto(&mut self, reason: &str) {
         self.settled = true;
         let (session, context) = (self.session.clone(), self.context.clone());
-        self.session.spawn("veto", async move { session.veto(&context, reason).await });
+        let reason = reason.to_owned();
+        self.session.spawn("veto", async move { session.veto(&context, &reason).await });
     }
 }
 

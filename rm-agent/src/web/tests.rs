@@ -140,6 +140,24 @@ async fn a_panic_and_a_dropped_request_are_vetoes() {
     assert_eq!(vetoed(&mut stream).await, "the request was dropped half-way");
 }
 
+/// Goal: a mark made while a plain HTTP body is streamed has no header left to travel in, and reaches
+/// the coordinator all the same.
+#[tokio::test(start_paused = true)]
+async fn a_mark_in_a_streamed_body_is_a_veto() {
+    async fn streamed() -> Body {
+        Body::from_stream(futures_util::stream::once(async {
+            TransactionContext::current().unwrap().mark_veto("too late for a header");
+            Ok::<_, std::convert::Infallible>("all but the end")
+        }))
+    }
+    let (_fake, mut stream, agent) = Fake::agent().await;
+    let service = Router::new().route("/", get(streamed)).layer(ServerLayer::new(&agent));
+    let response = service.oneshot(within("/", &context())).await.unwrap();
+    assert!(!response.headers().contains_key("pactum-veto"));
+    assert_eq!(text(response).await, "all but the end");
+    assert_eq!(vetoed(&mut stream).await, "too late for a header");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unusable_transaction_is_refused_before_anything_runs() {
     let (_fake, _stream, agent) = Fake::agent().await;
@@ -158,6 +176,7 @@ async fn an_unusable_transaction_is_refused_before_anything_runs() {
         (with(2, "-1"), 400, "`pactum-remaining-ms` is not a number"),
         (good[..1].to_vec(), 400, "without the header `pactum-store`"),
         (good[..2].to_vec(), 400, "without the header `pactum-remaining-ms`"),
+        (good[1..].to_vec(), 400, "without the header `pactum-xid`"),
         (with(2, "0"), 409, "deadline of global transaction `g:7` has passed"),
         (with(1, "00000000000000000000000000000001"), 409, "belongs to store 0000"),
     ] {

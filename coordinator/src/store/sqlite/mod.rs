@@ -12,8 +12,8 @@
 //! - `rows`: columns and values.
 //!
 //! **To ensure correctness:** WAL with `synchronous = FULL`: a commit returns when the log is
-//! synced. If a write fails for any reason but that the file was busy, nothing more may be read or
-//! answered from this process: [`AfterUnknown::EndProcess`].
+//! synced. A file that somebody else keeps busy is waited for (30 s). If a write fails, nothing more may
+//! be read or answered from this process: [`AfterUnknown::EndProcess`].
 
 mod open;
 mod read;

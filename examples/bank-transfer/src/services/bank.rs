@@ -163,14 +163,7 @@ impl From<AtError> for Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        // What the agent says travels inside sqlx's error.
-        Failure::At(match error {
-            sqlx::Error::AnyDriverError(inner) => match inner.downcast::<AtError>() {
-                Ok(error) => *error,
-                Err(inner) => AtError::Database(sqlx::Error::AnyDriverError(inner)),
-            },
-            error => AtError::Database(error),
-        })
+        Failure::At(error.into())
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) fn log() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // A log that cannot be written must not end a service.
+        .log_internal_errors(false)
         .init();
 }
 

@@ -145,8 +145,16 @@ impl Engine for Sqlite {
         Box::pin(async move {
             let rows = sql.query("PRAGMA encoding", &[]).await?;
             let is_utf8 = rows.first().is_some_and(|row| row[0].as_text() == Some("UTF-8"));
-            let why = "the database's encoding is not UTF-8: images of its text would not be exact";
-            Ok(if is_utf8 { Ok(()) } else { Err(why) })
+            if !is_utf8 {
+                let why =
+                    "the database's encoding is not UTF-8: images of its text would not be exact";
+                return Ok(Err(why));
+            }
+            let main = "SELECT 1 FROM pragma_database_list WHERE name = 'main' AND file <> ''";
+            let in_a_file = !sql.query(main, &[]).await?.is_empty();
+            let why = "the database is in memory, where each connection has its own: phase two needs \
+                       connections of its own to the same data, so use a file";
+            Ok(if in_a_file { Ok(()) } else { Err(why) })
         })
     }
 

@@ -100,6 +100,13 @@ async fn a_database_whose_text_is_not_utf8_is_refused() {
 }
 
 #[tokio::test]
+async fn a_database_in_memory_is_refused() {
+    let pool = SqlitePoolOptions::new().connect("sqlite::memory:").await.unwrap();
+    let error = attach(&pool, options()).await.unwrap_err();
+    assert!(matches!(error, AtError::Unsuitable(why) if why.contains("in memory")), "{error}");
+}
+
+#[tokio::test]
 async fn a_wrong_resource_id_is_refused() {
     assert!(
         "two words".parse::<pactum_core::id::ResourceId>().map_err(AtError::ResourceId).is_err()

@@ -219,6 +219,26 @@ async fn waiting_has_a_bound_and_a_dropped_waiter_leaves_nothing() {
     assert!(world.fake.registrations(second.xid()).is_empty());
 }
 
+/// Goal: a second run that finds nothing to do registers nothing, so nothing uses its claim up. Method:
+/// its condition fits only what the holder's rollback takes away.
+#[tokio::test]
+async fn a_claim_that_nothing_needs_any_more_is_given_back() {
+    let world = Arc::new(World::new(BANK).await);
+    let (first, second) = (world.context(), world.context());
+    world.run(&first, &["UPDATE account SET balance = 10 WHERE id = 1"]).await.unwrap();
+    let (inner, context) = (Arc::clone(&world), second.clone());
+    let waiter = tokio::spawn(context.scope(async move {
+        let query = sqlx::query("UPDATE account SET balance = 0 WHERE id = 1 AND balance < 50");
+        query.execute(&inner.at).await.unwrap().rows_affected()
+    }));
+    while world.fake.claims_waited() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.fake.roll_back(first.xid()).await, vec![Answer::Done]);
+    assert_eq!(waiter.await.unwrap(), 0);
+    assert_eq!(world.fake.claims_left(), 0);
+}
+
 /// The second run fails for a reason of its own, or is dropped: its claim must not block others.
 #[tokio::test]
 async fn a_claim_that_is_not_used_is_given_back() {

@@ -153,3 +153,26 @@ async fn credit_is_granted_again_for_work_that_was_answered() {
     assert!(credit <= 10_000, "never more than was granted at first is under way");
     assert!(credit > 10_000 - 512);
 }
+
+/// Goal: work that a replaced attachment leaves behind does not use up the stream's credit. Method: a
+/// participant that hangs with a queue behind it, and another one in its place.
+#[tokio::test(start_paused = true)]
+async fn work_that_is_left_behind_gives_its_credit_back() {
+    let hangs = Arc::new(Answering(|_: Work| std::future::pending::<Answer>()));
+    let (_fake, mut stream, session) = attached(hangs).await;
+    for branch in 1..=1_000 {
+        stream.send(0, Frame::Work(work(v1::WorkKind::Commit, 1, branch)));
+    }
+    stream.until_quiet().await;
+    let (again, _) = tokio::join!(session.attach(bank(), UID, done()), stream.attach());
+    again.unwrap();
+    let credit = async {
+        loop {
+            if let Request::Credit(more) = stream.next_of_all().await.unwrap().1 {
+                return more.work;
+            }
+        }
+    };
+    let credit = tokio::time::timeout(Duration::from_secs(100), credit).await;
+    assert_eq!(credit.expect("the queue's credit comes back"), 512);
+}
