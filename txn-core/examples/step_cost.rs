@@ -103,7 +103,8 @@ impl Bench {
         self.run(Event::CommitRequested { target: target(xid), done: branches.to_vec(), caller });
         for branch in branches {
             let (direction, answer) = (Direction::Commit, PhaseTwoAnswer::Done);
-            self.run(Event::PhaseTwoAnswered { xid, branch, direction, answer });
+            let session = SessionId(1);
+            self.run(Event::PhaseTwoAnswered { session, xid, branch, direction, answer });
         }
         assert!(self.group.transaction(xid).is_none(), "it has ended");
     }

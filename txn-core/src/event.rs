@@ -68,6 +68,8 @@ pub enum Event {
     PhaseOneReported(Box<PhaseOneReport>),
     /// A participant answers phase two.
     PhaseTwoAnswered {
+        /// The session that answers: only one that proved the branch's resource counts.
+        session: SessionId,
         /// The transaction.
         xid: XidNumber,
         /// The branch.

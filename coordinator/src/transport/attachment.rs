@@ -185,8 +185,9 @@ impl Context {
         request: v1::ReportWorkRequest,
     ) -> Result<(), v1::Error> {
         let attachment = self.attachment(&request.attachment_id)?;
+        let session = attachment.link.id();
         let results = request.results.into_iter();
-        let answers = results.map(|result| leading.reader.work_result(result));
+        let answers = results.map(|result| leading.reader.work_result(result, session));
         let answers = answers.collect::<Result<Vec<_>, _>>()?;
         let asked = |xid, branch| attachment.link.asked(xid, branch);
         let events = answers.into_iter();

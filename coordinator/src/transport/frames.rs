@@ -133,7 +133,7 @@ impl FrameReader<'_> {
             }
             Frame::BranchIds(v1::BranchIdsRequest {}) => Event::BranchIdsRequested { reply },
             Frame::WorkResult(result) => {
-                let answer = self.requests.work_result(result)?;
+                let answer = self.requests.work_result(result, session)?;
                 let asked = |xid, branch| self.link.asked(xid, branch);
                 return Ok(answer.into_event(self.node, asked));
             }

@@ -248,7 +248,8 @@ fn hellos_and_attaches_are_checked() {
 fn work_results_are_checked_and_a_large_report_loses_its_rows_only() {
     let result = |kind: v1::WorkKind, result: Option<v1::work_result::Result>| {
         let kind = kind.into();
-        reader().work_result(v1::WorkResult { xid: "bank:5".into(), branch_id: 9, kind, result })
+        let result = v1::WorkResult { xid: "bank:5".into(), branch_id: 9, kind, result };
+        reader().work_result(result, SessionId(1))
     };
     let done = || Some(v1::work_result::Result::Done(v1::Done {}));
     let failed = || Some(v1::work_result::Result::Failed(v1::Failed {}));

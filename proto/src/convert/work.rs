@@ -6,7 +6,7 @@ use std::time::Duration;
 use pactum_core::event::{
     Direction, Event, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Target,
 };
-use pactum_core::id::{BranchId, NodeId, ResourceId, XidNumber};
+use pactum_core::id::{BranchId, NodeId, ResourceId, SessionId, XidNumber};
 use prost::Message as _;
 
 use super::enums;
@@ -61,7 +61,11 @@ impl RequestReader {
     ///
     /// # Errors
     /// The typed refusal of the first field at fault.
-    pub fn work_result(&self, result: v1::WorkResult) -> Result<WorkAnswer, v1::Error> {
+    pub fn work_result(
+        &self,
+        result: v1::WorkResult,
+        session: SessionId,
+    ) -> Result<WorkAnswer, v1::Error> {
         let xid = self.operator_xid(&result.xid)?;
         let branch = branch_id("branch_id", result.branch_id)?;
         let direction = enums::answered(result.kind)?;
@@ -69,15 +73,14 @@ impl RequestReader {
             .result
             .ok_or_else(|| invalid("result", "`result` is missing; send done, later or parked"))?;
         match direction {
-            Some(direction) => phase_two(xid, branch, direction, answer),
+            Some(direction) => phase_two((session, xid, branch), direction, answer),
             None => Ok(WorkAnswer::PhaseOne(xid, branch, phase_one(&answer))),
         }
     }
 }
 
 fn phase_two(
-    xid: XidNumber,
-    branch: BranchId,
+    (session, xid, branch): (SessionId, XidNumber, BranchId),
     direction: Direction,
     answer: Wire,
 ) -> Result<WorkAnswer, v1::Error> {
@@ -98,7 +101,7 @@ fn phase_two(
             ));
         }
     };
-    Ok(WorkAnswer::PhaseTwo(Event::PhaseTwoAnswered { xid, branch, direction, answer }))
+    Ok(WorkAnswer::PhaseTwo(Event::PhaseTwoAnswered { session, xid, branch, direction, answer }))
 }
 
 /// A participant that cannot tell (later, or parked) has said nothing about phase one.

@@ -47,6 +47,12 @@ impl Sessions {
     }
 
     #[cfg(test)]
+    pub(super) fn first_on(&self, resource: ResourceNumber) -> Option<SessionId> {
+        let mut open = self.open.iter();
+        open.find(|(_, session)| session.resources.contains(&resource)).map(|(id, _)| *id)
+    }
+
+    #[cfg(test)]
     pub(super) fn hash_into(&self, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
         for (id, session) in &self.open {

@@ -116,8 +116,9 @@ impl Group {
             Event::ClaimReleased { session, claim } => self.claim_released(*session, *claim),
             Event::WaitCancelled { reply } => self.wait_cancelled(*reply),
             Event::PhaseOneReported(report) => self.phase_one_reported(report, at),
-            Event::PhaseTwoAnswered { xid, branch, direction, answer } => {
-                self.phase_two_answered(*xid, *branch, *direction, answer, at)
+            Event::PhaseTwoAnswered { session, xid, branch, direction, answer } => {
+                let of = (*session, *xid, *branch);
+                self.phase_two_answered(of, *direction, answer, at)
             }
             Event::SessionOpened { session, node, reply } => {
                 self.session_opened(*session, *node, *reply)

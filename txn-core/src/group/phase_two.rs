@@ -14,7 +14,7 @@ use super::Group;
 use super::decision::with_status;
 use super::lookup::Found;
 use crate::event::{Direction, PhaseTwoAnswer, Target, Timer};
-use crate::id::{BranchId, ResourceNumber, XidNumber};
+use crate::id::{BranchId, ResourceNumber, SessionId, XidNumber};
 use crate::rejection::Rejection;
 use crate::step::{Command, Outcome, Reply, ReplyTo, Step, Task, TaskKind, Volatile, Write};
 use crate::time::Now;
@@ -133,8 +133,7 @@ impl Group {
 
     pub(super) fn phase_two_answered(
         &self,
-        xid: XidNumber,
-        branch: BranchId,
+        (session, xid, branch): (SessionId, XidNumber, BranchId),
         direction: Direction,
         answer: &PhaseTwoAnswer,
         at: Now,
@@ -147,8 +146,13 @@ impl Group {
             Status::Active | Status::Committed | Status::RolledBack(_) => None,
         };
         let waiting = txn.branch(branch).filter(|branch| branch.awaits_phase_two(txn.row.status));
-        // Late answers, and answers to what was never asked, change nothing.
-        let Some(branch) = waiting.filter(|_| expected == Some(direction)) else { return step };
+        // Late answers, answers to what was never asked, and those of a session that never proved
+        // the resource, change nothing.
+        let proven = |branch: &&Branch| {
+            self.sessions.node_attached_to(session, branch.row.resource).is_some()
+        };
+        let asked = waiting.filter(|_| expected == Some(direction)).filter(proven);
+        let Some(branch) = asked else { return step };
         match answer {
             PhaseTwoAnswer::Done => self.branch_done(&mut step, txn, branch, at),
             PhaseTwoAnswer::Later(_) if branch.is_parked() => {}

@@ -36,7 +36,7 @@ const CACHE: &str = "-65536";
 /// Searches at the same time. An operator runs one.
 const READERS_MAX: u32 = 4;
 /// Each kind of row has a statement for each chunk size, and there are a few more.
-const STATEMENTS_MAX: usize = 64;
+const STATEMENTS_MAX: usize = 128;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]

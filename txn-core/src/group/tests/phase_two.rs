@@ -409,3 +409,16 @@ fn a_retry_is_for_what_is_decided() {
           < #9 REFUSED UnknownTransaction
     "#]]);
 }
+
+#[test]
+fn an_answer_counts_only_from_a_session_that_proved_the_resource() {
+    check(&expect![[r#"
+        given begin; register T1 b1 a x; rollback T1
+        given open 3 n3
+        answer T1 b1 done s=3
+        answer T1 b1 done s=9
+        answer T1 b1 done
+          ~ T1/b1 confirmed
+          = T1 RolledBack(Requested)
+    "#]]);
+}

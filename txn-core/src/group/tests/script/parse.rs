@@ -198,7 +198,13 @@ impl<'a> Line<'a> {
             other => panic!("{other:?} is no answer"),
         };
         let branch = BranchId(number(self.word(1), 'b'));
-        Event::PhaseTwoAnswered { xid, branch, direction, answer }
+        let branch_of = group.transaction(xid).and_then(|txn| txn.branch(branch));
+        let proven = branch_of.and_then(|branch| group.sessions.first_on(branch.row.resource));
+        let session = match self.option("s") {
+            Some(_) => self.session(),
+            None => proven.unwrap_or(SessionId(0)),
+        };
+        Event::PhaseTwoAnswered { session, xid, branch, direction, answer }
     }
 
     fn timer(&self) -> Timer {

@@ -218,7 +218,8 @@ impl Alphabet {
         for direction in [Direction::Commit, Direction::Rollback] {
             events.extend(answers.iter().map(|answer| {
                 let answer = answer.clone();
-                Event::PhaseTwoAnswered { xid, branch, direction, answer }
+                let session = session_of(part.resource);
+                Event::PhaseTwoAnswered { session, xid, branch, direction, answer }
             }));
         }
     }

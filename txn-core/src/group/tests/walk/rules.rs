@@ -126,7 +126,10 @@ fn go_on(world: &mut World, xid: XidNumber) {
     let direction = direction(world.group.transaction(xid).expect("it is live"));
     for branch in sent {
         let answer = PhaseTwoAnswer::Done;
-        let _ = world.handle(Event::PhaseTwoAnswered { xid, branch, direction, answer });
+        let resource = world.group.transaction(xid).and_then(|txn| txn.branch(branch));
+        let resource = resource.expect("it was sent").row.resource;
+        let session = world.group.sessions.first_on(resource).expect("it was sent to a session");
+        let _ = world.handle(Event::PhaseTwoAnswered { session, xid, branch, direction, answer });
     }
 }
 
