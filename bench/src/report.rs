@@ -28,6 +28,9 @@ pub(crate) struct Line {
     /// Row writes for each transaction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rows_each: Option<f64>,
+    /// A batch's write to the store, on average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) write_ms: Option<f64>,
     /// Answered when they were decided, before every branch had confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) only_decided: Option<u64>,
@@ -49,7 +52,7 @@ impl Line {
         }
     }
 
-    fn cells(&self) -> [String; 10] {
+    fn cells(&self) -> [String; 11] {
         let pair = |pair: Option<(f64, f64)>| {
             pair.map_or_else(String::new, |(one, other)| format!("{one:.0}/{other:.0}"))
         };
@@ -65,12 +68,13 @@ impl Line {
             pair(self.frames_a_batch),
             number(self.rows_a_batch),
             number(self.rows_each),
+            self.write_ms.map_or_else(String::new, |ms| format!("{ms:.2}")),
             pair(self.cpu_us_each),
         ]
     }
 }
 
-const HEADS: [&str; 10] = [
+const HEADS: [&str; 11] = [
     "",
     "a second",
     "p50 ms",
@@ -80,6 +84,7 @@ const HEADS: [&str; 10] = [
     "frames/batch",
     "rows/batch",
     "rows each",
+    "write ms",
     "cpu µs each",
 ];
 
@@ -186,7 +191,7 @@ impl Report {
 }
 
 /// Columns that hold nothing are left out.
-fn layout(rows: &[[String; 10]]) -> String {
+fn layout(rows: &[[String; 11]]) -> String {
     let used = |column: &usize| rows.iter().any(|row| !row[*column].is_empty());
     let columns: Vec<usize> = (0..HEADS.len()).filter(used).collect();
     let width = |column: usize| {

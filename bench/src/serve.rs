@@ -28,16 +28,22 @@ pub(crate) struct Options {
 pub(crate) struct Written {
     pub(crate) batches: u64,
     pub(crate) rows: u64,
+    /// Spent in the store's writes.
+    pub(crate) micros: u64,
 }
 
 impl Written {
     pub(crate) fn since(self, before: Written) -> Written {
-        Written { batches: self.batches - before.batches, rows: self.rows - before.rows }
+        Written {
+            batches: self.batches - before.batches,
+            rows: self.rows - before.rows,
+            micros: self.micros - before.micros,
+        }
     }
 
     pub(crate) fn of(server: &Server) -> Written {
         let stats = server.stats();
-        Written { batches: stats.batches, rows: stats.batch_rows }
+        Written { batches: stats.batches, rows: stats.batch_rows, micros: stats.write_micros }
     }
 }
 

@@ -87,6 +87,7 @@ async fn one(options: &Options, branches: usize, wait: v1::Wait) -> Result<Line>
     if let (Some(before), Some(after)) = (before, after) {
         let written = after.since(before);
         line.rows_a_batch = Some(written.rows as f64 / written.batches as f64);
+        line.write_ms = Some(written.micros as f64 / 1e3 / written.batches as f64);
         line.rows_each = Some(written.rows as f64 / driven.ended as f64);
     }
     drop(sessions);

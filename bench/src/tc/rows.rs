@@ -69,12 +69,15 @@ pub(crate) async fn measure(
     // What a transaction waits for in all; a generation ends with every batch.
     let waits = u32::try_from(branches + 2).context("a handful of branches")?;
     let mut latencies = Latencies::new()?;
+    let (mut written, mut batch_count) = (Duration::ZERO, 0_u32);
     let cpu_before = proc::cpu_time(std::process::id())?;
     let started = Instant::now();
     while started.elapsed() < duration {
         let batch = batches.recv().await.context("batches are prepared")?;
         let began = Instant::now();
         write(&mut connection, batch).await?;
+        written += began.elapsed();
+        batch_count += 1;
         let took = began.elapsed() * waits;
         (0..generation).for_each(|_| latencies.record(took));
     }
@@ -85,6 +88,7 @@ pub(crate) async fn measure(
     connection.close().await.context("close the bare store")?;
     let mut line = Line::new("bare store", seconds, &latencies);
     line.cpu_us_each = Some((cpu.as_secs_f64() * 1e6 / latencies.count() as f64, 0.0));
+    line.write_ms = Some(written.as_secs_f64() * 1e3 / f64::from(batch_count));
     line.rows_each = Some(rows_each(branches) as f64);
     line.rows_a_batch = Some((generation * rows_each(branches)) as f64);
     Ok(line)

@@ -23,8 +23,8 @@ use crate::store::{Error, Lease, ids};
 
 /// Rows a statement, largest first. SQLite itself gains nothing beyond 64, but every statement is a
 /// trip to its thread and back, which on busy cores waits for its turn. By halves from 256 on, the
-/// rows of a large batch take five or six trips; with [64, 16, 4, 1] it was ten, and a seventh fewer
-/// transactions a second.
+/// rows of a large batch take five or six trips; with [64, 16, 4, 1] it was ten. The figures are in
+/// docs/performance.md.
 const CHUNKS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// The one connection that writes.
