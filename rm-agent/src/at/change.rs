@@ -1,26 +1,28 @@
 //! A change on its way through: image, change, image, note.
 //!
-//! What is noted is what the database says it did: the rows that RETURNING gave, as many as it
-//! counted, each with the image that was read before. Anything else leaves the connection to be
-//! rolled back.
+//! What is noted is what the database says it did: the images that it returned or that lie under the
+//! same keys, as many as it counted. Anything else leaves the connection to be rolled back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use pactum_core::lock::key::KeyValue;
 use sqlx::Either;
 
 use super::cache::ReadyChange;
-use super::connection::{AtConnection, Health, LOST};
-use super::engine::{AtDatabase, Statement, Step, last_values};
+use super::connection::{AtConnection, Health};
+use super::engine::{AtDatabase, Statement, Step, Yields, last_values};
 use super::error::AtError;
 use super::keys;
-use super::plan::ChangeKind;
+use super::plan::{ChangeKind, OnConflict};
+use super::table::Table;
 use super::undo::RowChange;
-use crate::db::{Failure, Row, Value};
+use crate::db::{Row, Value};
 
 const CUT_SHORT: &str = "a statement was cut short";
 const DRIFTED: &str = "a statement changed other rows than its image showed";
+/// Rows that are read again by one statement.
+const ROWS_PER_STATEMENT: usize = 200;
 
 impl<DB: AtDatabase> AtConnection<DB> {
     /// Runs a change, and notes what it did.
@@ -29,36 +31,36 @@ impl<DB: AtDatabase> AtConnection<DB> {
         ready: &ReadyChange,
         statement: &mut Statement<DB>,
     ) -> Result<Vec<Step<DB>>, AtError> {
-        self.use_schema(ready.table.schema_version)?;
-        let before = match &ready.compiled.before {
-            Some(sql) => self.read_images(ready, statement.with_sql(sql)).await?,
-            None => Vec::new(),
-        };
+        self.use_table(&ready.table)?;
+        self.gathered.assumed.repeatable_read |= ready.compiled.repeatable_read;
+        let mut images = Images::default();
+        if let Some(sql) = &ready.compiled.before {
+            images.before = self.read_images(ready, statement.with_sql(sql)).await?;
+        }
         // From here on a dropped future leaves a change that nobody noted.
         self.health = Health::OnlyRollback(CUT_SHORT);
         let steps = match self.collect_change(statement.with_sql(&ready.compiled.change)).await {
             Ok(steps) => steps,
             Err(error) => return Err(self.change_failed(error)),
         };
-        let (images, affected, steps) = split_images::<DB>(ready, steps)?;
-        let rows = pair(ready, before, images).filter(|rows| rows.len() as u64 == affected);
-        let Some(rows) = rows else {
+        let (affected, steps) = images.take_returned::<DB>(ready, steps)?;
+        if let Some(read) = images.to_be_read(ready) {
+            images.after = self.read_again(&ready.table, &read).await?;
+        }
+        let rows = images.pair(ready, affected).ok_or_else(|| {
             self.health = Health::OnlyRollback(DRIFTED);
-            return Err(AtError::OnlyRollback { why: DRIFTED });
-        };
+            AtError::OnlyRollback { why: DRIFTED }
+        })?;
         self.note(ready, rows)?;
         self.health = Health::Sound;
         Ok(steps)
     }
 
-    /// A statement that the database refused as a whole changed nothing. After anything else, SQLite
-    /// may have rolled back by itself, and what follows would run outside of any transaction.
+    /// A statement that the database refused as a whole changed nothing. After anything else it may
+    /// have rolled back by itself, and what follows would run outside of any transaction.
     fn change_failed(&mut self, error: sqlx::Error) -> AtError {
-        self.shared.cache.clear();
-        self.health = match DB::classify(&error) {
-            Failure::Unique | Failure::Constraint | Failure::Statement => Health::Sound,
-            Failure::Busy | Failure::Other => Health::OnlyRollback(LOST),
-        };
+        self.health = Health::Sound;
+        self.note_failure(&error);
         AtError::Database(error)
     }
 
@@ -96,6 +98,24 @@ impl<DB: AtDatabase> AtConnection<DB> {
         outcome
     }
 
+    /// What lies under the keys of these rows now.
+    async fn read_again(&mut self, table: &Table, rows: &[Row]) -> Result<Vec<Row>, AtError> {
+        let mut found = Vec::with_capacity(rows.len());
+        for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+            let keys: Vec<&Row> = chunk.iter().collect();
+            let spoken = DB::dialect().select(table, &keys);
+            let read = DB::sql(&mut self.local).query(&spoken.sql, &spoken.values).await;
+            match read {
+                Ok(rows) => found.extend(rows),
+                Err(error) => {
+                    self.health = Health::OnlyRollback(CUT_SHORT);
+                    return Err(AtError::from_db(error));
+                }
+            }
+        }
+        Ok(found)
+    }
+
     fn note(&mut self, ready: &ReadyChange, rows: Vec<RowChange>) -> Result<(), AtError> {
         let table = &ready.table;
         for row in &rows {
@@ -125,42 +145,130 @@ impl<DB: AtDatabase> AtConnection<DB> {
     }
 }
 
-/// The images that a change returned, how many rows it says it changed, and what the user gets of
-/// its steps.
-#[allow(clippy::type_complexity, reason = "three things that belong together once")]
-fn split_images<DB: AtDatabase>(
-    ready: &ReadyChange,
-    steps: Vec<Step<DB>>,
-) -> Result<(Vec<Row>, u64, Vec<Step<DB>>), AtError> {
-    let images = last_values::<DB>(&steps, ready.table.columns.len())?;
-    let affected = steps.iter().map(|step| match step {
-        Either::Left(result) => DB::rows_affected(result),
-        Either::Right(_) => 0,
-    });
-    let affected = affected.sum();
-    let steps = steps.into_iter().filter(|step| ready.returning || step.is_left()).collect();
-    Ok((images, affected, steps))
+/// What is known of the rows of one change.
+#[derive(Debug, Default)]
+struct Images {
+    before: Vec<Row>,
+    after: Vec<Row>,
+    /// The keys of rows that an upsert says it found, not made.
+    found: HashSet<Vec<KeyValue>>,
 }
 
-/// Brings before and after images together; `None` if they are not about the same rows.
-fn pair(ready: &ReadyChange, before: Vec<Row>, images: Vec<Row>) -> Option<Vec<RowChange>> {
-    match ready.kind {
-        ChangeKind::Insert => Some(images.into_iter().map(RowChange::Inserted).collect()),
-        ChangeKind::Delete => Some(images.into_iter().map(RowChange::Deleted).collect()),
-        ChangeKind::Update { .. } => {
-            let table = &ready.table;
-            let mut by_key: HashMap<Vec<KeyValue>, Row> = HashMap::with_capacity(before.len());
-            for row in before {
-                if by_key.insert(keys::identity(table, &row).ok()?, row).is_some() {
-                    return None;
+impl Images {
+    /// Takes the images out of what a change returned. Returns how many rows it says it changed,
+    /// and what the user gets.
+    fn take_returned<DB: AtDatabase>(
+        &mut self,
+        ready: &ReadyChange,
+        steps: Vec<Step<DB>>,
+    ) -> Result<(u64, Vec<Step<DB>>), AtError> {
+        let columns = ready.table.columns.len();
+        let yields = ready.compiled.yields;
+        for mut row in last_values::<DB>(&steps, yields.width(columns))? {
+            match yields {
+                Yields::Nothing => {}
+                Yields::Before => self.before.push(row),
+                Yields::After => self.after.push(row),
+                Yields::BeforeAndAfter => {
+                    self.after.push(row.split_off(columns));
+                    self.before.push(row);
+                }
+                Yields::AfterAndNew => {
+                    let is_new = row.pop().is_some_and(|mark| mark.as_text() == Some("new"));
+                    if !is_new {
+                        self.found.extend(keys::identity(&ready.table, &row));
+                    }
+                    self.after.push(row);
                 }
             }
-            let mut rows = Vec::with_capacity(images.len());
-            for after in images {
-                let before = by_key.remove(&keys::identity(table, &after).ok()?)?;
-                rows.push(RowChange::Updated { before, after });
+        }
+        let affected = steps.iter().map(|step| match step {
+            Either::Left(result) => DB::rows_affected(result),
+            Either::Right(_) => 0,
+        });
+        let affected = affected.sum();
+        let steps = steps.into_iter().filter(|step| ready.returning || step.is_left()).collect();
+        Ok((affected, steps))
+    }
+
+    /// The rows whose keys tell where the images after the change are still to be read.
+    fn to_be_read(&self, ready: &ReadyChange) -> Option<Vec<Row>> {
+        match &ready.kind {
+            ChangeKind::Update(_) if ready.compiled.yields == Yields::Nothing => {
+                Some(self.before.clone()).filter(|rows| !rows.is_empty())
             }
-            by_key.is_empty().then_some(rows)
+            // A row of the statement may have replaced another one of it.
+            ChangeKind::Insert(insert) if insert.on_conflict == OnConflict::Replace => {
+                Some(self.after.clone()).filter(|rows| rows.len() > 1)
+            }
+            ChangeKind::Insert(_) | ChangeKind::Update(_) | ChangeKind::Delete(_) => None,
         }
     }
+
+    /// What happened to each row; `None` if the images are not about the rows that were changed.
+    fn pair(self, ready: &ReadyChange, affected: u64) -> Option<Vec<RowChange>> {
+        let table = &ready.table;
+        let Images { before, after, found } = self;
+        let rows: Vec<RowChange> = match &ready.kind {
+            ChangeKind::Update(_) => {
+                let mut before = by_key(table, before)?;
+                let mut rows = Vec::with_capacity(after.len());
+                for after in after {
+                    let before = before.remove(&keys::identity(table, &after).ok()?)?;
+                    rows.push(RowChange::Updated { before, after });
+                }
+                before.is_empty().then_some(rows)?
+            }
+            ChangeKind::Delete(_) => {
+                let rows = distinct(table, before)?;
+                rows.into_iter().map(RowChange::Deleted).collect()
+            }
+            ChangeKind::Insert(insert) => match &insert.on_conflict {
+                OnConflict::Fail | OnConflict::Skip => {
+                    after.into_iter().map(RowChange::Inserted).collect()
+                }
+                OnConflict::Update { .. } => {
+                    let mut before = by_key(table, before)?;
+                    let mut rows = Vec::with_capacity(after.len());
+                    for after in distinct(table, after)? {
+                        let key = keys::identity(table, &after).ok()?;
+                        rows.push(match before.remove(&key) {
+                            Some(before) => RowChange::Updated { before, after },
+                            // Somebody else made it since the image was read.
+                            None if found.contains(&key) => return None,
+                            None => RowChange::Inserted(after),
+                        });
+                    }
+                    rows
+                }
+                OnConflict::Replace => {
+                    let gone = distinct(table, before)?.into_iter().map(RowChange::Deleted);
+                    let new = distinct(table, after)?.into_iter().map(RowChange::Inserted);
+                    gone.chain(new).collect()
+                }
+            },
+        };
+        (!ready.compiled.counted || rows.len() as u64 == affected).then_some(rows)
+    }
+}
+
+fn by_key(table: &Table, rows: Vec<Row>) -> Option<HashMap<Vec<KeyValue>, Row>> {
+    let keyed = rows.into_iter().map(|row| Some((keys::identity(table, &row).ok()?, row)));
+    keyed.collect()
+}
+
+/// Each row once, as it was seen last, in the order in which the rows were first seen.
+fn distinct(table: &Table, rows: Vec<Row>) -> Option<Vec<Row>> {
+    let mut places: HashMap<Vec<KeyValue>, usize> = HashMap::with_capacity(rows.len());
+    let mut kept: Vec<Row> = Vec::with_capacity(rows.len());
+    for row in rows {
+        match places.entry(keys::identity(table, &row).ok()?) {
+            std::collections::hash_map::Entry::Occupied(place) => kept[*place.get()] = row,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(kept.len());
+                kept.push(row);
+            }
+        }
+    }
+    Some(kept)
 }

@@ -2,26 +2,29 @@
 //!
 //! ```text
 //! nothing changed, nothing locked ──▶ plain local commit, no branch
-//! register with locks ──▶ write the barrier row ──▶ COMMIT ──▶ phase one done
-//!       │ refused              │ a tombstone is there    │ error
-//!       ▼                      ▼                         ▼
-//!   local rollback      local rollback, failed    look the row up: done, failed or veto
+//! register with locks ┐
+//! write the barrier row ┴─▶ COMMIT ──▶ phase one done
+//!    │ refused, or a tombstone is there   │ error
+//!    ▼                                    ▼
+//! local rollback, failed           look the row up: done, failed or veto
 //! ```
 //!
 //! *Failed* frees the branch's locks, so it is said only when nothing can have been committed. After
-//! an error of COMMIT that is learned by taking the database's write lock on another connection: who
-//! holds it knows that the old local transaction is over, and then the barrier row tells how.
+//! an error of COMMIT that is learned on another connection: the barrier row is there, or a tombstone
+//! in its place makes sure that it never will be.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pactum_core::id::{BranchId, ResourceId};
+use pactum_core::id::{BranchId, ResourceId, StoreId};
+use pactum_core::time::WallTime;
 use pactum_proto::v1::BranchMode;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
 
 use super::connection::{AtConnection, Gathered, Locks};
-use super::engine::AtDatabase;
+use super::engine::{Assumed, AtDatabase};
 use super::error::AtError;
 use super::link::Link;
 use super::pool::Shared;
@@ -130,12 +133,15 @@ impl<DB: AtDatabase> AtConnection<DB> {
     }
 
     async fn check_guarded(&mut self) -> Result<(), AtError> {
-        let Some(version) = self.gathered.schema_version else { return Ok(()) };
-        let (condition, values) = DB::schema_condition(version, 1);
+        if self.gathered.assumed.tables.is_empty() {
+            return Ok(());
+        }
+        let (condition, values) = DB::commit_condition(&self.gathered.assumed, 1);
         let sql = format!("SELECT 1 WHERE {condition}");
         let found = DB::sql(&mut self.local).query(&sql, &values).await;
         if found.map_err(AtError::from_db)?.is_empty() {
-            return Err(self.schema_refused().await);
+            let assumed = std::mem::take(&mut self.gathered.assumed);
+            return Err(self.assumption_broken(&assumed).await);
         }
         let keys = std::mem::take(&mut self.gathered.keys);
         self.check_locks(&keys).await
@@ -182,7 +188,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         if context.remaining().is_zero() {
             return Err(AtError::DeadlinePassed.into());
         }
-        let Gathered { undo, keys, schema_version, .. } = std::mem::take(&mut self.gathered);
+        let Gathered { undo, keys, assumed, .. } = std::mem::take(&mut self.gathered);
         let lock_only = undo.changes.is_empty();
         let body = if lock_only { String::new() } else { undo::encode(&undo) };
         let limit = self.shared.options.undo_log_bytes_max;
@@ -191,25 +197,31 @@ impl<DB: AtDatabase> AtConnection<DB> {
         }
         let link = Arc::clone(&self.shared.link);
         let branch = link.next_branch_id().await.map_err(AtError::from)?;
+        let (wait, _waiting) = self.wait_inside();
         let registration = Registration {
             branch,
             resource: self.shared.resource.clone(),
             mode: BranchMode::At,
             locks: keys.merged(self.shared.options.row_locks_per_table_max),
-            wait: Duration::ZERO,
+            wait,
             holds_local_locks: true,
             lock_only,
             claim,
         };
-        let phase_one = register(link, context, &registration).await?;
         if lock_only {
             // Done when granted: nothing is left to report.
-            phase_one.settled();
+            register(link, context, &registration).await?.settled();
             return Ok(());
         }
         let key = BranchKey { xid: context.xid().clone(), branch };
-        *registered = Some((phase_one, key.clone()));
-        self.write_barrier(context, &key, body, schema_version.unwrap_or_default()).await?;
+        // The agent named the branch, so its row can be written while the coordinator makes the
+        // registration durable. Both are waited for, whatever the other brings.
+        let (phase_one, written) = tokio::join!(
+            register(link, context, &registration),
+            self.write_barrier(context, &key, body, &assumed),
+        );
+        *registered = Some((phase_one?, key));
+        written?;
         if context.remaining().is_zero() {
             return Err(AtError::DeadlinePassed.into());
         }
@@ -221,7 +233,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         context: &TransactionContext,
         key: &BranchKey,
         body: String,
-        schema_version: i64,
+        assumed: &Assumed,
     ) -> Result<(), AtError> {
         let row = OpenRow {
             key: key.clone(),
@@ -231,27 +243,33 @@ impl<DB: AtDatabase> AtConnection<DB> {
             body,
         };
         let wall = (self.shared.options.environment.wall)();
-        let (condition, values) = DB::schema_condition(schema_version, 9);
+        let (condition, values) = DB::commit_condition(assumed, 9);
         let written = {
             let mut sql = DB::sql(&mut self.local);
             barrier::insert_open(&mut *sql, &row, wall, (&condition, &values)).await
         };
         match written {
             Ok(true) => Ok(()),
-            Ok(false) => Err(self.schema_refused().await),
+            Ok(false) => Err(self.assumption_broken(assumed).await),
             Err(error) if error.failure == Failure::Unique => Err(AtError::RolledBack),
             Err(error) => Err(AtError::from_db(error)),
         }
     }
 
-    /// Why the schema is not what the plans were made for.
-    async fn schema_refused(&mut self) -> AtError {
+    /// Why the statements' plans may not be what was run.
+    async fn assumption_broken(&mut self, assumed: &Assumed) -> AtError {
         self.shared.cache.clear();
-        let temporary = DB::has_temporary_objects(&mut *DB::sql(&mut self.local)).await;
-        match temporary {
-            Ok(true) => AtError::TemporaryObjects,
-            Ok(false) => AtError::SchemaChanged,
-            Err(error) => AtError::from_db(error),
+        let why = DB::broken_assumption(&mut *DB::sql(&mut self.local), assumed).await;
+        why.unwrap_or_else(AtError::from_db)
+    }
+
+    /// How long a registration may wait while this transaction holds local locks, with the right
+    /// to do so.
+    fn wait_inside(&self) -> (Duration, Option<OwnedSemaphorePermit>) {
+        let waits = Arc::clone(&self.shared.waits);
+        match waits.try_acquire_owned() {
+            Ok(permit) if DB::WAITS_INSIDE => (self.shared.options.lock_wait_max, Some(permit)),
+            Ok(_) | Err(_) => (Duration::ZERO, None),
         }
     }
 }
@@ -296,7 +314,9 @@ pub(super) async fn settle<DB: AtDatabase>(
 ) -> Result<(), AtError> {
     let until = (Instant::now() + LOOKUP_WAIT_MAX).min(phase_one.context.deadline());
     loop {
-        match timeout_at(until, look_up(&*shared.own, key)).await {
+        let wall = (shared.options.environment.wall)();
+        let store = phase_one.context.store_id();
+        match timeout_at(until, look_up(&*shared.own, key, store, wall)).await {
             Ok(Ok(true)) => {
                 phase_one.done();
                 return Ok(());
@@ -324,19 +344,30 @@ pub(super) async fn settle<DB: AtDatabase>(
     Err(AtError::OutcomeUnknown)
 }
 
-/// Whether the branch's local commit took place. The write lock is taken first: while it is ours,
-/// the local transaction in question is over.
-async fn look_up(database: &dyn LocalDatabase, key: &BranchKey) -> Result<bool, String> {
+/// Whether the branch's local commit took place. Where its row is not, a tombstone makes that final:
+/// its insert waits for a local transaction that is still open, and fails if that commits.
+async fn look_up(
+    database: &dyn LocalDatabase,
+    key: &BranchKey,
+    store: StoreId,
+    wall: WallTime,
+) -> Result<bool, String> {
     let mut local = database.begin().await.map_err(|error| error.chain())?;
-    let found = barrier::find(&mut *local, key).await;
-    local.rollback().await;
-    match found {
-        Ok(None) => Ok(false),
-        Ok(Some(row)) => match row.state {
-            // Undone: it was there, and phase two has already been here.
-            State::Open | State::Undone | State::Spent => Ok(true),
-            State::Tombstone => Ok(false),
-        },
+    match barrier::find(&mut *local, key).await {
+        Ok(None) => {
+            let buried = barrier::insert_tombstone(&mut *local, key, store, Mode::At, wall).await;
+            buried.map_err(|error| error.chain())?;
+            local.commit().await.map_err(|error| error.chain())?;
+            Ok(false)
+        }
+        Ok(Some(row)) => {
+            local.rollback().await;
+            match row.state {
+                // Undone: it was there, and phase two has already been here.
+                State::Open | State::Undone | State::Spent => Ok(true),
+                State::Tombstone => Ok(false),
+            }
+        }
         Err(FindError::Db(error)) => Err(error.chain()),
         Err(FindError::Malformed) => Err("the barrier row is malformed".to_owned()),
     }

@@ -20,7 +20,7 @@ use sqlx::{Database, Execute, Executor, SqlStr, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::cache::{Ready, ReadyChange, ReadyRead};
-use super::engine::{AtDatabase, Statement, Step};
+use super::engine::{Assumed, AtDatabase, Statement, Step};
 use super::error::AtError;
 use super::keys::KeySet;
 use super::locking::Hold;
@@ -66,8 +66,8 @@ pub(super) struct Gathered {
     pub(super) undo: UndoLog,
     pub(super) undo_bytes: usize,
     pub(super) keys: KeySet,
-    /// The state of the schema that all plans used here were made for.
-    pub(super) schema_version: Option<i64>,
+    /// What the plans used here take for granted.
+    pub(super) assumed: Assumed,
 }
 
 /// Whether what was gathered is what was changed.
@@ -77,6 +77,7 @@ pub(super) enum Health {
     OnlyRollback(&'static str),
 }
 
+const REFUSED: &str = "the database refused a statement, and accepts no other in this transaction";
 pub(super) const LOST: &str =
     "a statement failed in a way that may have ended the local transaction";
 
@@ -114,11 +115,11 @@ impl<DB: AtDatabase> AtConnection<DB> {
             Plan::Change(change) => {
                 let table = self.load_table(&change.table).await?;
                 table.check(&change.kind)?;
-                let compiled = DB::compile_change(&change, &table);
+                let compiled = DB::compile_change(&change, &table)?;
                 Ready::Change(Arc::new(ReadyChange {
                     table,
                     kind: change.kind,
-                    returning: change.returning,
+                    returning: change.returning.is_some(),
                     compiled,
                 }))
             }
@@ -132,7 +133,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         if let Some(refused) = &table.refusal {
             return Err(refused.clone().into());
         }
-        let compiled = DB::compile_read(read, &table);
+        let compiled = DB::compile_read(read, &table)?;
         Ok(ReadyRead { table, compiled })
     }
 
@@ -148,13 +149,18 @@ impl<DB: AtDatabase> AtConnection<DB> {
         Ok(Arc::new(found.map_err(AtError::from_db)?.ok_or_else(missing)?))
     }
 
-    /// All plans of one local transaction must be made for the same schema.
-    pub(super) fn use_schema(&mut self, version: i64) -> Result<(), AtError> {
-        if *self.gathered.schema_version.get_or_insert(version) == version {
-            return Ok(());
+    /// All plans of one local transaction must be made for the same state of a table.
+    pub(super) fn use_table(&mut self, table: &Arc<Table>) -> Result<(), AtError> {
+        let tables = &mut self.gathered.assumed.tables;
+        match tables.iter().find(|used| used.name == table.name && used.written == table.written) {
+            None => tables.push(Arc::clone(table)),
+            Some(used) if used.version == table.version => {}
+            Some(_) => {
+                self.shared.cache.clear();
+                return Err(AtError::SchemaChanged);
+            }
         }
-        self.shared.cache.clear();
-        Err(AtError::SchemaChanged)
+        Ok(())
     }
 
     /// Runs a read to its end.
@@ -173,7 +179,10 @@ impl<DB: AtDatabase> AtConnection<DB> {
     pub(super) fn note_failure(&mut self, error: &sqlx::Error) {
         self.shared.cache.clear();
         match DB::classify(error) {
-            Failure::Unique | Failure::Constraint | Failure::Statement => {}
+            Failure::Unique | Failure::Constraint | Failure::Statement if DB::SURVIVES_ERRORS => {}
+            Failure::Unique | Failure::Constraint | Failure::Statement => {
+                self.health = Health::OnlyRollback(REFUSED);
+            }
             Failure::Busy | Failure::Other => self.health = Health::OnlyRollback(LOST),
         }
     }

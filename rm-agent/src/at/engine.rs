@@ -30,6 +30,13 @@ pub trait Engine: Database {
     /// How many local transactions may write at the same time.
     #[doc(hidden)]
     const WRITERS: usize;
+    /// Whether a local transaction goes on after the database refused a statement.
+    #[doc(hidden)]
+    const SURVIVES_ERRORS: bool;
+    /// Whether a registration may wait for global locks while the local transaction holds its own:
+    /// not where that keeps every other writer away.
+    #[doc(hidden)]
+    const WAITS_INSIDE: bool;
     /// Begins a local transaction that will write.
     #[doc(hidden)]
     const BEGIN: &'static str;
@@ -41,10 +48,10 @@ pub trait Engine: Database {
     fn plan_locking_read(sql: &str) -> Result<LockingRead, Refused>;
 
     #[doc(hidden)]
-    fn compile_change(change: &Change, table: &Table) -> CompiledChange;
+    fn compile_change(change: &Change, table: &Table) -> Result<CompiledChange, Refused>;
 
     #[doc(hidden)]
-    fn compile_read(read: &LockingRead, table: &Table) -> CompiledRead;
+    fn compile_read(read: &LockingRead, table: &Table) -> Result<CompiledRead, Refused>;
 
     /// Passes a statement to the driver.
     #[doc(hidden)]
@@ -77,19 +84,25 @@ pub trait Engine: Database {
     #[doc(hidden)]
     fn last_values(row: &Self::Row, count: usize) -> Result<Row, sqlx::Error>;
 
+    /// How many rows a statement changed. What a change that returns rows counts is compared with
+    /// them only where [`CompiledChange::counted`] says that it may be.
     #[doc(hidden)]
     fn rows_affected(result: &Self::QueryResult) -> u64;
 
     #[doc(hidden)]
     fn classify(error: &sqlx::Error) -> Failure;
 
-    /// The condition under which phase one may still commit what it read of the schema, with
-    /// parameters numbered from `first`.
+    /// The condition under which phase one may commit what it did under these assumptions, with
+    /// parameters numbered from `first`. It is part of the statement that writes the barrier row.
     #[doc(hidden)]
-    fn schema_condition(schema_version: i64, first: usize) -> (String, Vec<Value>);
+    fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>);
 
+    /// Which of the assumptions does not hold.
     #[doc(hidden)]
-    fn has_temporary_objects(sql: &mut dyn Sql) -> BoxFuture<'_, Result<bool, DbError>>;
+    fn broken_assumption<'e>(
+        sql: &'e mut dyn Sql,
+        assumed: &'e Assumed,
+    ) -> BoxFuture<'e, Result<AtError, DbError>>;
 
     #[doc(hidden)]
     fn dialect() -> &'static dyn Dialect;
@@ -109,13 +122,54 @@ pub trait Engine: Database {
     ) -> Arc<dyn LocalDatabase>;
 }
 
+/// What statements took for granted, to be confirmed before the local commit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Assumed {
+    /// The tables, each as it was when a plan was made for it. One a name.
+    pub(crate) tables: Vec<Arc<Table>>,
+    /// That rows which a statement did not find cannot come into being behind it.
+    pub(crate) repeatable_read: bool,
+}
+
 /// A change, made ready for one state of the schema.
 #[derive(Debug)]
 pub(crate) struct CompiledChange {
-    /// Reads the rows before they change, where the change itself does not return them.
+    /// Reads, and where the database does not do so by itself locks, the rows before they change:
+    /// every column of the table, last. A row may come more than once.
     pub(crate) before: Option<Arc<str>>,
-    /// The change, returning every column after the user's own.
+    /// The change.
     pub(crate) change: Arc<str>,
+    /// What the change returns after the user's own columns.
+    pub(crate) yields: Yields,
+    /// Whether the rows affected that the driver tells are those that the images must be about.
+    pub(crate) counted: bool,
+    /// See [`Assumed::repeatable_read`].
+    pub(crate) repeatable_read: bool,
+}
+
+/// The images that a change returns; each is every column of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Yields {
+    /// None: what it left is read by the keys of what was there before.
+    Nothing,
+    Before,
+    After,
+    /// Before, then after, in one row.
+    BeforeAndAfter,
+    /// After, then whether the row is new: a text that is `new` or not.
+    AfterAndNew,
+}
+
+impl Yields {
+    /// How many values come after the user's own.
+    pub(crate) fn width(self, columns: usize) -> usize {
+        match self {
+            Yields::Nothing => 0,
+            Yields::Before | Yields::After => columns,
+            Yields::BeforeAndAfter => 2 * columns,
+            Yields::AfterAndNew => columns + 1,
+        }
+    }
 }
 
 /// A locking read, made ready.

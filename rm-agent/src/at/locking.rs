@@ -72,7 +72,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         statement: &mut Statement<DB>,
         hold: Hold,
     ) -> Result<Vec<Step<DB>>, AtError> {
-        self.use_schema(ready.table.schema_version)?;
+        self.use_table(&ready.table)?;
         let width = ready.table.key.len();
         let (steps, keyed) = match &ready.compiled {
             CompiledRead::Together(sql) => {

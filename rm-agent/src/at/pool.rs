@@ -49,6 +49,9 @@ pub(super) struct Shared<DB: AtDatabase> {
     /// How many local transactions may hold a connection of the pool, so that waiting writers never
     /// use up what readers need.
     pub(super) entrants: Arc<Semaphore>,
+    /// How many local transactions may wait for global locks with a connection in hand: half of the
+    /// pool, so that the other half goes on.
+    pub(super) waits: Arc<Semaphore>,
     /// Connections that no application can use up.
     pub(super) own: Arc<dyn LocalDatabase>,
     /// Ends with the last pool.
@@ -121,11 +124,13 @@ impl<DB: AtDatabase> AtPool<DB> {
         let participant = AtParticipant::new(Arc::clone(&own), DB::dialect(), options.environment);
         link.attach(resource.clone(), uid, Arc::new(participant)).await?;
         let cache = Cache::default();
-        let entrants = usize::try_from(pool.options().get_max_connections() / 2).unwrap_or(1);
-        let entrants = Arc::new(Semaphore::new(entrants.max(1)));
+        let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(1);
+        let half = (connections / 2).max(1);
+        let entrants = Arc::new(Semaphore::new(if DB::WRITERS == 1 { half } else { connections }));
+        let waits = Arc::new(Semaphore::new(half));
         let purging = OnceLock::new();
         let shared =
-            Shared { resource, pool, link, options, cache, writer, entrants, own, purging };
+            Shared { resource, pool, link, options, cache, writer, entrants, waits, own, purging };
         Ok(AtPool(Arc::new(shared)))
     }
 

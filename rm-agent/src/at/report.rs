@@ -101,17 +101,25 @@ fn shortened(text: String) -> String {
 mod tests {
     use super::*;
     use crate::at::keys::Fold;
-    use crate::at::table::{Column, KeyColumn};
+    use crate::at::table::{Column, KeyColumn, Wrap};
     use crate::db::Value;
 
     fn table() -> Table {
-        let column = |name: &str| Column { name: name.to_owned(), generated: false };
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            source: name.to_owned(),
+            generated: false,
+            capture: Wrap::default(),
+            restore: Wrap::default(),
+        };
         Table {
             name: "t".into(),
             lock_name: "t".into(),
-            schema_version: 1,
+            written: "account".to_owned(),
+            version: String::new(),
             fingerprint: String::new(),
             columns: vec![column("id"), column("x")],
+            primary: vec![0],
             key: vec![KeyColumn { column: 0, fold: Fold::Binary }],
             uniques: vec![],
             locks_whole_table: false,

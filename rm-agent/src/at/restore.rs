@@ -42,8 +42,8 @@ pub(crate) trait Dialect: Send + Sync {
     /// Prepares a local transaction for restoring.
     async fn begin_restore(&self, sql: &mut dyn Sql) -> Result<(), DbError>;
 
-    /// Reads the row with the key of `row`, as captured.
-    fn select(&self, table: &Table, row: &Row) -> Spoken;
+    /// Reads the rows with the keys of `rows`, as captured, in any order.
+    fn select(&self, table: &Table, rows: &[&Row]) -> Spoken;
     fn insert(&self, table: &Table, row: &Row) -> Spoken;
     /// Makes the row `from` the row `to`; `None` if nothing that is stored differs.
     fn update(&self, table: &Table, from: &Row, to: &Row) -> Option<Spoken>;
@@ -169,7 +169,7 @@ async fn read(
     net: &Net<'_>,
 ) -> Result<Option<Row>, DbError> {
     let Some(key) = net.after.or(net.before) else { return Ok(None) };
-    let spoken = dialect.select(table, key);
+    let spoken = dialect.select(table, &[key]);
     Ok(sql.query(&spoken.sql, &spoken.values).await?.into_iter().next())
 }
 

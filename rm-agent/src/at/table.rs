@@ -1,25 +1,33 @@
 //! What AT must know about a table to undo changes of it. Read from the database, cached by the
 //! version of its schema.
 
+use std::borrow::Cow;
+
 use pactum_core::lock::key::KeyKind;
 
 use super::keys::Fold;
-use super::plan::{ChangeKind, Refused};
+use super::plan::{ChangeKind, OnConflict, Refused};
 
 /// A table whose rows can be captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Table {
-    /// As the database names it.
+    /// As undo logs and reports name it, and as [`Dialect::load`](super::restore::Dialect::load)
+    /// finds it again on any connection.
     pub(crate) name: String,
+    /// As the statement named it that it was loaded for.
+    pub(crate) written: String,
     /// As lock keys name it: one spelling for each table.
     pub(crate) lock_name: String,
-    /// The version of the schema in which it was read.
-    pub(crate) schema_version: i64,
+    /// The version of its schema: differs whenever anything read here may.
+    pub(crate) version: String,
     /// Tells whether the columns are still those that a row was captured from.
     pub(crate) fingerprint: String,
-    /// Every column that has a value, generated ones too.
+    /// Every column that has a value, generated ones too, and after them the forms in which the
+    /// database compares those of a key whose stored form does not tell what is equal.
     pub(crate) columns: Vec<Column>,
-    /// The primary key: places in `columns`, in the order of the key.
+    /// The primary key by which a row is found: places in `columns`, in the order of the key.
+    pub(crate) primary: Vec<usize>,
+    /// The primary key as it is compared: what makes a row this row.
     pub(crate) key: Vec<KeyColumn>,
     pub(crate) uniques: Vec<Unique>,
     /// A unique index that holds no plain columns: its values are not known, so the table is locked.
@@ -30,12 +38,32 @@ pub(crate) struct Table {
     pub(crate) refusal: Option<Refused>,
 }
 
-/// A column.
+/// A column, or a form of one that is captured beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
+    /// As undo logs and reports name it.
     pub(crate) name: String,
+    /// The column that it is read from.
+    pub(crate) source: String,
     /// The database computes it: captured and verified, never written.
     pub(crate) generated: bool,
+    /// Around the column, where it is captured.
+    pub(crate) capture: Wrap,
+    /// Around the parameter, where it is written back or looked for.
+    pub(crate) restore: Wrap,
+}
+
+/// What stands around an expression: `CAST(` and ` AS CHAR)`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wrap {
+    pub(crate) before: Cow<'static, str>,
+    pub(crate) after: Cow<'static, str>,
+}
+
+impl Wrap {
+    pub(crate) fn around(&self, expression: &str) -> String {
+        format!("{}{expression}{}", self.before, self.after)
+    }
 }
 
 /// A column of a key, and how the key's index compares it.
@@ -87,12 +115,21 @@ impl Table {
             return Err(refused.clone());
         }
         match kind {
-            ChangeKind::Insert => Ok(()),
-            ChangeKind::Update { assigned, rows: _ } => self.check_update(assigned),
-            ChangeKind::Delete => match self.children.iter().find(|child| child.acts_on_delete) {
-                None => Ok(()),
-                Some(child) => Err(cascade("DELETE", &self.name, &child.table)),
+            ChangeKind::Insert(insert) => match &insert.on_conflict {
+                OnConflict::Fail | OnConflict::Skip => Ok(()),
+                OnConflict::Update { assigned, target: _ } => self.check_update(assigned),
+                // It removes the rows that are in the way.
+                OnConflict::Replace => self.check_delete("REPLACE"),
             },
+            ChangeKind::Update(update) => self.check_update(&update.assigned),
+            ChangeKind::Delete(_) => self.check_delete("DELETE"),
+        }
+    }
+
+    fn check_delete(&self, statement: &str) -> Result<(), Refused> {
+        match self.children.iter().find(|child| child.acts_on_delete) {
+            None => Ok(()),
+            Some(child) => Err(cascade(statement, &self.name, &child.table)),
         }
     }
 

@@ -18,7 +18,7 @@ use pactum_core::id::StoreId;
 use pactum_core::time::WallTime;
 
 use crate::branch::BranchKey;
-use crate::db::{DbError, Sql, Value};
+use crate::db::{DbError, Kind, Sql, Value};
 
 /// Branches a statement: far below SQLite's limits on parameters (32766) and on the depth of an
 /// expression (1000), and enough to amortise it.
@@ -158,26 +158,34 @@ pub(crate) async fn insert_open(
         wall_value(wall),
     ];
     values.extend_from_slice(condition.1);
+    let from = match sql.kind() {
+        Kind::Sqlite | Kind::Postgres => "",
+        // Older ones take no WHERE without a FROM.
+        Kind::Mysql => " FROM DUAL",
+    };
     let text = format!(
         "INSERT INTO pactum_barrier (xid, branch_id, store_id, mode, state, format, checksum, body, \
-         created_at, changed_at) SELECT ?1, ?2, ?3, ?4, 'open', ?5, ?6, ?7, ?8, ?8 WHERE {}",
+         created_at, changed_at) SELECT ?1, ?2, ?3, ?4, 'open', ?5, ?6, ?7, ?8, ?8{from} WHERE {}",
         condition.0
     );
     Ok(sql.execute(&text, &values).await? == 1)
 }
 
-/// The row of a branch, if there is one.
+/// The row of a branch, if there is one. It stays as it is until the local transaction ends.
 pub(crate) async fn find(
     sql: &mut dyn Sql,
     key: &BranchKey,
 ) -> Result<Option<FoundRow>, FindError> {
-    let rows = sql
-        .query(
-            "SELECT store_id, mode, state, format, checksum, body FROM pactum_barrier \
-             WHERE xid = ?1 AND branch_id = ?2",
-            &id(key),
-        )
-        .await?;
+    let locking = match sql.kind() {
+        // Who has begun to write there keeps everybody else away.
+        Kind::Sqlite => "",
+        Kind::Postgres | Kind::Mysql => " FOR UPDATE",
+    };
+    let text = format!(
+        "SELECT store_id, mode, state, format, checksum, body FROM pactum_barrier \
+         WHERE xid = ?1 AND branch_id = ?2{locking}"
+    );
+    let rows = sql.query(&text, &id(key)).await?;
     let Some(row) = rows.into_iter().next() else { return Ok(None) };
     let text = |index: usize| row[index].as_text().map(str::to_owned);
     let found = || {
@@ -241,21 +249,21 @@ pub(crate) async fn delete_open(
     let mut left = Vec::new();
     for chunk in keys.chunks(BRANCHES_PER_STATEMENT) {
         let mut values = vec![Value::text(store.to_string()), Value::text(mode.as_str())];
-        values.extend(chunk.iter().flat_map(id));
-        // One term a key: for a list of pairs SQLite would read the whole table.
-        let pairs: Vec<String> = (0..chunk.len())
-            .map(|index| format!("(xid = ?{} AND branch_id = ?{})", 2 * index + 3, 2 * index + 4))
-            .collect();
-        let pairs = pairs.join(" OR ");
-        let deleted = sql
-            .execute(
-                &format!(
-                    "DELETE FROM pactum_barrier WHERE state = 'open' AND store_id = ?1 \
-                     AND mode = ?2 AND ({pairs})"
-                ),
-                &values,
-            )
-            .await?;
+        let branches = match sql.kind() {
+            Kind::Sqlite | Kind::Mysql => {
+                values.extend(chunk.iter().flat_map(id));
+                one_of(chunk.len(), 3)
+            }
+            Kind::Postgres => {
+                values.extend(id_lists(chunk));
+                ID_LISTS.to_owned()
+            }
+        };
+        let text = format!(
+            "DELETE FROM pactum_barrier WHERE state = 'open' AND store_id = ?1 AND mode = ?2 \
+             AND {branches}"
+        );
+        let deleted = sql.execute(&text, &values).await?;
         if usize::try_from(deleted) == Ok(chunk.len()) {
             continue;
         }
@@ -270,13 +278,37 @@ pub(crate) async fn delete_open(
     Ok(left)
 }
 
+/// The condition for these many branches, with parameters numbered from `first`. One term a key: for
+/// a list of pairs SQLite would read the whole table.
+fn one_of(branches: usize, first: usize) -> String {
+    let term = |index| format!("(xid = ?{} AND branch_id = ?{})", first + index, first + index + 1);
+    let terms: Vec<String> = (0..branches).map(|branch| term(2 * branch)).collect();
+    format!("({})", terms.join(" OR "))
+}
+
+/// The same for any number of branches, so that PostgreSQL plans it once.
+const ID_LISTS: &str = "(xid, branch_id) IN (SELECT * FROM \
+                        unnest(string_to_array(?3, ','), string_to_array(?4, ',')::bigint[]))";
+
+fn id_lists(keys: &[BranchKey]) -> [Value; 2] {
+    let list = |each: &dyn Fn(&BranchKey) -> String| {
+        Value::Text(keys.iter().map(each).collect::<Vec<_>>().join(","))
+    };
+    [list(&|key| key.xid.to_string()), list(&|key| key.branch.0.cast_signed().to_string())]
+}
+
 /// Removes Undone rows, tombstones and spent rows that are older than `before`; at most a thousand,
 /// so that the caller repeats it while it returns that many.
 pub(crate) async fn purge(sql: &mut dyn Sql, before: WallTime) -> Result<u64, DbError> {
-    sql.execute(
-        "DELETE FROM pactum_barrier WHERE (xid, branch_id) IN (SELECT xid, branch_id \
-         FROM pactum_barrier WHERE state <> 'open' AND changed_at < ?1 LIMIT ?2)",
-        &[wall_value(before), Value::Integer(PURGED_ROWS_MAX)],
-    )
-    .await
+    let text = match sql.kind() {
+        Kind::Sqlite | Kind::Postgres => {
+            "DELETE FROM pactum_barrier WHERE (xid, branch_id) IN (SELECT xid, branch_id \
+             FROM pactum_barrier WHERE state <> 'open' AND changed_at < ?1 LIMIT ?2)"
+        }
+        Kind::Mysql => {
+            "DELETE FROM pactum_barrier WHERE state IN ('spent', 'tombstone', 'undone') \
+             AND changed_at < ?1 LIMIT ?2"
+        }
+    };
+    sql.execute(text, &[wall_value(before), Value::Integer(PURGED_ROWS_MAX)]).await
 }

@@ -22,6 +22,15 @@ pub(crate) use value::Value;
 #[cfg(test)]
 pub(crate) use value::test_values;
 
+/// Which database it is: what a few statements must know, and every log line may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+    /// MySQL and MariaDB.
+    Mysql,
+}
+
 /// A row, as captured: one value a column asked for.
 pub(crate) type Row = Vec<Value>;
 
@@ -60,6 +69,8 @@ impl DbError {
 /// A connection that runs statements.
 #[async_trait]
 pub(crate) trait Sql: Send {
+    fn kind(&self) -> Kind;
+
     /// Runs a statement and returns how many rows it changed.
     async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, DbError>;
 

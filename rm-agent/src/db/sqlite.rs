@@ -14,7 +14,7 @@ use sqlx::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{DbError, Failure, LocalDatabase, LocalTransaction, Row, Sql, Value};
+use super::{DbError, Failure, Kind, LocalDatabase, LocalTransaction, Row, Sql, Value};
 
 /// A SQLite database, known to phase two.
 #[derive(Debug)]
@@ -51,6 +51,10 @@ struct SqliteTransaction {
 
 #[async_trait]
 impl Sql for SqliteTransaction {
+    fn kind(&self) -> Kind {
+        Kind::Sqlite
+    }
+
     async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, DbError> {
         SqliteSql(&mut self.inner).execute(sql, values).await
     }
@@ -79,6 +83,10 @@ pub(crate) struct SqliteSql<'c>(pub(crate) &'c mut SqliteConnection);
 
 #[async_trait]
 impl Sql for SqliteSql<'_> {
+    fn kind(&self) -> Kind {
+        Kind::Sqlite
+    }
+
     async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, DbError> {
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
         let done = query.execute(&mut *self.0).await;

@@ -11,7 +11,10 @@ use sqlparser::keywords::Keyword;
 
 use super::read::is_pure;
 use super::text::Text;
-use super::{Change, ChangeKind, Refused, Source};
+use super::{
+    Change, ChangeKind, Insert as InsertPlan, InsertSource, OnConflict, Refused, Source,
+    Update as UpdatePlan,
+};
 
 const PLAIN: &str = "use a statement on one table, with a subquery in its WHERE or SET";
 
@@ -43,7 +46,7 @@ fn plan_insert(text: &Text<'_>, insert: Insert) -> Result<Change, Refused> {
         into: _,
         table,
         table_alias: _,
-        columns: _,
+        columns,
         overwrite,
         source,
         assignments,
@@ -94,7 +97,15 @@ fn plan_insert(text: &Text<'_>, insert: Insert) -> Result<Change, Refused> {
     if source.as_deref().is_some_and(|source| !is_pure(source) || !source.locks.is_empty()) {
         return Err(clause("INSERT"));
     }
-    change(text, "INSERT", &table, returning.is_some(), ChangeKind::Insert)
+    let columns = columns.iter().map(column_name).collect::<Result<_, _>>()?;
+    let insert = InsertPlan {
+        with: None,
+        columns,
+        source: InsertSource::Defaults,
+        on_conflict: OnConflict::Fail,
+        conflict_parameters: 0,
+    };
+    change(text, "INSERT", &table, None, returning.is_some(), ChangeKind::Insert(insert))
 }
 
 fn plan_update(text: &Text<'_>, update: Update) -> Result<Change, Refused> {
@@ -147,8 +158,9 @@ fn plan_update(text: &Text<'_>, update: Update) -> Result<Change, Refused> {
             Some(text.cut(found + 1, end))
         }
     };
-    let rows = Source { from: text.cut(1, set), condition };
-    change(text, "UPDATE", name, returning, ChangeKind::Update { assigned, rows })
+    let rows = Source { from: text.cut(1, set), condition, ..Source::default() };
+    let kind = ChangeKind::Update(UpdatePlan { assigned, rows });
+    change(text, "UPDATE", name, alias_of(&table.relation), returning, kind)
 }
 
 fn plan_delete(text: &Text<'_>, delete: Delete) -> Result<Change, Refused> {
@@ -175,19 +187,30 @@ fn plan_delete(text: &Text<'_>, delete: Delete) -> Result<Change, Refused> {
     let FromTable::WithFromKeyword(from) = from else { return Err(clause("DELETE")) };
     let [table] = from.as_slice() else { return Err(clause("DELETE")) };
     let name = single_table("DELETE", table)?;
-    change(text, "DELETE", name, returning.is_some(), ChangeKind::Delete)
+    let kind = ChangeKind::Delete(Source::default());
+    change(text, "DELETE", name, alias_of(&table.relation), returning.is_some(), kind)
 }
 
 fn change(
     text: &Text<'_>,
     statement: &'static str,
     table: &ObjectName,
+    alias: Option<&Ident>,
     returning: bool,
     kind: ChangeKind,
 ) -> Result<Change, Refused> {
+    let target = alias.map_or_else(|| table.to_string(), ToString::to_string);
     let table = table_name(statement, table)?;
+    let returning = returning.then(|| text.cut(end(text, returning) + 1, text.pieces.len()));
     let text = text.cut(0, text.pieces.len());
-    Ok(Change { table, text, returning, kind })
+    Ok(Change { table, target, text, returning, kind })
+}
+
+fn alias_of(factor: &TableFactor) -> Option<&Ident> {
+    match factor {
+        TableFactor::Table { alias, .. } => alias.as_ref().map(|alias| &alias.name),
+        _ => None,
+    }
 }
 
 /// Where the user's RETURNING clause begins, or the end.

@@ -1,13 +1,13 @@
 //! The first look at a statement: by its first word, then by the parser.
 
 use sqlparser::ast::Statement;
-use sqlparser::dialect::SQLiteDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::text::Text;
 use super::{Plan, Refused, change, read};
+use crate::db::Kind;
 
 pub(super) const BYPASS: &str = "run it outside of global transactions, through `bypass()`";
 const REWRITE: &str = "write it in a form that the parser knows, or run it through `bypass()`";
@@ -41,8 +41,8 @@ const READING_PRAGMAS: [&str; 19] = [
 ///
 /// # Errors
 /// [`Refused`] if it cannot be undone, or is not understood.
-pub(crate) fn plan(sql: &str) -> Result<Plan, Refused> {
-    let text = single(sql)?;
+pub(crate) fn plan(sql: &str, kind: Kind) -> Result<Plan, Refused> {
+    let text = single(sql, kind)?;
     let Some(first) = text.pieces.first() else {
         return Err(Refused::new("text", "it holds no statement", "send one statement"));
     };
@@ -61,7 +61,7 @@ pub(crate) fn plan(sql: &str) -> Result<Plan, Refused> {
                     "use one kind",
                 ));
             }
-            change::plan_change(&text, parse(&text)?).map(Plan::Change)
+            change::plan_change(&text, parse(&text)?).map(|change| Plan::Change(Box::new(change)))
         }
         (Some(keyword), _) => Err(refuse_keyword(keyword, &first.token)),
         (None, token) => Err(unknown(token)),
@@ -69,12 +69,12 @@ pub(crate) fn plan(sql: &str) -> Result<Plan, Refused> {
 }
 
 /// The text of a single statement.
-pub(super) fn single(sql: &str) -> Result<Text<'_>, Refused> {
+pub(super) fn single(sql: &str, kind: Kind) -> Result<Text<'_>, Refused> {
     // SQLite stops reading there, the parser does not.
     if sql.contains('\0') {
         return Err(Refused::new("statement", "its text contains a NUL character", "bind values"));
     }
-    let text = Text::new(sql, &SQLiteDialect {}).map_err(|error| {
+    let text = Text::new(sql, kind).map_err(|error| {
         Refused::new("statement", format!("it cannot be read: {error}"), REWRITE)
     })?;
     if text.is_multiple() {
@@ -90,7 +90,7 @@ pub(super) fn single(sql: &str) -> Result<Text<'_>, Refused> {
 pub(super) fn parse(text: &Text<'_>) -> Result<Statement, Refused> {
     let unparsable =
         |error: String| Refused::new("statement", format!("it cannot be parsed: {error}"), REWRITE);
-    let mut statements = Parser::new(&SQLiteDialect {})
+    let mut statements = Parser::new(text.kind.dialect())
         .with_recursion_limit(NESTING_MAX)
         .with_tokens_with_locations(text.tokens.clone())
         .parse_statements()

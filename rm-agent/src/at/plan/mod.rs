@@ -33,15 +33,27 @@ pub(crate) enum Plan {
     /// Reads rows whose global locks are to be checked.
     LockingRead(LockingRead),
     /// Changes rows of one table.
-    Change(Change),
+    Change(Box<Change>),
+}
+
+/// A piece of a statement as it is written, and how many anonymous parameters stand in it. Where
+/// the database can number parameters, they carry the numbers that they have in the whole statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) sql: String,
+    pub(crate) parameters: usize,
 }
 
 /// A SELECT of one table's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LockingRead {
     pub(crate) table: String,
-    /// The statement without its locking clause, parameters numbered.
-    pub(crate) text: String,
+    /// How the statement calls the table: its alias, or its name as written.
+    pub(crate) target: String,
+    /// The statement without its locking clause.
+    pub(crate) text: Part,
+    /// The locking clause as it is written; empty if there is none.
+    pub(crate) locking: String,
     pub(crate) rows: RowsRead,
 }
 
@@ -55,41 +67,110 @@ pub(crate) enum RowsRead {
     Matching(Source),
 }
 
-/// The rows that a statement is about, as the text of a FROM item and of a condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The rows that a statement is about. The parts are in the order of the statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Source {
-    pub(crate) from: String,
-    pub(crate) condition: Option<String>,
+    /// `WITH …`, if there is one.
+    pub(crate) with: Option<Part>,
+    /// Parameters before `from` that belong to no other part here (a SELECT's items).
+    pub(crate) skipped: usize,
+    /// The table and its alias. Where UPDATE and DELETE are written with JOIN, the joined ones too.
+    pub(crate) from: Part,
+    /// Between `from` and `joined`: the assignments of an UPDATE, without SET.
+    pub(crate) set: Option<Part>,
+    /// What follows FROM in `UPDATE … FROM`, or USING in `DELETE … USING`.
+    pub(crate) joined: Option<Part>,
+    /// What follows WHERE.
+    pub(crate) condition: Option<Part>,
+    /// `ORDER BY …` without its LIMIT.
+    pub(crate) order: Option<Part>,
+    /// `LIMIT …`.
+    pub(crate) limit: Option<Part>,
 }
 
 /// A statement that changes rows of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
+    /// The table, as [`Dialect::load`](super::restore::Dialect::load) takes it.
     pub(crate) table: String,
-    /// The statement, parameters numbered, without a trailing semicolon or comment.
-    pub(crate) text: String,
-    /// Whether the text ends with a RETURNING clause of the user's.
-    pub(crate) returning: bool,
+    /// How the statement calls the table: its alias, or its name as written.
+    pub(crate) target: String,
+    /// The statement, without a trailing semicolon or comment.
+    pub(crate) text: Part,
+    /// What follows RETURNING, which is the last clause of `text`.
+    pub(crate) returning: Option<Part>,
     pub(crate) kind: ChangeKind,
 }
 
 /// What it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ChangeKind {
-    Insert,
+    Insert(Insert),
+    Update(Update),
+    Delete(Source),
+}
+
+/// An UPDATE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Update {
+    /// The assigned columns, spelled as the database names them where it folds names.
+    pub(crate) assigned: Vec<String>,
+    pub(crate) rows: Source,
+}
+
+/// An INSERT or REPLACE. The parts are in the order of the statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Insert {
+    /// `WITH …`, if there is one in front.
+    pub(crate) with: Option<Part>,
+    /// The named columns; empty for all of the table, in its order.
+    pub(crate) columns: Vec<String>,
+    pub(crate) source: InsertSource,
+    pub(crate) on_conflict: OnConflict,
+    /// Parameters after the source and before RETURNING.
+    pub(crate) conflict_parameters: usize,
+}
+
+/// Where an INSERT takes its rows from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InsertSource {
+    /// `DEFAULT VALUES`, or an empty list.
+    Defaults,
+    /// One list of expressions a row; `None` for DEFAULT.
+    Values(Vec<Vec<Option<Part>>>),
+    /// A query.
+    Query(Part),
+}
+
+/// What an INSERT does about rows that are in its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OnConflict {
+    Fail,
+    /// `DO NOTHING`, `INSERT IGNORE`, `INSERT OR IGNORE`.
+    Skip,
+    /// `DO UPDATE`, `ON DUPLICATE KEY UPDATE`.
     Update {
-        /// The assigned columns, in lower case.
+        target: ConflictTarget,
+        /// As in [`Update`].
         assigned: Vec<String>,
-        rows: Source,
     },
-    Delete,
+    /// `REPLACE`, `INSERT OR REPLACE`.
+    Replace,
+}
+
+/// Which unique key has to be in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ConflictTarget {
+    Any,
+    Columns(Vec<String>),
+    Constraint(String),
 }
 
 impl Change {
     /// The statement with more columns returned, after the user's own.
     pub(crate) fn returning(&self, columns: &str) -> String {
-        let joint = if self.returning { ", " } else { " RETURNING " };
-        format!("{}{joint}{columns}", self.text)
+        let joint = if self.returning.is_some() { ", " } else { " RETURNING " };
+        format!("{}{joint}{columns}", self.text.sql)
     }
 }
 
@@ -99,7 +180,7 @@ impl LockingRead {
     pub(crate) fn returning(&self, columns: &str) -> Option<String> {
         match &self.rows {
             RowsRead::Returned { items_end } => {
-                let (items, rest) = self.text.split_at(*items_end);
+                let (items, rest) = self.text.sql.split_at(*items_end);
                 Some(format!("{items}, {columns}{rest}"))
             }
             RowsRead::Matching(_) => None,

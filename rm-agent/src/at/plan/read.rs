@@ -14,6 +14,7 @@ use super::change::{plain_table, table_name};
 use super::classify::{parse, single};
 use super::text::Text;
 use super::{LockingRead, Plan, Refused, RowsRead, Source};
+use crate::db::Kind;
 
 const STATEMENT: &str = "locking SELECT";
 const SINGLE_TABLE: &str = "select the rows to be locked from one table, without grouping";
@@ -42,8 +43,8 @@ pub(super) fn plan_read(text: &Text<'_>) -> Result<Plan, Refused> {
 ///
 /// # Errors
 /// [`Refused`] if its rows cannot be told.
-pub(crate) fn plan_locking_read(sql: &str) -> Result<LockingRead, Refused> {
-    locking_read(&single(sql)?)
+pub(crate) fn plan_locking_read(sql: &str, kind: Kind) -> Result<LockingRead, Refused> {
+    locking_read(&single(sql, kind)?)
 }
 
 /// Where `FOR UPDATE` or one of its sisters begins.
@@ -75,13 +76,15 @@ fn locking_read(text: &Text<'_>) -> Result<LockingRead, Refused> {
     let end = locking_clause(text).unwrap_or(text.pieces.len());
     let from = text.find(Keyword::FROM, 1).ok_or_else(|| refused("it has no FROM"))?;
     let rows = if returns_table_rows(select) {
-        RowsRead::Returned { items_end: text.cut(0, from).len() }
+        RowsRead::Returned { items_end: text.cut(0, from).sql.len() }
     } else if query.limit_clause.is_some() {
         return Err(refused("it limits rows that are not the table's"));
     } else {
         RowsRead::Matching(matching(text, select, from, end))
     };
-    Ok(LockingRead { table, text: text.cut(0, end), rows })
+    let target = name.to_string();
+    let locking = text.cut(end, text.pieces.len()).sql;
+    Ok(LockingRead { table, target, text: text.cut(0, end), locking, rows })
 }
 
 fn check_lock(query: &Query) -> Result<(), Refused> {
@@ -111,10 +114,12 @@ fn matching(text: &Text<'_>, select: &Select, from: usize, end: usize) -> Source
     let tail = [Keyword::GROUP, Keyword::HAVING, Keyword::WINDOW, Keyword::ORDER];
     let tail = tail.iter().filter_map(|word| text.find(*word, from)).min().unwrap_or(end);
     match text.find(Keyword::WHERE, from).filter(|_| select.selection.is_some()) {
-        Some(found) => {
-            Source { from: text.cut(from + 1, found), condition: Some(text.cut(found + 1, tail)) }
-        }
-        None => Source { from: text.cut(from + 1, tail), condition: None },
+        Some(found) => Source {
+            from: text.cut(from + 1, found),
+            condition: Some(text.cut(found + 1, tail)),
+            ..Source::default()
+        },
+        None => Source { from: text.cut(from + 1, tail), ..Source::default() },
     }
 }
 

@@ -1,28 +1,29 @@
 //! What the planner takes and what it refuses, as tables. `docs/at.md` lists the same.
 
 use super::*;
+use crate::db::Kind;
 
 /// The plan, in one line.
 fn show(sql: &str) -> String {
     let source = |source: &Source| {
-        let condition = source.condition.as_deref().unwrap_or("-");
-        format!("{{{}}} where {{{condition}}}", source.from)
+        let condition = source.condition.as_ref().map_or("-", |part| part.sql.as_str());
+        format!("{{{}}} where {{{condition}}}", source.from.sql)
     };
-    match plan(sql) {
+    match plan(sql, Kind::Sqlite) {
         Ok(Plan::Read) => "read".to_owned(),
         Ok(Plan::LockingRead(read)) => match &read.rows {
             RowsRead::Returned { .. } => {
                 format!("lock {}: {}", read.table, read.returning("K").unwrap_or_default())
             }
             RowsRead::Matching(rows) => {
-                format!("lock {} of {}: {}", read.table, source(rows), read.text)
+                format!("lock {} of {}: {}", read.table, source(rows), read.text.sql)
             }
         },
         Ok(Plan::Change(change)) => {
             let kind = match &change.kind {
-                ChangeKind::Insert => "insert".to_owned(),
-                ChangeKind::Delete => "delete".to_owned(),
-                ChangeKind::Update { assigned, rows } => {
+                ChangeKind::Insert(_) => "insert".to_owned(),
+                ChangeKind::Delete(_) => "delete".to_owned(),
+                ChangeKind::Update(Update { assigned, rows }) => {
                     format!("update [{}] {}", assigned.join(","), source(rows))
                 }
             };
@@ -124,7 +125,7 @@ fn locking_reads_lose_their_clause() {
             "lock t of {t} where {-}: SELECT DISTINCT a FROM t ORDER BY a",
         ),
     ]);
-    let read = plan_locking_read("SELECT a FROM t WHERE b = ?").unwrap();
+    let read = plan_locking_read("SELECT a FROM t WHERE b = ?", Kind::Sqlite).unwrap();
     assert_eq!(read.returning("K").unwrap(), "SELECT a, K FROM t WHERE b = ?1");
 }
 
@@ -188,7 +189,7 @@ fn what_cannot_be_undone_is_refused() {
         ("SELECT a FROM t UNION SELECT a FROM u FOR UPDATE", "it is not one SELECT"),
         ("WITH x AS (SELECT 1) SELECT * FROM x FOR UPDATE", "its rows cannot be told"),
     ] {
-        let refused = match plan(sql) {
+        let refused = match plan(sql, Kind::Sqlite) {
             Err(refused) => refused,
             Ok(plan) => panic!("{sql:?} is not refused: {plan:?}"),
         };

@@ -4,9 +4,23 @@
 //! slice of the original. Anonymous parameters are numbered on the way out, so that a part of the
 //! statement can be run with the whole list of arguments.
 
-use sqlparser::dialect::Dialect;
+use sqlparser::dialect::{Dialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use super::Part;
+use crate::db::Kind;
+
+impl Kind {
+    /// How the parser reads this database's SQL.
+    pub(super) fn dialect(self) -> &'static dyn Dialect {
+        match self {
+            Kind::Sqlite => &SQLiteDialect {},
+            Kind::Postgres => &PostgreSqlDialect {},
+            Kind::Mysql => &MySqlDialect {},
+        }
+    }
+}
 
 /// A token that means something (no blank, no comment), with its place.
 #[derive(Clone, Debug)]
@@ -40,14 +54,15 @@ impl Piece {
 #[derive(Debug)]
 pub(super) struct Text<'a> {
     sql: &'a str,
+    pub(super) kind: Kind,
     /// Everything, for the parser.
     pub(super) tokens: Vec<TokenWithSpan>,
     pub(super) pieces: Vec<Piece>,
 }
 
 impl<'a> Text<'a> {
-    pub(super) fn new(sql: &'a str, dialect: &dyn Dialect) -> Result<Self, String> {
-        let tokens = Tokenizer::new(dialect, sql)
+    pub(super) fn new(sql: &'a str, kind: Kind) -> Result<Self, String> {
+        let tokens = Tokenizer::new(kind.dialect(), sql)
             .with_unescape(false)
             .tokenize_with_location()
             .map_err(|error| error.to_string())?;
@@ -70,7 +85,7 @@ impl<'a> Text<'a> {
         while pieces.last().is_some_and(|piece| piece.token == Token::SemiColon) {
             pieces.pop();
         }
-        Ok(Text { sql, tokens, pieces })
+        Ok(Text { sql, kind, tokens, pieces })
     }
 
     /// Whether there is a second statement in it.
@@ -100,21 +115,24 @@ impl<'a> Text<'a> {
 
     /// The pieces from `from` up to, not including, `to`, as they are written, with anonymous
     /// parameters numbered by their place in the whole statement.
-    pub(super) fn cut(&self, from: usize, to: usize) -> String {
+    pub(super) fn cut(&self, from: usize, to: usize) -> Part {
         let Some(last) = to.checked_sub(1).filter(|last| *last >= from) else {
-            return String::new();
+            return Part::default();
         };
-        let mut number = self.pieces[..from].iter().filter(|p| p.is_anonymous_parameter()).count();
+        let before = self.pieces[..from].iter().filter(|p| p.is_anonymous_parameter()).count();
+        let mut number = before;
         let mut out = String::new();
         let mut copied = self.pieces[from].start;
         for piece in self.pieces[from..to].iter().filter(|p| p.is_anonymous_parameter()) {
             number += 1;
-            out.push_str(&self.sql[copied..piece.start]);
-            out.push_str(&format!("?{number}"));
-            copied = piece.end;
+            if self.kind == Kind::Sqlite {
+                out.push_str(&self.sql[copied..piece.start]);
+                out.push_str(&format!("?{number}"));
+                copied = piece.end;
+            }
         }
         out.push_str(&self.sql[copied..self.pieces[last].end]);
-        out
+        Part { sql: out, parameters: number - before }
     }
 }
 

@@ -55,9 +55,13 @@ impl Build {
 
     /// The row with this primary key.
     fn row_of(self, table: &Table, row: &Row) -> Self {
-        self.push(" WHERE ").list(&table.key, " AND ", |build, key| {
-            let column = quote(&table.columns[key.column].name);
-            build.push(&column).push(" = ").value(&row[key.column])
+        self.push(" WHERE ").key_of(table, row)
+    }
+
+    fn key_of(self, table: &Table, row: &Row) -> Self {
+        self.list(&table.primary, " AND ", |build, place| {
+            let column = quote(&table.columns[*place].source);
+            build.push(&column).push(" = ").value(&row[*place])
         })
     }
 }
@@ -73,11 +77,16 @@ impl Dialect for SqliteDialect {
         sql.execute("PRAGMA defer_foreign_keys = ON", &[]).await.map(|_| ())
     }
 
-    fn select(&self, table: &Table, row: &Row) -> Spoken {
+    fn select(&self, table: &Table, rows: &[&Row]) -> Spoken {
         let build = Build::default().push("SELECT ");
         let build =
             build.list(&table.columns, ", ", |build, column| build.push(&quote(&column.name)));
-        build.push(" FROM main.").push(&quote(&table.name)).row_of(table, row).0
+        build
+            .push(" FROM main.")
+            .push(&quote(&table.name))
+            .push(" WHERE ")
+            .list(rows, " OR ", |build, row| build.push("(").key_of(table, row).push(")"))
+            .0
     }
 
     fn insert(&self, table: &Table, row: &Row) -> Spoken {

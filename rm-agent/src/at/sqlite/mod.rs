@@ -23,13 +23,14 @@ use sqlx::sqlite::{SqliteArguments, SqlitePoolOptions, SqliteQueryResult, Sqlite
 use sqlx::{Executor, Row as _, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Semaphore;
 
-use super::engine::{CompiledChange, CompiledRead, Engine, Statement, Step};
+use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step, Yields};
+use super::error::AtError;
 use super::options::AtOptions;
 use super::plan::{self, Change, ChangeKind, LockingRead, Plan, Refused, RowsRead, Source};
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
 use crate::db::{
-    self, DbError, Failure, LocalDatabase, Row, Sql, SqliteDatabase, SqliteSql, Value,
+    self, DbError, Failure, Kind, LocalDatabase, Row, Sql, SqliteDatabase, SqliteSql, Value,
 };
 use dialect::{SqliteDialect, quote};
 
@@ -40,38 +41,50 @@ const OWN_CONNECTIONS: u32 = 2;
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Engine for Sqlite {
     const WRITERS: usize = 1;
+    const SURVIVES_ERRORS: bool = true;
+    const WAITS_INSIDE: bool = false;
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
     fn plan(sql: &str) -> Result<Plan, Refused> {
-        plan::plan(sql)
+        plan::plan(sql, Kind::Sqlite)
     }
 
     fn plan_locking_read(sql: &str) -> Result<LockingRead, Refused> {
-        plan::plan_locking_read(sql)
+        plan::plan_locking_read(sql, Kind::Sqlite)
     }
 
-    fn compile_change(change: &Change, table: &Table) -> CompiledChange {
+    fn compile_change(change: &Change, table: &Table) -> Result<CompiledChange, Refused> {
         let places: Vec<usize> = (0..table.columns.len()).collect();
         let columns = captures(table, &places);
         let before = match &change.kind {
-            ChangeKind::Update { assigned: _, rows } => Some(select(&columns, rows).into()),
-            ChangeKind::Insert | ChangeKind::Delete => None,
+            ChangeKind::Update(update) => Some(select(&columns, &update.rows).into()),
+            ChangeKind::Insert(_) | ChangeKind::Delete(_) => None,
         };
-        CompiledChange { before, change: change.returning(&columns).into() }
+        let yields = match &change.kind {
+            ChangeKind::Delete(_) => Yields::Before,
+            ChangeKind::Insert(_) | ChangeKind::Update(_) => Yields::After,
+        };
+        Ok(CompiledChange {
+            before,
+            change: change.returning(&columns).into(),
+            yields,
+            counted: true,
+            repeatable_read: false,
+        })
     }
 
-    fn compile_read(read: &LockingRead, table: &Table) -> CompiledRead {
+    fn compile_read(read: &LockingRead, table: &Table) -> Result<CompiledRead, Refused> {
         let places: Vec<usize> = table.key.iter().map(|key: &KeyColumn| key.column).collect();
         let columns = captures(table, &places);
-        match &read.rows {
+        Ok(match &read.rows {
             RowsRead::Returned { items_end: _ } => CompiledRead::Together(
-                read.returning(&columns).unwrap_or_else(|| read.text.clone()).into(),
+                read.returning(&columns).unwrap_or_else(|| read.text.sql.clone()).into(),
             ),
             RowsRead::Matching(rows) => CompiledRead::Apart {
                 keys: select(&columns, rows).into(),
-                read: read.text.as_str().into(),
+                read: read.text.sql.as_str().into(),
             },
-        }
+        })
     }
 
     fn run<'e>(
@@ -120,18 +133,27 @@ impl Engine for Sqlite {
         db::classify(error)
     }
 
-    fn schema_condition(schema_version: i64, first: usize) -> (String, Vec<Value>) {
-        let condition = format!(
-            "(SELECT schema_version FROM pragma_schema_version) = ?{first} \
-             AND NOT EXISTS (SELECT 1 FROM temp.sqlite_schema)"
-        );
-        (condition, vec![Value::Integer(schema_version)])
+    fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>) {
+        let mut condition = "NOT EXISTS (SELECT 1 FROM temp.sqlite_schema)".to_owned();
+        let mut values = Vec::new();
+        // All tables share the version of the one schema, unless it changed between two plans.
+        for table in &assumed.tables {
+            let number = first + values.len();
+            condition.push_str(&format!(
+                " AND CAST((SELECT schema_version FROM pragma_schema_version) AS TEXT) = ?{number}"
+            ));
+            values.push(Value::text(&table.version));
+        }
+        (condition, values)
     }
 
-    fn has_temporary_objects(sql: &mut dyn Sql) -> BoxFuture<'_, Result<bool, DbError>> {
+    fn broken_assumption<'e>(
+        sql: &'e mut dyn Sql,
+        _assumed: &'e Assumed,
+    ) -> BoxFuture<'e, Result<AtError, DbError>> {
         Box::pin(async move {
             let found = sql.query("SELECT 1 FROM temp.sqlite_schema LIMIT 1", &[]).await?;
-            Ok(!found.is_empty())
+            Ok(if found.is_empty() { AtError::SchemaChanged } else { AtError::TemporaryObjects })
         })
     }
 
@@ -185,9 +207,9 @@ fn captures(table: &Table, places: &[usize]) -> String {
 }
 
 fn select(columns: &str, rows: &Source) -> String {
-    let from = &rows.from;
+    let from = &rows.from.sql;
     match &rows.condition {
-        Some(condition) => format!("SELECT {columns} FROM {from} WHERE {condition}"),
+        Some(condition) => format!("SELECT {columns} FROM {from} WHERE {}", condition.sql),
         None => format!("SELECT {columns} FROM {from}"),
     }
 }

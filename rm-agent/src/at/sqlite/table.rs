@@ -15,20 +15,20 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::at::keys::Fold;
 use crate::at::plan::Refused;
-use crate::at::table::{Child, Column, KeyColumn, Parent, Table, Unique};
+use crate::at::table::{Child, Column, KeyColumn, Parent, Table, Unique, Wrap};
 use crate::db::{DbError, Row, Sql, Value};
 
 const SPLIT: &str = "keep such tables out of AT transactions, or change them through `bypass()`";
 
 /// Reads a table; `None` if there is none of that name.
-pub(crate) async fn load(sql: &mut dyn Sql, name: &str) -> Result<Option<Table>, DbError> {
+pub(crate) async fn load(sql: &mut dyn Sql, written: &str) -> Result<Option<Table>, DbError> {
     let schema_version = schema_version(sql).await?;
     let found = sql
         .query(
             "SELECT l.name, l.type, l.wr, l.strict, coalesce(m.sql, '') FROM pragma_table_list l \
              LEFT JOIN main.sqlite_schema m ON m.name = l.name AND m.type IN ('table', 'view') \
              WHERE l.schema = 'main' AND lower(l.name) = lower(?1)",
-            &[Value::text(name)],
+            &[Value::text(written)],
         )
         .await?;
     let Some(found) = found.into_iter().next() else { return Ok(None) };
@@ -43,15 +43,20 @@ pub(crate) async fn load(sql: &mut dyn Sql, name: &str) -> Result<Option<Table>,
     };
     let parents = parents(sql, &name, &keys).await?;
     let children = children(sql, &name, &keys).await?;
-    let columns = keys
-        .columns
-        .iter()
-        .map(|column| Column { name: column.name.clone(), generated: column.hidden > 1 });
+    let columns = keys.columns.iter().map(|column| Column {
+        name: column.name.clone(),
+        source: column.name.clone(),
+        generated: column.hidden > 1,
+        capture: Wrap::default(),
+        restore: Wrap::default(),
+    });
     Ok(Some(Table {
+        written: written.to_owned(),
         lock_name: name.to_ascii_lowercase(),
-        schema_version,
+        version: schema_version.to_string(),
         fingerprint: fingerprint(&keys.columns, &found),
         columns: columns.collect(),
+        primary: keys.primary.iter().map(|key| key.column).collect(),
         key: keys.primary.clone(),
         locks_whole_table: keys.has_expressions,
         uniques: keys.uniques,

@@ -15,11 +15,11 @@ use crate::branch::{Answer, BranchKey, Task, Work};
 use crate::context::TransactionContext;
 use crate::session::{CallError, Claim, Participant, Registration};
 
-pub(super) const STORE: StoreId = StoreId(0x5707);
+pub(in crate::at) const STORE: StoreId = StoreId(0x5707);
 
 /// What a branch's agent said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(in crate::at) enum Said {
     Done(BranchId),
     Failed(BranchId),
     Veto,
@@ -41,7 +41,7 @@ struct State {
 
 /// See the module's head.
 #[derive(Default)]
-pub(super) struct Fake {
+pub(in crate::at) struct Fake {
     state: Mutex<State>,
     released: Notify,
 }
@@ -84,49 +84,49 @@ impl Fake {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn said(&self) -> Vec<Said> {
+    pub(in crate::at) fn said(&self) -> Vec<Said> {
         self.state().said.clone()
     }
 
-    pub(super) fn uid(&self) -> Option<ResourceUid> {
+    pub(in crate::at) fn uid(&self) -> Option<ResourceUid> {
         self.state().uid
     }
 
     /// The next registration or check gets this answer.
-    pub(super) fn answer_next(&self, error: CallError) {
+    pub(in crate::at) fn answer_next(&self, error: CallError) {
         self.state().next_answer = Some(error);
     }
 
-    pub(super) fn registrations(&self, xid: &Xid) -> Vec<Registration> {
+    pub(in crate::at) fn registrations(&self, xid: &Xid) -> Vec<Registration> {
         let of = |(holder, branch): &(Xid, Registration)| (holder == xid).then(|| branch.clone());
         self.state().branches.iter().filter_map(of).collect()
     }
 
     /// The locks of a transaction as text, sorted, shared ones marked.
-    pub(super) fn locks(&self, xid: &Xid) -> Vec<String> {
+    pub(in crate::at) fn locks(&self, xid: &Xid) -> Vec<String> {
         let mut shown: Vec<String> =
             self.registrations(xid).iter().flat_map(|branch| show(&branch.locks)).collect();
         shown.sort();
         shown
     }
 
-    pub(super) fn last_check(&self) -> Vec<String> {
+    pub(in crate::at) fn last_check(&self) -> Vec<String> {
         self.state().checks.last().map(|locks| show(locks)).unwrap_or_default()
     }
 
-    pub(super) fn claims_waited(&self) -> u64 {
+    pub(in crate::at) fn claims_waited(&self) -> u64 {
         self.state().claims_waited
     }
 
-    pub(super) fn claims_left(&self) -> usize {
+    pub(in crate::at) fn claims_left(&self) -> usize {
         self.state().claims.len()
     }
 
-    pub(super) async fn work(&self, xid: &Xid, branch: BranchId, task: Task) -> Answer {
+    pub(in crate::at) async fn work(&self, xid: &Xid, branch: BranchId, task: Task) -> Answer {
         self.work_for(STORE, xid, branch, task).await
     }
 
-    pub(super) async fn work_for(
+    pub(in crate::at) async fn work_for(
         &self,
         store: StoreId,
         xid: &Xid,
@@ -143,7 +143,7 @@ impl Fake {
         answer
     }
 
-    pub(super) async fn work_batch(&self, works: Vec<(Xid, BranchId, Task)>) -> Vec<Answer> {
+    pub(in crate::at) async fn work_batch(&self, works: Vec<(Xid, BranchId, Task)>) -> Vec<Answer> {
         let participant = self.state().participant.clone().expect("a database is attached");
         let work = |(xid, branch, task): (Xid, BranchId, Task)| Work {
             key: BranchKey { xid, branch },
@@ -156,7 +156,7 @@ impl Fake {
     }
 
     /// Decides to commit: locks go, then the branches are told.
-    pub(super) async fn commit(&self, xid: &Xid) -> Vec<Answer> {
+    pub(in crate::at) async fn commit(&self, xid: &Xid) -> Vec<Answer> {
         let branches = self.registrations(xid);
         self.release(xid, None);
         let mut answers = Vec::new();
@@ -167,7 +167,7 @@ impl Fake {
     }
 
     /// Rolls back, newest branch first; each gives its locks back when it is done.
-    pub(super) async fn roll_back(&self, xid: &Xid) -> Vec<Answer> {
+    pub(in crate::at) async fn roll_back(&self, xid: &Xid) -> Vec<Answer> {
         let mut answers = Vec::new();
         for branch in self.registrations(xid).iter().rev() {
             if branch.lock_only {
@@ -186,7 +186,7 @@ impl Fake {
         answers
     }
 
-    pub(super) fn release(&self, xid: &Xid, branch: Option<BranchId>) {
+    pub(in crate::at) fn release(&self, xid: &Xid, branch: Option<BranchId>) {
         self.state().branches.retain(|(holder, registered)| {
             holder != xid || branch.is_some_and(|branch| registered.branch != branch)
         });

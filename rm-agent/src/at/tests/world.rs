@@ -1,4 +1,5 @@
-//! A bank's database in a file, attached to the coordinator in memory.
+//! A participant's database, attached to the coordinator in memory. What differs from database to
+//! database is a [`TestDatabase`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,32 +8,36 @@ use std::time::Duration;
 use pactum_core::id::{ResourceUid, StoreId, Xid, XidNumber};
 use pactum_core::time::WallTime;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
+use sqlx::{AssertSqlSafe, Executor, IntoArguments, Pool, Sqlite, SqlitePool};
 
 use super::fake::{Fake, STORE};
+use crate::at::connection::AtConnection;
 use crate::at::options::Environment;
-use crate::at::{AtError, AtOptions, AtPool};
+use crate::at::{AtDatabase, AtError, AtOptions, AtPool};
 use crate::context::TransactionContext;
-use crate::db::{Row, Sql, SqliteSql};
+use crate::db::{Row, Sql};
 
 /// The wall clock of the tests, in milliseconds.
-pub(super) const NOW: u64 = 1_700_000_000_000;
+pub(in crate::at) const NOW: u64 = 1_700_000_000_000;
 
-pub(super) struct World {
-    _dir: tempfile::TempDir,
-    pub(super) pool: SqlitePool,
-    pub(super) at: AtPool<Sqlite>,
-    pub(super) fake: Arc<Fake>,
+/// A world of SQLite.
+pub(in crate::at) type World = WorldOn<Sqlite>;
+
+pub(in crate::at) struct WorldOn<DB: TestDatabase> {
+    _guard: DB::Guard,
+    pub(in crate::at) pool: Pool<DB>,
+    pub(in crate::at) at: AtPool<DB>,
+    pub(in crate::at) fake: Arc<Fake>,
     next_xid: AtomicU64,
 }
 
-pub(super) fn options() -> AtOptions {
+pub(in crate::at) fn options() -> AtOptions {
     let environment = Environment { wall: || WallTime(NOW), random_uid: || ResourceUid(0xfeed) };
     AtOptions { environment, ..AtOptions::default().create_tables(true) }
 }
 
 /// A pool on a file, durable only as far as tests need.
-pub(super) async fn file_pool(dir: &tempfile::TempDir) -> SqlitePool {
+pub(in crate::at) async fn file_pool(dir: &tempfile::TempDir) -> SqlitePool {
     let connect = SqliteConnectOptions::new()
         .filename(dir.path().join("bank.db"))
         .create_if_missing(true)
@@ -42,32 +47,82 @@ pub(super) async fn file_pool(dir: &tempfile::TempDir) -> SqlitePool {
     SqlitePoolOptions::new().max_connections(5).connect_with(connect).await.unwrap()
 }
 
-impl World {
-    /// A database with this schema and content.
-    pub(super) async fn new(schema: &str) -> World {
-        World::with(schema, options()).await
-    }
+/// A database that tests make and look into.
+#[allow(async_fn_in_trait, reason = "for tests, on one task")]
+pub(in crate::at) trait TestDatabase: AtDatabase {
+    /// What keeps the database alive.
+    type Guard;
+    /// A new, empty database.
+    async fn open() -> (Self::Guard, Pool<Self>);
+    /// Runs statements past the agent.
+    async fn script(pool: &Pool<Self>, sql: &str);
+    /// Every value of every table of the application, exactly as it is stored; sorted, since a
+    /// restored row may lie elsewhere.
+    async fn dump(world: &WorldOn<Self>) -> Vec<String>;
+}
 
-    pub(super) async fn with(schema: &str, options: AtOptions) -> World {
+impl TestDatabase for Sqlite {
+    type Guard = tempfile::TempDir;
+
+    async fn open() -> (tempfile::TempDir, SqlitePool) {
         let dir = tempfile::tempdir().unwrap();
         let pool = file_pool(&dir).await;
-        sqlx::raw_sql(AssertSqlSafe(schema)).execute(&pool).await.unwrap();
+        (dir, pool)
+    }
+
+    async fn script(pool: &SqlitePool, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
+    }
+
+    /// With the storage class of each value.
+    async fn dump(world: &WorldOn<Self>) -> Vec<String> {
+        let tables = world
+            .query(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' \
+                 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+                 AND name NOT LIKE 'pactum\\_%' ESCAPE '\\'",
+            )
+            .await;
+        let mut dump = Vec::new();
+        for table in tables {
+            let name = table[0].as_text().unwrap().replace('`', "``");
+            let rows = world.query(&format!("SELECT * FROM `{name}`")).await;
+            dump.extend(rows.into_iter().map(|row| format!("{name} {row:?}")));
+        }
+        dump.sort();
+        dump
+    }
+}
+
+impl<DB: TestDatabase> WorldOn<DB>
+where
+    for<'c> &'c mut AtConnection<DB>: Executor<'c, Database = DB>,
+    DB::Arguments: IntoArguments<DB>,
+{
+    /// A database with this schema and content.
+    pub(in crate::at) async fn new(schema: &str) -> Self {
+        WorldOn::with(schema, options()).await
+    }
+
+    pub(in crate::at) async fn with(schema: &str, options: AtOptions) -> Self {
+        let (guard, pool) = DB::open().await;
+        DB::script(&pool, schema).await;
         let fake = Arc::new(Fake::default());
         let link = Arc::clone(&fake);
         let at = AtPool::attach_over(link, "bank-a".parse().unwrap(), pool.clone(), options);
         let at = at.await.unwrap();
-        World { _dir: dir, pool, at, fake, next_xid: AtomicU64::new(1) }
+        WorldOn { _guard: guard, pool, at, fake, next_xid: AtomicU64::new(1) }
     }
 
-    pub(super) fn context(&self) -> TransactionContext {
+    pub(in crate::at) fn context(&self) -> TransactionContext {
         self.context_for(Duration::from_secs(60))
     }
 
-    pub(super) fn context_for(&self, remaining: Duration) -> TransactionContext {
+    pub(in crate::at) fn context_for(&self, remaining: Duration) -> TransactionContext {
         TransactionContext::new(self.xid(), STORE, remaining)
     }
 
-    pub(super) fn foreign_context(&self) -> TransactionContext {
+    pub(in crate::at) fn foreign_context(&self) -> TransactionContext {
         TransactionContext::new(self.xid(), StoreId(0xbad), Duration::from_secs(60))
     }
 
@@ -77,7 +132,7 @@ impl World {
     }
 
     /// Runs statements as one branch of `context`.
-    pub(super) async fn run(
+    pub(in crate::at) async fn run(
         &self,
         context: &TransactionContext,
         statements: &[&str],
@@ -91,49 +146,33 @@ impl World {
     }
 
     /// Runs a statement past the agent.
-    pub(super) async fn behind(&self, statement: &str) {
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&self.pool).await.unwrap();
+    pub(in crate::at) async fn behind(&self, statement: &str) {
+        DB::script(&self.pool, statement).await;
     }
 
-    pub(super) async fn query(&self, sql: &str) -> Vec<Row> {
+    pub(in crate::at) async fn query(&self, sql: &str) -> Vec<Row> {
         let mut connection = self.pool.acquire().await.unwrap();
-        SqliteSql(&mut connection).query(sql, &[]).await.unwrap()
+        DB::sql(&mut connection).query(sql, &[]).await.unwrap()
     }
 
     /// One value, as text.
-    pub(super) async fn value(&self, sql: &str) -> String {
+    pub(in crate::at) async fn value(&self, sql: &str) -> String {
         let rows = self.query(sql).await;
         rows.first().map_or_else(|| "none".to_owned(), |row| row[0].to_string())
     }
 
-    /// Every value of every table of the application, with its storage class: sorted, since a
-    /// restored row may lie elsewhere.
-    pub(super) async fn dump(&self) -> Vec<String> {
-        let tables = self
-            .query(
-                "SELECT name FROM sqlite_schema WHERE type = 'table' \
-                 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
-                 AND name NOT LIKE 'pactum\\_%' ESCAPE '\\'",
-            )
-            .await;
-        let mut dump = Vec::new();
-        for table in tables {
-            let name = table[0].as_text().unwrap().replace('`', "``");
-            let rows = self.query(&format!("SELECT * FROM `{name}`")).await;
-            dump.extend(rows.into_iter().map(|row| format!("{name} {row:?}")));
-        }
-        dump.sort();
-        dump
+    pub(in crate::at) async fn dump(&self) -> Vec<String> {
+        DB::dump(self).await
     }
 
     /// The barrier's rows: state and body.
-    pub(super) async fn barrier(&self) -> Vec<String> {
+    pub(in crate::at) async fn barrier(&self) -> Vec<String> {
         let rows = self.query("SELECT state FROM pactum_barrier ORDER BY branch_id").await;
         rows.iter().map(|row| row[0].as_text().unwrap().to_owned()).collect()
     }
 
     /// Runs the statements as a branch, rolls it back, and expects everything to be as before.
-    pub(super) async fn undo(&self, statements: &[&str]) {
+    pub(in crate::at) async fn undo(&self, statements: &[&str]) {
         let before = self.dump().await;
         let context = self.context();
         self.run(&context, statements).await.unwrap();
@@ -146,7 +185,7 @@ impl World {
 }
 
 /// Our error out of sqlx's.
-pub(super) fn take(error: sqlx::Error) -> AtError {
+pub(in crate::at) fn take(error: sqlx::Error) -> AtError {
     match error {
         sqlx::Error::AnyDriverError(inner) => match inner.downcast::<AtError>() {
             Ok(error) => *error,
