@@ -2,9 +2,8 @@
 //!
 //! - [`Process`]: a child whose output is kept, that can be told to end, killed and started again.
 //! - [`wait`]: waiting for a condition within a bound, instead of sleeping and hoping.
+//! - [`server`]: throw-away PostgreSQL and MariaDB servers, and databases in them.
 //! - [`free_port`], [`temp_dir`]: places of their own, so that tests run side by side.
-//!
-//! Throw-away database servers will live here too, once there are databases that need a server.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -24,6 +23,7 @@
 
 mod output;
 mod process;
+pub mod server;
 pub mod wait;
 
 use std::net::{Ipv4Addr, TcpListener};
