@@ -19,7 +19,7 @@ use crate::lock::wait::{Claim, ClaimId, Waiter, WaiterId};
 use crate::rejection::Rejection;
 use crate::time::Timestamp;
 use crate::transaction::{
-    Action, BranchMode, BranchRow, Caller, ResourceRow, Status, TransactionRow,
+    Action, BranchMode, BranchRow, Caller, Resolution, ResourceRow, Status, TransactionRow,
 };
 
 /// The answer to one event.
@@ -256,6 +256,8 @@ pub struct Task {
     pub attempt: u32,
     /// For TCC and saga.
     pub action: Option<Arc<Action>>,
+    /// What an operator decided while the branch was parked.
+    pub resolution: Option<Resolution>,
 }
 
 /// The kinds of task.

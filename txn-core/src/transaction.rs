@@ -114,6 +114,17 @@ pub enum ParkReason {
     Invariant,
 }
 
+/// What an operator decides about a parked branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resolution {
+    /// Look again: what stood in the way was put right by hand.
+    Retry,
+    /// Write the before images over whatever is there now: the other writer's values are lost.
+    Restore,
+    /// Leave the rows as they are now, and count the branch as settled.
+    Keep,
+}
+
 /// How far phase two of a branch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PhaseTwo {

@@ -19,7 +19,7 @@ mod tests;
 mod work;
 
 pub use branches::{ACTION_BYTES_MAX, LOCK_KEY_BYTES_MAX, LOCKS_BYTES_MAX, PAYLOAD_BYTES_MAX};
-pub use enums::{UnknownValue, mode, park_reason};
+pub use enums::{UnknownValue, mode, park_reason, resolution};
 pub use error::{
     code_name, internal, invalid, invalid_over, limit_reached, not_attached, outcome_unknown,
     protocol_version, rejection, unavailable,

@@ -128,7 +128,10 @@ impl Identity {
             attempt: task.attempt,
             action,
             payload,
-            forced_retry: false,
+            resolution: task
+                .resolution
+                .map_or(v1::Resolution::Unspecified, v1::Resolution::from)
+                .into(),
         }
     }
 }

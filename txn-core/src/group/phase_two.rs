@@ -120,6 +120,7 @@ impl Group {
             mode: row.mode,
             attempt: branch.attempt.saturating_add(1),
             action: row.action.clone(),
+            resolution: None,
         }
     }
 
