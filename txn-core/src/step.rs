@@ -101,6 +101,8 @@ pub enum Reply {
     Attached(ResourceRow),
     /// So many branches are tried again.
     Retried(u32),
+    /// The operator's decision is recorded, and the branch is worked on.
+    Resolved,
     /// The binding is gone.
     Forgotten,
     /// Refused; nothing was changed.
@@ -192,6 +194,8 @@ pub enum Volatile {
         branch: BranchId,
         /// From when.
         next_attempt_at: Timestamp,
+        /// Why, where the participant said so.
+        reason: Option<Arc<str>>,
     },
     /// A registration, claim or check waits.
     WaitBegan(Box<Waiter>),

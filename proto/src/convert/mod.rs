@@ -12,6 +12,7 @@
 mod branches;
 mod enums;
 mod error;
+mod operator;
 mod replies;
 mod requests;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use error::{
     code_name, internal, invalid, invalid_over, limit_reached, not_attached, outcome_unknown,
     protocol_version, rejection, unavailable,
 };
+pub use operator::RESOLUTION_REASON_BYTES_MAX;
 pub use replies::Identity;
 pub use requests::{
     AGENT_VERSION_BYTES_MAX, CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, Hello,
