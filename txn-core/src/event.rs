@@ -9,7 +9,7 @@ use crate::id::{
 use crate::lock::wait::{ClaimId, WaiterId};
 use crate::lock::{LockRequest, ResourceKey};
 use crate::step::ReplyTo;
-use crate::transaction::{Action, BranchMode, Caller, ParkReason, RollbackCause};
+use crate::transaction::{Action, BranchMode, Caller, ParkReason, Resolution, RollbackCause};
 
 /// Something that happened, or was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,8 @@ pub enum Event {
         /// Answered with the number of branches.
         reply: ReplyTo,
     },
+    /// An operator says what shall become of a parked branch.
+    ResolveRequested(Box<Resolve>),
     /// An operator wants a binding forgotten.
     ForgetRequested {
         /// The resource.
@@ -154,6 +156,7 @@ impl Event {
             Event::RegisterRequested(register) => Some(register.reply),
             Event::KeysRequested(request) => Some(request.reply),
             Event::PhaseOneReported(report) => report.reply,
+            Event::ResolveRequested(request) => Some(request.reply),
             Event::SessionOpened { reply, .. }
             | Event::AttachRequested { reply, .. }
             | Event::BranchIdsRequested { reply }
@@ -280,6 +283,21 @@ pub struct PhaseOneReport {
     pub reply: Option<ReplyTo>,
 }
 
+/// An operator's decision on a parked branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// The transaction.
+    pub target: Target,
+    /// The branch.
+    pub branch: BranchId,
+    /// The decision.
+    pub resolution: Resolution,
+    /// Why, for the record.
+    pub reason: Arc<str>,
+    /// Answered once it is durable.
+    pub reply: ReplyTo,
+}
+
 /// Done or failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PhaseOneResult {
@@ -303,8 +321,13 @@ pub enum Direction {
 pub enum PhaseTwoAnswer {
     /// The local transaction that did it has committed.
     Done,
-    /// Not now; try again, after the delay where one is known.
-    Later(Option<Duration>),
+    /// Not now; try again.
+    Later {
+        /// After this delay, where one is known.
+        after: Option<Duration>,
+        /// Why, for people, where it was said.
+        reason: Option<Arc<str>>,
+    },
     /// Repeating cannot cure it.
     Parked {
         /// Why.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::id::{BranchId, ResourceId, ResourceUid, XidNumber};
 use crate::lock::key::EncodedKey;
 use crate::step::Outcome;
+use crate::transaction::{BranchMode, Resolution};
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,17 @@ pub enum Rejection {
     BranchFailed(BranchId),
     /// The branch is not registered in the transaction.
     UnknownBranch(BranchId),
+    /// The branch is not parked: it is still worked on, or settled. Look again.
+    NotParked(BranchId),
+    /// The resolution means nothing for a branch of this mode, or for its decision: retry instead.
+    NotResolvable {
+        /// The branch.
+        branch: BranchId,
+        /// What was asked for.
+        resolution: Resolution,
+        /// The branch's mode.
+        mode: BranchMode,
+    },
     /// A limit is reached: split the work, or raise the limit.
     Limit {
         /// Which limit.

@@ -19,7 +19,7 @@ use crate::lock::wait::{Claim, ClaimId, Waiter, WaiterId};
 use crate::rejection::Rejection;
 use crate::time::Timestamp;
 use crate::transaction::{
-    Action, BranchMode, BranchRow, Caller, ResourceRow, Status, TransactionRow,
+    Action, BranchMode, BranchRow, Caller, Resolution, ResourceRow, Status, TransactionRow,
 };
 
 /// The answer to one event.
@@ -101,6 +101,8 @@ pub enum Reply {
     Attached(ResourceRow),
     /// So many branches are tried again.
     Retried(u32),
+    /// The operator's decision is recorded, and the branch is worked on.
+    Resolved,
     /// The binding is gone.
     Forgotten,
     /// Refused; nothing was changed.
@@ -192,6 +194,8 @@ pub enum Volatile {
         branch: BranchId,
         /// From when.
         next_attempt_at: Timestamp,
+        /// Why, where the participant said so.
+        reason: Option<Arc<str>>,
     },
     /// A registration, claim or check waits.
     WaitBegan(Box<Waiter>),
@@ -256,6 +260,8 @@ pub struct Task {
     pub attempt: u32,
     /// For TCC and saga.
     pub action: Option<Arc<Action>>,
+    /// What an operator decided while the branch was parked.
+    pub resolution: Option<Resolution>,
 }
 
 /// The kinds of task.

@@ -9,7 +9,7 @@ use pactum_core::id::{GroupName, XidNumber};
 use pactum_core::lock::key::EncodedKey;
 use pactum_core::rejection::{Limit, Rejection};
 use pactum_core::step::Outcome;
-use pactum_core::transaction::Status;
+use pactum_core::transaction::{BranchMode, Resolution, Status};
 
 use super::enums::UnknownValue;
 use crate::v1::{self, ErrorCode};
@@ -145,6 +145,24 @@ pub fn rejection(group: &GroupName, rejection: &Rejection) -> v1::Error {
                 "branch {branch} is not registered in the global transaction; register it first"
             ),
         ),
+        Rejection::NotParked(branch) => error(
+            ErrorCode::NotResolvable,
+            "branch_id",
+            format!(
+                "branch {branch} is not parked: it is still worked on, or settled; show the \
+                 transaction again"
+            ),
+        ),
+        Rejection::NotResolvable { branch, resolution, mode } => error(
+            ErrorCode::NotResolvable,
+            "resolution",
+            format!(
+                "branch {branch} of mode {} cannot be resolved by {} here; put right what its \
+                 report shows, then retry it",
+                mode_name(*mode),
+                resolution_name(*resolution)
+            ),
+        ),
         Rejection::Limit { limit, max } => reached(*limit, *max),
         Rejection::HeldByOuter { holder, key } => held(group, Some(*holder), key, Duration::ZERO),
         Rejection::LockConflict { holder, key, retry_after } => {
@@ -195,6 +213,23 @@ fn not_active(outcome: Outcome) -> v1::Error {
                  the outcome"
             ),
         )
+    }
+}
+
+fn mode_name(mode: BranchMode) -> &'static str {
+    match mode {
+        BranchMode::At => "AT",
+        BranchMode::Tcc => "TCC",
+        BranchMode::Saga => "saga",
+        BranchMode::Xa => "XA",
+    }
+}
+
+fn resolution_name(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Retry => "retry",
+        Resolution::Restore => "restore",
+        Resolution::Keep => "keep",
     }
 }
 

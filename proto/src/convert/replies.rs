@@ -100,7 +100,7 @@ impl Identity {
             }
             Reply::Rejected(rejection) => Frame::Error(error::rejection(&self.group, &rejection)),
             // An operator's answers never go over a session.
-            Reply::Retried(_) | Reply::Forgotten => {
+            Reply::Retried(_) | Reply::Resolved | Reply::Forgotten => {
                 Frame::Error(error::internal("an operator's answer came to a session"))
             }
         }
@@ -128,7 +128,10 @@ impl Identity {
             attempt: task.attempt,
             action,
             payload,
-            forced_retry: false,
+            resolution: task
+                .resolution
+                .map_or(v1::Resolution::Unspecified, v1::Resolution::from)
+                .into(),
         }
     }
 }

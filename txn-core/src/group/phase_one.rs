@@ -150,6 +150,7 @@ impl Group {
             phase_one: PhaseOne::Failed,
             phase_two: PhaseTwo::Pending,
             park_report: None,
+            resolutions: Vec::new(),
         })
     }
 }

@@ -208,6 +208,7 @@ fn branch_row(
         phase_one: if known { PhaseOne::Done } else { PhaseOne::Unknown },
         phase_two: PhaseTwo::Pending,
         park_report: None,
+        resolutions: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::node;
 use crate::event::{
     Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Register,
-    RequestKeys, Target, Timer,
+    RequestKeys, Resolve, Target, Timer,
 };
 use crate::group::Group;
 use crate::id::{
@@ -16,7 +16,7 @@ use crate::lock::LockRequest;
 use crate::lock::key::{EncodedKey, KeyKind, KeyValue, LockKey, LockMode};
 use crate::lock::wait::{ClaimId, WaiterId};
 use crate::step::ReplyTo;
-use crate::transaction::{BranchMode, Caller, ParkReason, Status, Wait};
+use crate::transaction::{BranchMode, Caller, ParkReason, Resolution, Status, Wait};
 
 pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
     let mut words = text.split_whitespace();
@@ -64,6 +64,7 @@ pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
         },
         "ids" => Event::BranchIdsRequested { reply },
         "retry" => Event::RetryRequested { target: line.target(0), reply },
+        "resolve" => line.resolve(),
         "forget" => Event::ForgetRequested { resource: resource(line.word(0)), reply },
         "timer" => line.timer().into(),
         _ => panic!("{text:?} is no line of a script"),
@@ -188,9 +189,10 @@ impl<'a> Line<'a> {
         };
         let answer = match self.word(2) {
             "done" => PhaseTwoAnswer::Done,
-            "later" => {
-                PhaseTwoAnswer::Later(self.option("after").map(|_| self.seconds("after", 0.0)))
-            }
+            "later" => PhaseTwoAnswer::Later {
+                after: self.option("after").map(|_| self.seconds("after", 0.0)),
+                reason: self.option("why").map(Arc::from),
+            },
             "parked" => PhaseTwoAnswer::Parked {
                 reason: ParkReason::DirtyWrite,
                 report: Arc::from(&b"report"[..]),
@@ -205,6 +207,22 @@ impl<'a> Line<'a> {
             None => proven.unwrap_or(SessionId(0)),
         };
         Event::PhaseTwoAnswered { session, xid, branch, direction, answer }
+    }
+
+    fn resolve(&self) -> Event {
+        let resolution = match self.word(2) {
+            "retry" => Resolution::Retry,
+            "restore" => Resolution::Restore,
+            "keep" => Resolution::Keep,
+            other => panic!("{other:?} is no resolution"),
+        };
+        Event::ResolveRequested(Box::new(Resolve {
+            target: self.target(0),
+            branch: BranchId(number(self.word(1), 'b')),
+            resolution,
+            reason: Arc::from(self.option("why").unwrap_or("asked")),
+            reply: self.reply,
+        }))
     }
 
     fn timer(&self) -> Timer {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::world::World;
 use crate::event::{
     Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Register,
-    RequestKeys, Target, Timer,
+    RequestKeys, Resolve, Target, Timer,
 };
 use crate::group::tests::script::lock;
 use crate::id::{BranchId, NodeId, ResourceNumber, ScopeId, SessionId, XidNumber};
 use crate::lock::LockRequest;
 use crate::policy::Policy;
 use crate::step::ReplyTo;
-use crate::transaction::{BranchMode, Caller, ParkReason, Wait};
+use crate::transaction::{BranchMode, Caller, ParkReason, Resolution, Wait};
 
 /// A branch that may be registered.
 #[derive(Clone)]
@@ -211,9 +211,13 @@ impl Alphabet {
         }
         let mut answers = vec![PhaseTwoAnswer::Done];
         if self.trouble {
-            answers.push(PhaseTwoAnswer::Later(None));
+            answers.push(PhaseTwoAnswer::Later { after: None, reason: None });
             let report = Arc::from([]);
             answers.push(PhaseTwoAnswer::Parked { reason: ParkReason::DirtyWrite, report });
+        }
+        if self.trouble {
+            // `retry` is what a retry of the whole attaches, and `restore` differs only in its name.
+            events.push(resolve(part, Resolution::Keep, reply));
         }
         for direction in [Direction::Commit, Direction::Rollback] {
             events.extend(answers.iter().map(|answer| {
@@ -292,6 +296,12 @@ fn register(part: &Part, wait: Duration, reply: ReplyTo) -> Event {
         phase_one_assumed: false,
         reply,
     }))
+}
+
+fn resolve(part: &Part, resolution: Resolution, reply: ReplyTo) -> Event {
+    let (target, branch) = (target(part.xid), BranchId(part.id));
+    let reason = Arc::default();
+    Event::ResolveRequested(Box::new(Resolve { target, branch, resolution, reason, reply }))
 }
 
 pub(super) fn key(xid: u64) -> Arc<str> {
