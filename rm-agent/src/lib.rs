@@ -78,6 +78,7 @@ pub mod web;
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{
     AtConnection, AtDatabase, AtError, AtOptions, AtPool, AtSavepoint, AtTransaction, Refused,
+    UnreadableUndo, read_undo,
 };
 pub use context::TransactionContext;
 pub use session::CallError;

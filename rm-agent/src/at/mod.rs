@@ -13,7 +13,10 @@
 //!             commit.rs        register, write the barrier row, commit
 //! phase two   phase_two.rs     what the coordinator asks
 //!               restore.rs     rows back to what they were, or a dirty write
+//!               reverse.rs     its writing
 //!               report.rs      what a person sees of a parked branch
+//! upkeep      upkeep.rs        now and then: old rows purged, and
+//!               sweep.rs       open ones asked about
 //! both        engine.rs        what a database must offer; sqlite/ is the first
 //!             link.rs          what is asked of the coordinator
 //! ```
@@ -35,13 +38,16 @@ mod plan;
 mod pool;
 mod report;
 mod restore;
+mod reverse;
 mod savepoint;
 mod sqlite;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod undo;
+mod upkeep;
 mod waiting;
 
 pub use connection::AtConnection;
@@ -52,3 +58,4 @@ pub use plan::Refused;
 pub use pool::AtPool;
 pub use savepoint::AtSavepoint;
 pub use transaction::AtTransaction;
+pub use undo::{UnreadableUndo, read_undo};
