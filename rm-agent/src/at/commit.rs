@@ -124,12 +124,16 @@ impl<DB: AtDatabase> AtConnection<DB> {
 
     /// Outside of any global transaction: nothing to undo, but no way past the global locks.
     async fn commit_guarded(mut self) -> Result<(), Failed> {
+        let changed_nothing = self.gathered.keys.is_empty();
         if let Err(error) = self.check_guarded().await {
             let conflict = self.conflict.take();
             self.local.rollback().await.ok();
             return Err(Failed { error, conflict });
         }
-        Ok(self.commit_plain().await?)
+        if changed_nothing {
+            return Ok(self.commit_plain().await?);
+        }
+        Ok(self.local.commit().await.map_err(guarded_commit_failed::<DB>)?)
     }
 
     async fn check_guarded(&mut self) -> Result<(), AtError> {
@@ -268,6 +272,18 @@ impl<DB: AtDatabase> AtConnection<DB> {
             Ok(permit) if DB::WAITS_INSIDE => (self.shared.options.lock_wait_max, Some(permit)),
             Ok(_) | Err(_) => (Duration::ZERO, None),
         }
+    }
+}
+
+/// What the end of a guarded local transaction means: it has no barrier row to be looked up.
+pub(super) fn guarded_commit_failed<DB: AtDatabase>(error: sqlx::Error) -> AtError {
+    match DB::classify(&error) {
+        // The database said so.
+        Failure::Unique | Failure::Constraint | Failure::Statement => {
+            AtError::LocalCommit(Box::new(error))
+        }
+        Failure::Busy => AtError::Busy(Box::new(error)),
+        Failure::Other => AtError::GuardedOutcomeUnknown(Box::new(error)),
     }
 }
 

@@ -8,5 +8,7 @@ mod fake;
 mod locks;
 mod property;
 mod refusals;
+mod resolve;
 mod rollback;
+mod sweep;
 mod world;
