@@ -7,6 +7,7 @@ mod executor;
 mod fake;
 mod locks;
 mod property;
+mod reading;
 mod refusals;
 mod resolve;
 mod rollback;

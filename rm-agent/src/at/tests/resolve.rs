@@ -8,10 +8,9 @@ use super::rollback::{BANK, ROLLBACK, changed, parked};
 use super::world::World;
 use crate::branch::{Answer, Task};
 use crate::context::TransactionContext;
-use crate::db::{DbError, Kind, LocalTransaction, Row, Sql, Value};
 
 /// A world with one branch of these statements, and something that was done behind it.
-async fn dirty(
+pub(super) async fn dirty(
     schema: &str,
     statements: &[&str],
     behind: &str,
@@ -230,53 +229,5 @@ async fn a_dirty_write_among_many_rows_is_found_and_shown() {
     );
     let resolved = world.fake.resolve(context.xid(), branch, ROLLBACK, Resolution::Restore).await;
     assert_eq!(resolved, Answer::Done);
-    assert_eq!(world.dump().await, before);
-}
-
-/// Counts what is read.
-struct Counting {
-    inner: Box<dyn LocalTransaction>,
-    queries: usize,
-}
-
-#[async_trait::async_trait]
-impl Sql for Counting {
-    fn kind(&self) -> Kind {
-        self.inner.kind()
-    }
-
-    async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, DbError> {
-        self.inner.execute(sql, values).await
-    }
-
-    async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError> {
-        self.queries += usize::from(sql.contains("FROM main.`t`"));
-        self.inner.query(sql, values).await
-    }
-}
-
-#[tokio::test]
-async fn rows_are_read_by_the_hundreds() {
-    use crate::at::AtDatabase;
-    use crate::at::engine::Engine as _;
-    use crate::at::restore::{DirtyRows, restore};
-    use crate::at::undo;
-
-    fn dialect<DB: AtDatabase>() -> &'static dyn crate::at::restore::Dialect {
-        DB::dialect()
-    }
-    let many = "CREATE TABLE t (id INTEGER PRIMARY KEY, x); WITH RECURSIVE n(i) AS (SELECT 1 UNION \
-                ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i, 0 FROM n";
-    let (world, _, _, before) = dirty(many, &["UPDATE t SET x = id"], "").await;
-    let rows = world.query("SELECT format, body FROM pactum_barrier").await;
-    let (format, body) = (rows[0][0].as_integer().unwrap(), rows[0][1].as_text().unwrap());
-    assert_eq!(format, 2, "a thousand rows are packed");
-    let log = undo::decode(format, body, 4 << 20).unwrap();
-    let inner = world.at.0.own.begin().await.unwrap();
-    let mut counting = Counting { inner, queries: 0 };
-    let dialect = dialect::<sqlx::Sqlite>();
-    restore(&mut counting, dialect, &log, DirtyRows::Park).await.unwrap();
-    counting.inner.commit().await.unwrap();
-    assert_eq!(counting.queries, 10, "five before and five after");
     assert_eq!(world.dump().await, before);
 }
