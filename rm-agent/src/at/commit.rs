@@ -194,8 +194,6 @@ impl<DB: AtDatabase> AtConnection<DB> {
         }
         let Gathered { undo, keys, assumed, .. } = std::mem::take(&mut self.gathered);
         let lock_only = undo.changes.is_empty();
-        let limit = self.shared.options.undo_log_bytes_max;
-        let stored = undo::store(&undo, limit).ok_or(AtError::UndoLogTooLarge { limit })?;
         let link = Arc::clone(&self.shared.link);
         let branch = link.next_branch_id().await.map_err(AtError::from)?;
         let (wait, _waiting) = self.wait_inside();
@@ -214,6 +212,8 @@ impl<DB: AtDatabase> AtConnection<DB> {
             register(link, context, &registration).await?.settled();
             return Ok(());
         }
+        let limit = self.shared.options.undo_log_bytes_max;
+        let stored = undo::store(&undo, limit).ok_or(AtError::UndoLogTooLarge { limit })?;
         let key = BranchKey { xid: context.xid().clone(), branch };
         // The agent named the branch, so its row can be written while the coordinator makes the
         // registration durable. Both are waited for, whatever the other brings.

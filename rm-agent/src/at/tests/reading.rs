@@ -1,6 +1,7 @@
 //! How a restore reads: few statements, and no row taken for another.
 
 use async_trait::async_trait;
+use pactum_core::id::BranchId;
 use pactum_proto::v1::ParkReason;
 
 use super::resolve::dirty;
@@ -18,8 +19,9 @@ fn dialect() -> &'static dyn Dialect {
     <sqlx::Sqlite as Engine>::dialect()
 }
 
-async fn undo_log(world: &World) -> UndoLog {
-    let rows = world.query("SELECT format, body FROM pactum_barrier").await;
+pub(super) async fn undo_log(world: &World, branch: BranchId) -> UndoLog {
+    let sql = format!("SELECT format, body FROM pactum_barrier WHERE branch_id = {branch}");
+    let rows = world.query(&sql).await;
     let (format, body) = (rows[0][0].as_integer().unwrap(), rows[0][1].as_text().unwrap());
     undo::decode(format, body, 4 << 20).unwrap()
 }
@@ -50,9 +52,9 @@ impl Sql for Counting {
 async fn rows_are_read_by_the_hundreds() {
     let many = "CREATE TABLE t (id INTEGER PRIMARY KEY, x); WITH RECURSIVE n(i) AS (SELECT 1 UNION \
                 ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i, 0 FROM n";
-    let (world, _, _, before) = dirty(many, &["UPDATE t SET x = id"], "").await;
+    let (world, _, branch, before) = dirty(many, &["UPDATE t SET x = id"], "").await;
     assert_eq!(world.value("SELECT format FROM pactum_barrier").await, "2", "it is packed");
-    let log = undo_log(&world).await;
+    let log = undo_log(&world, branch).await;
     let inner = world.at.0.own.begin().await.unwrap();
     let mut counting = Counting { inner, queries: 0 };
     restore(&mut counting, dialect(), &log, DirtyRows::Park).await.unwrap();
@@ -106,8 +108,8 @@ async fn a_row_that_only_the_database_holds_equal_is_not_taken_for_missing() {
     let schema = "CREATE TABLE p (name TEXT COLLATE NOCASE PRIMARY KEY, x); \
                   INSERT INTO p VALUES ('ann', 1), ('bob', 2), ('cy', 3)";
     let behind = "INSERT INTO p VALUES ('ANN', 5)";
-    let (world, ..) = dirty(schema, &["DELETE FROM p"], behind).await;
-    let log = undo_log(&world).await;
+    let (world, _, branch, _) = dirty(schema, &["DELETE FROM p"], behind).await;
+    let log = undo_log(&world, branch).await;
     let mut local = world.at.0.own.begin().await.unwrap();
     let stopped = restore(&mut *local, &Literal(dialect()), &log, DirtyRows::Park).await;
     let Err(Stopped::Parked(report)) = stopped else { panic!("{stopped:?}") };
