@@ -6,6 +6,7 @@
 //!             transaction.rs   a local transaction, and savepoint.rs in it
 //!             connection.rs    the executor: plans, and passes on
 //!             change.rs        image, change, image, note;  locking.rs  reads that ask for locks
+//!             ready.rs         from a statement's text to what is run for it
 //!               plan/          what a statement is, by its text; refuses what cannot be undone
 //!               table.rs       what must be known of a table
 //!               keys.rs        which global locks a changed row takes
@@ -16,12 +17,14 @@
 //!               report.rs      what a person sees of a parked branch
 //! both        engine.rs        what a database must offer; sqlite/ is the first
 //!             link.rs          what is asked of the coordinator
+//!             check.rs         the same plans for a script, and nothing run
 //! ```
 //!
 //! See `docs/at.md` for what is supported, what is refused, and which anomalies remain.
 
 mod cache;
 mod change;
+mod check;
 mod commit;
 mod connection;
 mod engine;
@@ -33,6 +36,7 @@ mod options;
 mod phase_two;
 mod plan;
 mod pool;
+mod ready;
 mod report;
 mod restore;
 mod savepoint;
@@ -44,11 +48,12 @@ mod transaction;
 mod undo;
 mod waiting;
 
+pub use check::{CheckedStatement, Verdict, check_sql};
 pub use connection::AtConnection;
 pub use engine::AtDatabase;
 pub use error::AtError;
 pub use options::AtOptions;
 pub use plan::Refused;
 pub use pool::AtPool;
-pub use savepoint::AtSavepoint;
+pub use savepoint::{AtSavepoint, SavepointMark};
 pub use transaction::AtTransaction;

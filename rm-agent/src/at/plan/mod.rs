@@ -17,6 +17,7 @@ mod change;
 mod classify;
 mod read;
 mod refused;
+mod split;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -24,6 +25,7 @@ mod text;
 pub(crate) use classify::plan;
 pub(crate) use read::plan_locking_read;
 pub use refused::Refused;
+pub(crate) use split::statements;
 
 /// A statement that AT understands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,6 +41,10 @@ impl Piece {
         }
     }
 
+    pub(super) fn ends_statement(&self) -> bool {
+        self.depth == 0 && self.token == Token::SemiColon
+    }
+
     fn is_anonymous_parameter(&self) -> bool {
         matches!(&self.token, Token::Placeholder(name) if name == "?")
     }

@@ -2,6 +2,7 @@
 
 mod barrier;
 mod capture;
+mod check;
 mod commit;
 mod executor;
 mod fake;
