@@ -1,5 +1,7 @@
 //! What a test may rely on when it uses a database server.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 use std::env;
 use std::path::Path;
 use std::process::Stdio;
@@ -23,14 +25,15 @@ async fn a_killed_server_comes_back(kind: Kind) {
     server.restart().await.unwrap_err();
 
     // An open session is a process of its own in PostgreSQL: it has to go too.
-    let mut session = tokio::spawn({
+    let session = tokio::spawn({
         let database = database.clone();
         async move {
-            let sleeper = match kind {
-                Kind::Postgres => "SELECT pg_sleep(600)",
-                Kind::Mysql => "SELECT sleep(600)",
+            // Longer than the test: the end of this session is that of the server.
+            let long = match kind {
+                Kind::Postgres => "SELECT pg_sleep (600)",
+                Kind::Mysql => "SELECT sleep (600)",
             };
-            database.execute(sleeper).await
+            database.execute(long).await
         }
     });
     let open = match kind {
@@ -45,7 +48,7 @@ async fn a_killed_server_comes_back(kind: Kind) {
 
     server.kill_hard().await.unwrap();
     server.kill_hard().await.unwrap();
-    (&mut session).await.unwrap().unwrap_err();
+    session.await.unwrap().unwrap_err();
     database.execute("SELECT 1").await.unwrap_err();
 
     server.restart().await.unwrap();
@@ -53,7 +56,6 @@ async fn a_killed_server_comes_back(kind: Kind) {
     assert_eq!(rows, "1\tann\n2\tbob");
 }
 
-/// The writes of tests and benches cost what they cost in production, and many can be at work.
 async fn one_setting(database: &Database, name: &str) -> String {
     match database.kind() {
         Kind::Postgres => database.execute(&format!("SHOW {name}")).await.unwrap(),
