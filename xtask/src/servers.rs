@@ -46,8 +46,11 @@ impl Servers {
     /// If tests were left out: which, why, and how to run them.
     pub(crate) fn verdict(&self) -> Result<()> {
         let left_out = self.missing.iter().map(|(kind, why)| {
-            let module = kind.test_module();
-            format!("\n  the tests in modules `{module}`, because there is no {kind}: {why:#}")
+            let (module, variable) = (kind.test_module(), kind.url_variable());
+            format!(
+                "\n  the tests in modules `{module}`, for want of {kind}: {why:#}; or name a running \
+                 server: {variable}=URL"
+            )
         });
         let left_out: String = left_out.collect();
         if left_out.is_empty() {
