@@ -73,8 +73,9 @@ async fn one_setting(database: &Database, name: &str) -> String {
 }
 
 async fn servers_run_side_by_side(kind: Kind) {
-    let (one, other) = tokio::join!(Server::start(kind), Server::start(kind));
-    let (one, other) = (one.unwrap(), other.unwrap());
+    // In tasks, as services start theirs.
+    let (one, other) = (tokio::spawn(Server::start(kind)), tokio::spawn(Server::start(kind)));
+    let (one, other) = (one.await.unwrap().unwrap(), other.await.unwrap().unwrap());
     assert_ne!(one.port(), other.port());
     let there = one.database("here").await.unwrap();
     assert!(databases(&one).await.contains(&there.name().to_owned()));

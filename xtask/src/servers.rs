@@ -48,8 +48,8 @@ impl Servers {
         let left_out = self.missing.iter().map(|(kind, why)| {
             let (module, variable) = (kind.test_module(), kind.url_variable());
             format!(
-                "\n  the tests in modules `{module}`, for want of {kind}: {why:#}; or name a running \
-                 server: {variable}=URL"
+                "\n  the tests in modules `{module}`: name a server with {variable}=URL, or mend \
+                 this: {why:#}"
             )
         });
         let left_out: String = left_out.collect();

@@ -162,7 +162,10 @@ impl Places {
                 if let Ok(found) = find(&self.folders(kind)) {
                     return Ok(found);
                 }
-                install(package).with_context(|| format!("install {kind}"))?;
+                install(package).with_context(|| {
+                    let missing = list(&missing);
+                    format!("{kind} is not on this machine (no {missing}) and was not installed")
+                })?;
                 let found = find(&self.folders(kind));
                 return found.map_err(|missing| {
                     anyhow!("`{package}` is installed, and yet there is no {}", list(&missing))
@@ -241,7 +244,8 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
     if !run.status.success() {
         let message = [run.stdout, run.stderr].concat();
         let message = String::from_utf8_lossy(&message);
-        bail!("`apt-get {}` failed ({}):\n{message}", arguments.join(" "), run.status);
+        let message = message.trim_end();
+        bail!("`apt-get {}` failed ({}): {message}", arguments.join(" "), run.status);
     }
     Ok(())
 }

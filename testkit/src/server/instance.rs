@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use tempfile::TempDir;
 
 use super::Kind;
-use crate::wait::{wait_for, wait_until};
+use crate::wait::wait_for_sight;
 
 /// How long a server may take until it answers: with recovery, on a busy machine.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -182,14 +182,14 @@ impl Instance {
 
         let ready = self.life.ready;
         let what = format!("{name} to be ready");
-        let answered = wait_for(&what, START_MAX, async || {
+        let answered = wait_for_sight(&what, START_MAX, || {
             // In this order: what it wrote before it ended is still seen.
             let ended = server.try_wait().transpose();
             let text = read_from(&mut log, begin).unwrap_or_default();
-            if ended.is_some() {
-                return Some(Err(text));
+            match ended {
+                Some(_) => Some(Err(text)),
+                None => text.contains(ready).then_some(Ok(())),
             }
-            text.contains(ready).then_some(Ok(()))
         });
         let ended = match answered.await? {
             Ok(()) => return Ok(()),
@@ -214,7 +214,7 @@ impl Instance {
         // them lives the server cannot start again.
         let data = self.setup.data_folder();
         let what = format!("the processes of {name} to be gone");
-        wait_until(&what, GONE_MAX, async || !kill_any_in(&data)).await
+        wait_for_sight(&what, GONE_MAX, || (!kill_any_in(&data)).then_some(())).await
     }
 }
 

@@ -44,8 +44,8 @@ async fn own(kind: Kind) -> Result<&'static Server> {
         Kind::Mysql => &MYSQL,
     };
     let start = || async {
-        let way_out = format!("or name a running server: {}=URL", kind.url_variable());
-        Server::start(kind).await.map_err(|error| format!("{error:#}; {way_out}"))
+        let why = format!("start a private server, because `{}` names none", kind.url_variable());
+        Server::start(kind).await.map_err(|error| format!("{why}: {error:#}"))
     };
     shared.0.get_or_init(start).await.as_ref().map_err(|error| anyhow!("{error}"))
 }
