@@ -89,7 +89,8 @@ impl CallError {
                 | v1::ErrorCode::LostState
                 | v1::ErrorCode::Internal
                 | v1::ErrorCode::ProtocolVersion
-                | v1::ErrorCode::ResourceBusy => false,
+                | v1::ErrorCode::ResourceBusy
+                | v1::ErrorCode::NotResolvable => false,
             },
         }
     }

@@ -135,7 +135,7 @@ impl Fake {
     ) -> Answer {
         let participant = self.state().participant.clone().expect("a database is attached");
         let key = BranchKey { xid: xid.clone(), branch };
-        let batch = vec![Work { key: key.clone(), store, task, attempt: 1 }];
+        let batch = vec![Work { key: key.clone(), store, task, attempt: 1, resolution: None }];
         let mut answers = participant.work(batch).await;
         assert_eq!(answers.len(), 1);
         let (answered, answer) = answers.remove(0);
@@ -150,6 +150,7 @@ impl Fake {
             store: STORE,
             task,
             attempt: 1,
+            resolution: None,
         };
         let answers = participant.work(works.into_iter().map(work).collect()).await;
         answers.into_iter().map(|(_, answer)| answer).collect()

@@ -75,12 +75,14 @@ async fn what_a_participant_cannot_answer_is_later_and_never_done() {
         v1::Work { resource_id: "another".to_owned(), ..work(v1::WorkKind::Commit, 1, 102) };
     let tcc = v1::Work { mode: v1::BranchMode::Tcc.into(), ..work(v1::WorkKind::Commit, 1, 103) };
     let malformed = v1::Work { xid: "?".to_owned(), ..work(v1::WorkKind::Rollback, 1, 104) };
+    let resolved = v1::Work { resolution: 99, ..work(v1::WorkKind::Rollback, 1, 105) };
     for (pushed, expected) in [
         (work(v1::WorkKind::Commit, 1, 100), "the participant panicked"),
         (work(v1::WorkKind::Commit, 1, 101), "busy"),
         (elsewhere, "the resource is not attached by this agent"),
         (tcc, "this agent has no branches of its mode"),
         (malformed, "its XID is malformed"),
+        (resolved, "the operator's resolution is not known"),
     ] {
         let id = pushed.branch_id;
         stream.send(0, Frame::Work(pushed));
