@@ -180,7 +180,9 @@ async fn attachments_under_way_count_against_the_limit() {
     let mut client = world.client.clone();
     let first = tokio::spawn(async move { client.attach(attach()).await });
     faults.until_held(1).await;
-    let error = attached(world.client.clone().attach(attach()).await).unwrap_err();
+    let mut client = world.client.clone();
+    let second = tokio::time::timeout(Duration::from_secs(60), client.attach(attach())).await;
+    let error = attached(second.expect("it waits for the store")).unwrap_err();
     assert_eq!((error.code(), error.limit), (ErrorCode::LimitReached, 1));
     faults.release_writes();
     let expires_in_ms = attached(first.await.unwrap()).unwrap().expires_in_ms;

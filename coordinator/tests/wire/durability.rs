@@ -2,6 +2,7 @@
 //! a failed write was never decided.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pactum_coordinator::store::memory::{MemoryStore, WriteFault};
 use pactum_coordinator::store::{AfterUnknown, Error, Lease, Listed, Search, Store};
@@ -161,7 +162,7 @@ async fn a_reload_is_tried_until_it_succeeds() {
             break;
         }
         tokio::task::yield_now().await;
-        tokio::time::advance(std::time::Duration::from_millis(50)).await;
+        tokio::time::advance(Duration::from_millis(50)).await;
     }
     world.bank(1).await;
 }
@@ -261,7 +262,8 @@ async fn a_coordinator_that_was_deposed_ends_and_leaves_the_lead_alone() {
     let registration = session.registration(&xid, 1);
     let error = refused(session.ask(Ask::Register(registration)).await);
     assert_eq!(error.code(), ErrorCode::OutcomeUnknown, "nobody is told that it failed");
-    let reason = first.server.ended().await.unwrap_err();
+    let ended = tokio::time::timeout(Duration::from_secs(60), first.server.ended()).await;
+    let reason = ended.expect("it goes on").unwrap_err();
     assert!(matches!(*reason, EngineError::Deposed(Error::Refused(Epoch(1)))), "{reason:?}");
     assert!(reason.to_string().contains("another coordinator leads this group"), "{reason}");
 
