@@ -15,7 +15,7 @@
 //! phase two   phase_two.rs     what the coordinator asks
 //!               restore.rs     rows back to what they were, or a dirty write
 //!               report.rs      what a person sees of a parked branch
-//! both        engine.rs        what a database must offer; sqlite/ is the first
+//! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/
 //!             link.rs          what is asked of the coordinator
 //!             check.rs         the same plans for a script, and nothing run
 //! ```
@@ -36,6 +36,7 @@ mod options;
 mod phase_two;
 mod plan;
 mod pool;
+mod postgres;
 mod ready;
 mod report;
 mod restore;
