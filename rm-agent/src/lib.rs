@@ -78,7 +78,7 @@ pub mod web;
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{
     AtConnection, AtDatabase, AtError, AtOptions, AtPool, AtSavepoint, AtTransaction,
-    CheckedStatement, Refused, SavepointMark, Verdict, check_sql,
+    CheckedStatement, Refused, SavepointMark, UnreadableUndo, Verdict, check_sql, read_undo,
 };
 pub use context::TransactionContext;
 pub use session::CallError;

@@ -29,7 +29,7 @@ use super::error::AtError;
 use super::link::Link;
 use super::pool::Shared;
 use super::transaction::AtTransaction;
-use super::undo;
+use super::undo::{self, Stored};
 use crate::barrier::{self, FindError, Mode, OpenRow, State};
 use crate::branch::BranchKey;
 use crate::context::TransactionContext;
@@ -190,11 +190,8 @@ impl<DB: AtDatabase> AtConnection<DB> {
         }
         let Gathered { undo, keys, assumed, .. } = std::mem::take(&mut self.gathered);
         let lock_only = undo.changes.is_empty();
-        let body = if lock_only { String::new() } else { undo::encode(&undo) };
         let limit = self.shared.options.undo_log_bytes_max;
-        if body.len() > limit {
-            return Err(AtError::UndoLogTooLarge { limit }.into());
-        }
+        let stored = undo::store(&undo, limit).ok_or(AtError::UndoLogTooLarge { limit })?;
         let link = Arc::clone(&self.shared.link);
         let branch = link.next_branch_id().await.map_err(AtError::from)?;
         let (wait, _waiting) = self.wait_inside();
@@ -218,7 +215,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         // registration durable. Both are waited for, whatever the other brings.
         let (phase_one, written) = tokio::join!(
             register(link, context, &registration),
-            self.write_barrier(context, &key, body, &assumed),
+            self.write_barrier(context, &key, stored, &assumed),
         );
         *registered = Some((phase_one?, key));
         written?;
@@ -232,15 +229,15 @@ impl<DB: AtDatabase> AtConnection<DB> {
         &mut self,
         context: &TransactionContext,
         key: &BranchKey,
-        body: String,
+        stored: Stored,
         assumed: &Assumed,
     ) -> Result<(), AtError> {
         let row = OpenRow {
             key: key.clone(),
             store: context.store_id(),
             mode: Mode::At,
-            format: undo::VERSION,
-            body,
+            format: stored.format,
+            body: stored.body,
         };
         let wall = (self.shared.options.environment.wall)();
         let (condition, values) = DB::commit_condition(assumed, 9);

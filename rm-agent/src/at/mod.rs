@@ -14,8 +14,11 @@
 //!             commit.rs        register, write the barrier row, commit
 //! phase two   phase_two.rs     what the coordinator asks
 //!               restore.rs     rows back to what they were, or a dirty write
+//!               reverse.rs     its writing
 //!               report.rs      what a person sees of a parked branch
-//! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/
+//! upkeep      upkeep.rs        now and then: old rows purged, and
+//!               sweep.rs       open ones asked about
+//! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/, mysql/
 //!             link.rs          what is asked of the coordinator
 //!             check.rs         the same plans for a script, and nothing run
 //! ```
@@ -40,13 +43,16 @@ mod postgres;
 mod ready;
 mod report;
 mod restore;
+mod reverse;
 mod savepoint;
 mod sqlite;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod undo;
+mod upkeep;
 mod waiting;
 
 pub use check::{CheckedStatement, Verdict, check_sql};
@@ -58,3 +64,4 @@ pub use plan::Refused;
 pub use pool::AtPool;
 pub use savepoint::{AtSavepoint, SavepointMark};
 pub use transaction::AtTransaction;
+pub use undo::{UnreadableUndo, read_undo};

@@ -166,8 +166,32 @@ impl Session {
         request: Request,
         until: Instant,
     ) -> Result<v1::Outcome, CallError> {
-        let store = Some(context.store_id());
-        let outcome = match self.call(Urgency::Decision, request, store, until).await {
+        self.ask_outcome_in(context.xid(), context.store_id(), request, until).await
+    }
+
+    /// Asks where a transaction stands that nobody here may have the context of. An answer that this
+    /// agent does not understand is no answer.
+    pub(crate) async fn outcome_of(&self, xid: &Xid, store: StoreId) -> Result<Outcome, CallError> {
+        let request = Request::Get(v1::GetRequest {
+            xid: xid.to_string(),
+            store_id: store.to_bytes().to_vec().into(),
+            wait: v1::Wait::Decided.into(),
+        });
+        let until = Instant::now() + self.answer_wait_max();
+        let outcome = self.ask_outcome_in(xid, store, request, until).await?;
+        let unclear =
+            |_| CallError::NoAnswer("it named a status that is not known here".to_owned());
+        Outcome::try_from(outcome).map_err(unclear)
+    }
+
+    async fn ask_outcome_in(
+        &self,
+        xid: &Xid,
+        store: StoreId,
+        request: Request,
+        until: Instant,
+    ) -> Result<v1::Outcome, CallError> {
+        let outcome = match self.call(Urgency::Decision, request, Some(store), until).await {
             Ok(Answered { frame: Answer::Outcome(outcome), .. }) => outcome,
             Ok(other) => return Err(unexpected(&other.frame)),
             // A refusal that says where the transaction stands answers the question.
@@ -175,7 +199,7 @@ impl Session {
             Err(error) => return Err(error),
         };
         if Outcome::try_from(outcome).is_ok_and(|outcome| outcome.status.is_decided()) {
-            self.shared().reports.decided(context.xid());
+            self.shared().reports.decided(xid);
         }
         Ok(outcome)
     }

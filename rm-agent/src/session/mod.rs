@@ -116,10 +116,17 @@ pub(crate) struct Registration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim(pub(crate) u64);
 
-/// A participant's phase two, as the session calls it: one a resource.
+/// A participant's phase two, as the session calls it: one a resource. Every future may be dropped at
+/// any await, and its work is then asked for again.
 #[async_trait::async_trait]
 pub(crate) trait Participant: Send + Sync + 'static {
-    /// Does the work of one batch and answers each. Called one batch at a time per resource and
-    /// task kind; may be dropped at any await, and then asked again.
-    async fn work(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)>;
+    /// How much of what is not a commit may run side by side.
+    fn rollbacks_at_once(&self) -> usize;
+
+    /// Does a batch of commits and answers each. Called for one batch at a time.
+    async fn commit(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)>;
+
+    /// Does a rollback, or answers how phase one ended. Never called for a branch of which it is
+    /// still under way.
+    async fn settle(&self, work: Work) -> Answer;
 }
