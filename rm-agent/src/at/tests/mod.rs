@@ -1,4 +1,5 @@
-//! AT on real SQLite files, against a coordinator in memory.
+//! AT on real databases, against a coordinator in memory: SQLite files here, servers in modules of
+//! their own.
 
 mod barrier;
 mod capture;
@@ -6,6 +7,7 @@ mod commit;
 mod executor;
 mod fake;
 mod locks;
+mod on_mysql;
 mod property;
 mod refusals;
 mod rollback;
