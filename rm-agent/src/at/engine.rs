@@ -97,6 +97,16 @@ pub trait Engine: Database {
     #[doc(hidden)]
     fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>);
 
+    /// Confirms what no condition of a statement can, by statements of its own in the local
+    /// transaction.
+    #[doc(hidden)]
+    fn confirm<'e>(
+        _sql: &'e mut dyn Sql,
+        _assumed: &'e Assumed,
+    ) -> BoxFuture<'e, Result<bool, DbError>> {
+        Box::pin(async { Ok(true) })
+    }
+
     /// Which of the assumptions does not hold.
     #[doc(hidden)]
     fn broken_assumption<'e>(

@@ -35,6 +35,7 @@ mod error;
 mod keys;
 mod link;
 mod locking;
+mod mysql;
 mod options;
 mod phase_two;
 mod plan;
