@@ -124,6 +124,11 @@ impl Fake {
         shown
     }
 
+    /// How often locks were checked.
+    pub(in crate::at) fn checks_made(&self) -> usize {
+        self.state().checks.len()
+    }
+
     pub(in crate::at) fn last_check(&self) -> Vec<String> {
         self.state().checks.last().map(|locks| show(locks)).unwrap_or_default()
     }

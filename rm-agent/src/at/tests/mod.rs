@@ -8,6 +8,7 @@ mod commit;
 mod executor;
 mod fake;
 mod locks;
+mod matrix;
 mod on_mysql;
 mod on_postgres;
 mod property;
