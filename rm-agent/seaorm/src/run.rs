@@ -33,6 +33,8 @@ macro_rules! sea_database {
 
 sea_database! {
     sqlx::Sqlite => Sqlite,
+    sqlx::Postgres => Postgres,
+    sqlx::MySql => MySql,
 }
 
 /// A statement of SeaORM's, as sqlx takes it.
