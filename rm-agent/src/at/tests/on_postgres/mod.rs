@@ -1,6 +1,7 @@
 //! AT on a real PostgreSQL server.
 
 mod basics;
+mod types;
 
 use pactum_testkit::server::{self, Kind};
 use sqlx::postgres::PgPoolOptions;
