@@ -1,6 +1,8 @@
 //! AT on a real PostgreSQL server.
 
 mod basics;
+mod locks;
+mod refusals;
 mod types;
 
 use pactum_testkit::server::{self, Kind};
@@ -39,8 +41,9 @@ impl TestDatabase for Postgres {
         let mut dump = Vec::new();
         for table in tables {
             let name = table[0].as_text().unwrap();
-            let rows =
-                world.query(&format!("SELECT t::text, md5(record_send(t)) FROM {name} t")).await;
+            let rows = world
+                .query(&format!("SELECT whole::text, md5(record_send(whole)) FROM {name} whole"))
+                .await;
             dump.extend(rows.into_iter().map(|row| format!("{name} {} {}", row[0], row[1])));
         }
         dump.sort();
