@@ -1,6 +1,7 @@
 //! AT on a real PostgreSQL server.
 
 mod basics;
+mod concurrency;
 mod locks;
 mod refusals;
 mod types;
@@ -14,12 +15,16 @@ use super::world::{TestDatabase, WorldOn};
 /// A world of PostgreSQL.
 type World = WorldOn<Postgres>;
 
+async fn pool(database: &server::Database) -> PgPool {
+    PgPoolOptions::new().max_connections(5).connect(&database.url()).await.unwrap()
+}
+
 impl TestDatabase for Postgres {
     type Guard = server::Database;
 
     async fn open() -> (server::Database, PgPool) {
         let database = server::database(Kind::Postgres, "at").await.unwrap();
-        let pool = PgPoolOptions::new().max_connections(5).connect(&database.url()).await.unwrap();
+        let pool = pool(&database).await;
         (database, pool)
     }
 

@@ -5,6 +5,7 @@ use sqlx::AssertSqlSafe;
 use super::World;
 use crate::at::AtError;
 use crate::at::tests::world::take;
+use crate::branch::Answer;
 
 async fn refusal(world: &World, statement: &str) -> AtError {
     let before = world.dump().await;
@@ -189,13 +190,16 @@ async fn a_name_that_means_another_table_is_noticed() {
         assert_eq!(world.dump().await, before, "{before_it}");
         world.undo(&["UPDATE t SET a = 3"]).await;
     }
-    let mut tx = world.at.begin_in(&world.context()).await.unwrap();
+    let elsewhere = world.context();
+    let mut tx = world.at.begin_in(&elsewhere).await.unwrap();
     sqlx::query("SET LOCAL search_path = other, public").execute(tx.bypass()).await.unwrap();
     sqlx::query("INSERT INTO t VALUES (7, 7)").execute(&mut *tx).await.unwrap();
     // It was planned on this connection, for what it means here, and phase two finds it.
     tx.commit().await.unwrap();
+    assert_eq!(world.fake.locks(elsewhere.xid()), ["other.t[\"7\"]"]);
+    assert_eq!(world.fake.roll_back(elsewhere.xid()).await, vec![Answer::Done]);
     let mut tx = world.at.begin_in(&world.context()).await.unwrap();
-    sqlx::query("INSERT INTO t VALUES (8, 8)").execute(&mut *tx).await.unwrap();
+    sqlx::query("INSERT INTO t VALUES (7, 7)").execute(&mut *tx).await.unwrap();
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, AtError::SchemaChanged), "{error}");
 }
