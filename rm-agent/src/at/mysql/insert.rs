@@ -81,6 +81,9 @@ fn written(
         && facts.unique_keys.contains(&Some(vec![place]))
         && rows.is_left_to_database(place)
     {
+        if change.text.sql.to_ascii_lowercase().contains("last_insert_id") {
+            return Err(refuse(table, "it sets the number by which its rows would be found"));
+        }
         let number = |row: usize| match row {
             0 => "LAST_INSERT_ID()".to_owned(),
             row => format!("LAST_INSERT_ID() + {row} * @@auto_increment_increment"),
