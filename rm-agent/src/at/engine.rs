@@ -149,10 +149,15 @@ pub(crate) struct CompiledChange {
     pub(crate) before: Option<Arc<str>>,
     /// The change.
     pub(crate) change: Arc<str>,
+    /// Reads the rows after they changed, as `before` does, where neither the change nor the keys of
+    /// `before` give them. With the arguments of the change, like `before`.
+    pub(crate) after: Option<Arc<str>>,
     /// What the change returns after the user's own columns.
     pub(crate) yields: Yields,
     /// Whether the rows affected that the driver tells are those that the images must be about.
     pub(crate) counted: bool,
+    /// Whether a row that an upsert changed counts twice in them.
+    pub(crate) counts_changes_twice: bool,
     /// See [`Assumed::repeatable_read`].
     pub(crate) repeatable_read: bool,
 }

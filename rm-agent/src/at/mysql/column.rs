@@ -31,11 +31,14 @@ pub(super) struct RawColumn {
     /// How many characters a text can have.
     pub(super) length: i64,
     pub(super) extra: String,
+    /// Whether a row that does not name it has NULL there.
+    pub(super) is_null_by_default: bool,
 }
 
 impl RawColumn {
     pub(super) const QUERY: &'static str = "SELECT column_name, data_type, column_type, coalesce(character_set_name, ''), \
-         coalesce(collation_name, ''), coalesce(character_maximum_length, 0), extra \
+         coalesce(collation_name, ''), coalesce(character_maximum_length, 0), extra, \
+         is_nullable = 'YES' AND coalesce(column_default, 'NULL') = 'NULL' \
          FROM information_schema.columns \
          WHERE table_schema = ?1 AND table_name = ?2 ORDER BY ordinal_position";
 
@@ -53,6 +56,7 @@ impl RawColumn {
                 _ => i64::MAX,
             },
             extra: text(6).to_ascii_lowercase(),
+            is_null_by_default: row[7].as_integer() == Some(1),
         }
     }
 
@@ -115,6 +119,15 @@ impl RawColumn {
             }
             _ => return None,
         })
+    }
+
+    /// Around an expression that is compared with the column, or would be written to it.
+    pub(super) fn compared(&self) -> Wrap {
+        if self.is_text() {
+            let after = format!(" USING {}) COLLATE {}", self.character_set, self.collation);
+            return wrap("CONVERT(", after);
+        }
+        self.wraps().map(|(_, restore)| restore).unwrap_or_default()
     }
 
     /// `decimal(20,2)` of `decimal(20,2) unsigned`.

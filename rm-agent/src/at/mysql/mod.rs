@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! UPDATE, DELETE    SELECT … FOR UPDATE with the user's own condition, then the statement as it is
-//! INSERT            the statement as it is, then its rows by the keys that the text names
-//! with RETURNING    one statement: what it returns is the image
+//! INSERT            the statement as it is, then its rows by the keys that its text names
+//! upserts           the rows of these keys before and after
+//! with RETURNING    what it returns is the image
 //! ```
 //!
 //! A statement that returns rows tells no rows affected and no last insert id on this protocol, so
@@ -13,7 +14,9 @@
 //! their order, and those that it does not need are swallowed by `COALESCE(1, ?, …)`.
 
 mod column;
+mod compile;
 mod dialect;
+mod insert;
 mod session;
 mod table;
 
@@ -25,16 +28,17 @@ use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::{Executor, MySql, MySqlConnection, MySqlPool, Row as _, SqlStr};
 use tokio::sync::Semaphore;
 
-use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step, Yields};
+use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step};
 use super::error::AtError;
 use super::options::AtOptions;
-use super::plan::{self, Change, ChangeKind, LockingRead, Part, Plan, Refused, RowsRead, Source};
+use super::plan::{self, Change, LockingRead, Plan, Refused, RowsRead};
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
 use crate::db::{
     self, DbError, Failure, Kind, LocalDatabase, MySqlDatabase, MySqlSql, Row, Sql, Value,
 };
-use dialect::{MySqlDialect, capture};
+use compile::{captures, select};
+use dialect::MySqlDialect;
 pub(crate) use table::Facts;
 
 #[allow(private_interfaces, reason = "sealed, see the trait")]
@@ -53,33 +57,7 @@ impl Engine for MySql {
     }
 
     fn compile_change(change: &Change, table: &Table) -> Result<CompiledChange, Refused> {
-        let places: Vec<usize> = (0..table.columns.len()).collect();
-        let target = Some(change.target.as_str());
-        let plain = CompiledChange {
-            before: None,
-            change: change.text.sql.as_str().into(),
-            yields: Yields::Nothing,
-            counted: true,
-            repeatable_read: false,
-        };
-        Ok(match &change.kind {
-            ChangeKind::Update(update) => {
-                let rows = select(&captures(table, &places, target), &update.rows, &change.text);
-                CompiledChange { before: Some(rows.into()), ..plain }
-            }
-            ChangeKind::Delete(_) => CompiledChange {
-                change: change.returning(&captures(table, &places, None)).into(),
-                yields: Yields::Before,
-                counted: false,
-                ..plain
-            },
-            ChangeKind::Insert(_) => CompiledChange {
-                change: change.returning(&captures(table, &places, None)).into(),
-                yields: Yields::After,
-                counted: false,
-                ..plain
-            },
-        })
+        compile::change(change, table)
     }
 
     fn compile_read(read: &LockingRead, table: &Table) -> Result<CompiledRead, Refused> {
@@ -219,48 +197,4 @@ impl Engine for MySql {
     ) -> Arc<dyn LocalDatabase> {
         Arc::new(MySqlDatabase { pool: session::own_pool(pool, options) })
     }
-}
-
-/// The columns as they are stored. Aliased, so that none of them hides a column that the user asks
-/// for by name.
-fn captures(table: &Table, places: &[usize], target: Option<&str>) -> String {
-    let one = |place: &usize| {
-        let captured = capture(&table.columns[*place], target);
-        format!("{captured} AS `__pactum_{place}`")
-    };
-    places.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
-/// A condition that is always true and takes this many parameters.
-fn swallow(parameters: usize) -> Option<String> {
-    (parameters > 0).then(|| format!("COALESCE(1{})", ", ?".repeat(parameters)))
-}
-
-/// The rows of a statement, locked. `whole` is the statement, all of whose parameters are bound.
-fn select(columns: &str, rows: &Source, whole: &Part) -> String {
-    let Source { with, skipped, from, set: _, joined: _, condition, order, limit } = rows;
-    let used = |part: &Option<Part>| part.as_ref().map_or(0, |part| part.parameters);
-    let later = used(condition) + used(order) + used(limit);
-    let earlier = used(with) + skipped + from.parameters;
-    // Those of the assignments.
-    let between = swallow(whole.parameters.saturating_sub(earlier + later));
-    let mut sql = String::new();
-    if let Some(with) = with {
-        sql.push_str(&with.sql);
-        sql.push(' ');
-    }
-    let skipped = swallow(*skipped).map(|skipped| skipped + ", ").unwrap_or_default();
-    sql.push_str(&format!("SELECT {skipped}{columns} FROM {}", from.sql));
-    let condition = condition.as_ref().map(|condition| format!("({})", condition.sql));
-    let conditions: Vec<String> = between.into_iter().chain(condition).collect();
-    if !conditions.is_empty() {
-        sql.push_str(" WHERE ");
-        sql.push_str(&conditions.join(" AND "));
-    }
-    for part in [order, limit].into_iter().flatten() {
-        sql.push(' ');
-        sql.push_str(&part.sql);
-    }
-    sql.push_str(" FOR UPDATE");
-    sql
 }

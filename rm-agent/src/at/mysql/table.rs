@@ -33,6 +33,13 @@ pub(crate) struct Facts {
     pub(super) auto_increment: Option<usize>,
     /// The columns that an INSERT without a list of columns fills.
     pub(super) visible: Vec<usize>,
+    /// The columns of each unique key, the primary one too; `None` for a key that holds something
+    /// else than whole columns.
+    pub(super) unique_keys: Vec<Option<Vec<usize>>>,
+    /// Of each column, whether a row that does not name it cannot be in another row's way.
+    pub(super) nobodys_if_absent: Vec<bool>,
+    /// Of each column, what stands around an expression that is compared with it.
+    pub(super) compared: Vec<Wrap>,
     /// Columns that any UPDATE sets, unless it sets them itself.
     pub(super) updated_by_themselves: Vec<usize>,
     /// Whether INSERT and DELETE can return rows.
@@ -59,6 +66,9 @@ impl PartialEq for Facts {
     fn eq(&self, other: &Self) -> bool {
         self.auto_increment == other.auto_increment
             && self.visible == other.visible
+            && self.unique_keys == other.unique_keys
+            && self.nobodys_if_absent == other.nobodys_if_absent
+            && self.compared == other.compared
             && self.updated_by_themselves == other.updated_by_themselves
             && self.returning == other.returning
             && self.isolation == other.isolation
@@ -72,9 +82,10 @@ const AROUND: char = '\0';
 
 /// Reads a table; `None` if there is none of that name.
 pub(crate) async fn load(sql: &mut dyn Sql, written: &str) -> Result<Option<Table>, DbError> {
-    let Some(definition) = definition(sql, written).await? else { return Ok(None) };
     let server = Server::load(sql).await?;
-    let Some(found) = find(sql, &server, written).await? else { return Ok(None) };
+    let Some(plain) = in_database(written, &server) else { return Ok(None) };
+    let Some(definition) = definition(sql, plain).await? else { return Ok(None) };
+    let Some(found) = find(sql, &server, plain).await? else { return Ok(None) };
     let name = text(&found[0]);
     let raw = Raw::load(sql, &server.database, &name).await?;
     let mut shape = ShapeBuilder::new(&raw);
@@ -92,6 +103,9 @@ pub(crate) async fn load(sql: &mut dyn Sql, written: &str) -> Result<Option<Tabl
     let facts = Facts {
         auto_increment: raw.columns.iter().position(RawColumn::is_auto_increment),
         visible: raw.places(|column| !column.is_invisible()),
+        unique_keys: raw.unique_keys(),
+        nobodys_if_absent: raw.nobodys_if_absent(),
+        compared: raw.columns.iter().map(RawColumn::compared).collect(),
         updated_by_themselves: raw.places(RawColumn::is_updated_by_itself),
         returning: server.returning,
         isolation: server.isolation,
@@ -207,6 +221,18 @@ fn is_mariadb(version: &str) -> bool {
     version.to_ascii_lowercase().contains("mariadb")
 }
 
+/// The table's name of a name that may be `` `database`.`table` ``; `None` if that is another database.
+fn in_database<'w>(written: &'w str, server: &Server) -> Option<&'w str> {
+    let Some(quoted) = written.strip_prefix('`') else { return Some(written) };
+    let (database, table) = quoted.strip_suffix('`')?.split_once("`.`")?;
+    let same = if server.folds_names {
+        database.to_lowercase() == server.database.to_lowercase()
+    } else {
+        database == server.database
+    };
+    same.then_some(table)
+}
+
 async fn find(sql: &mut dyn Sql, server: &Server, written: &str) -> Result<Option<Row>, DbError> {
     let rows = sql
         .query(
@@ -272,6 +298,24 @@ impl Raw {
     fn primary(&self) -> &[IndexColumn] {
         let primary = self.indexes.iter().find(|(name, _)| name == PRIMARY);
         primary.map_or(&[], |(_, columns)| columns)
+    }
+
+    /// The primary key first: rows are found by it where there is a choice.
+    fn unique_keys(&self) -> Vec<Option<Vec<usize>>> {
+        let whole = |index: &Vec<IndexColumn>| {
+            let column = |key: &IndexColumn| key.column.filter(|_| key.prefix.is_none());
+            index.iter().map(column).collect()
+        };
+        let mut indexes: Vec<_> = self.indexes.iter().collect();
+        indexes.sort_by_key(|(name, _)| name != PRIMARY);
+        indexes.into_iter().map(|(_, index)| whole(index)).collect()
+    }
+
+    fn nobodys_if_absent(&self) -> Vec<bool> {
+        let nobodys = |column: &RawColumn| {
+            column.is_auto_increment() || (column.is_null_by_default && !column.is_generated())
+        };
+        self.columns.iter().map(nobodys).collect()
     }
 
     fn refuse(&self, table: &str) -> Option<Refused> {
