@@ -46,7 +46,7 @@ pub struct AtConnection<DB: AtDatabase> {
     pub(super) turn: Turn,
     pub(super) gathered: Gathered,
     pub(super) health: Health,
-    /// The keys that a check found taken: what a retry has to wait for.
+    /// The keys that the last statement found taken: what a retry has to wait for.
     pub(super) conflict: Option<Locks>,
     pub(super) savepoints: u64,
     /// A savepoint that was dropped unfinished, to be rolled back before anything else.
@@ -96,6 +96,8 @@ impl<DB: AtDatabase> AtConnection<DB> {
 
     /// Everything that has to be in order before a statement.
     pub(super) async fn ready(&mut self) -> Result<(), AtError> {
+        // Whoever goes on has dealt with it: a later error is another one.
+        self.conflict = None;
         self.roll_back_abandoned().await?;
         match self.health {
             Health::Sound => Ok(()),

@@ -32,6 +32,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// waits for a row does not hold up the others, and few beside what serves the application.
 const ROLLBACKS_AT_ONCE: usize = 4;
 
+/// The largest undo log that is read, if none larger may be written. 64 MiB: a limit that was lowered
+/// after a log was written must not keep it from being undone.
+const READ_BYTES_MIN: usize = 64 << 20;
+
 /// A database in AT mode, as the session calls it.
 pub(super) struct AtParticipant {
     pub(super) database: Arc<dyn LocalDatabase>,
@@ -39,7 +43,7 @@ pub(super) struct AtParticipant {
     pub(super) environment: Environment,
     /// How many local transactions may write at the same time.
     pub(super) writers: usize,
-    /// The largest undo log that is read.
+    /// The largest undo log that is written.
     pub(super) undo_log_bytes_max: usize,
 }
 
@@ -205,7 +209,8 @@ impl AtParticipant {
         if !row.is_intact(&work.key) {
             return Ok(Verdict::Leave(tampered("its checksum does not fit its content")));
         }
-        let log = match undo::decode(row.format, &row.body, self.undo_log_bytes_max) {
+        let bytes_max = self.undo_log_bytes_max.max(READ_BYTES_MIN);
+        let log = match undo::decode(row.format, &row.body, bytes_max) {
             Ok(log) => log,
             Err(Unreadable::Version(version)) => {
                 let why = format!("its format {version} is not known to this version of the agent");

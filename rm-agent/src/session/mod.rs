@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! calls.rs        what the rest of the agent calls; asks again until an answer or the caller's end
-//! branch_calls.rs the part of it that branches call
+//! branch_calls.rs, outcome_calls.rs   the parts of it that branches call, and that ask for an outcome
 //!   shared.rs     what callers and connection share: which link is up
 //!   link.rs       one stream that is up: correlation, window, cancellation
 //!     outbox.rs   the two queues to the stream, and their batches
@@ -27,6 +27,7 @@ mod ids;
 mod lanes;
 mod link;
 mod outbox;
+mod outcome_calls;
 mod reports;
 mod shared;
 mod tasks;
@@ -42,8 +43,9 @@ use pactum_proto::v1;
 
 use crate::branch::{Answer, BranchKey, Work};
 
-pub(crate) use calls::{Session, VETO_REASON_BYTES_MAX};
+pub(crate) use calls::Session;
 pub(crate) use environment::{DialEndpoint, Environment};
+pub(crate) use outcome_calls::VETO_REASON_BYTES_MAX;
 
 /// What the coordinator refused, or that it could not be asked.
 #[derive(Clone, Debug, thiserror::Error)]

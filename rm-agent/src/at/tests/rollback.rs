@@ -9,20 +9,20 @@ use crate::at::AtError;
 use crate::branch::{Answer, Task};
 use crate::context::TransactionContext;
 
-const BANK: &str = "CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT, balance INTEGER); \
+pub(super) const BANK: &str = "CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT, balance INTEGER); \
      INSERT INTO account VALUES (1, 'A', 100), (2, 'B', 50), (3, 'C', 0)";
-const ROLLBACK: Task = Task::Rollback { phase_one_done: true };
+pub(super) const ROLLBACK: Task = Task::Rollback { phase_one_done: true };
 const MAYBE: Task = Task::Rollback { phase_one_done: false };
 
 #[track_caller]
-fn parked(answer: Answer, reason: ParkReason) -> ParkReport {
+pub(super) fn parked(answer: Answer, reason: ParkReason) -> ParkReport {
     let Answer::Parked(report) = answer else { panic!("not parked: {answer:?}") };
     assert_eq!(report.reason(), reason, "{report:?}");
     report
 }
 
 /// A world with one branch of three changes, and its transaction.
-async fn changed() -> (World, TransactionContext, BranchId) {
+pub(super) async fn changed() -> (World, TransactionContext, BranchId) {
     let world = World::new(BANK).await;
     let context = world.context();
     world

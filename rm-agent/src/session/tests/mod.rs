@@ -3,6 +3,7 @@
 mod connection;
 mod embedded;
 pub(crate) mod fake;
+mod logged;
 mod phase_two;
 mod requests;
 
