@@ -25,6 +25,22 @@ pub(crate) enum Command {
     Resource(Resource),
     /// Counts what is active, waiting, locked and parked.
     Status(Remote),
+    /// Says for each SQL statement of some files whether AT can undo it, and what to do if not.
+    /// Nothing is run.
+    CheckSql(CheckSqlArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckSqlArgs {
+    /// A database with the application's tables, as in `postgres://localhost/bank`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) db: String,
+    /// Shows the answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Files with statements that end with semicolons.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -88,19 +88,19 @@ pub enum Event {
         /// Answered with a block of branch ids.
         reply: ReplyTo,
     },
-    /// The session proves that it works on a resource.
+    /// The session proves that it works on resources: on all of them, or on none.
     AttachRequested {
         /// The session.
         session: SessionId,
-        /// The declared id.
-        resource: ResourceId,
-        /// The database behind it, if there is one.
-        uid: Option<ResourceUid>,
-        /// Answered once the binding is durable.
+        /// The resources.
+        proofs: Vec<Proof>,
+        /// Answered once the bindings are durable.
         reply: ReplyTo,
     },
     /// The session has used up its branch ids.
     BranchIdsRequested {
+        /// The session.
+        session: SessionId,
         /// Answered with a block.
         reply: ReplyTo,
     },
@@ -159,7 +159,7 @@ impl Event {
             Event::ResolveRequested(request) => Some(request.reply),
             Event::SessionOpened { reply, .. }
             | Event::AttachRequested { reply, .. }
-            | Event::BranchIdsRequested { reply }
+            | Event::BranchIdsRequested { reply, .. }
             | Event::RetryRequested { reply, .. }
             | Event::ForgetRequested { reply, .. } => Some(*reply),
             Event::ClaimReleased { .. }
@@ -183,6 +183,15 @@ pub struct Target {
     /// Whether the request named this very store. One that did not never hears *rolled back* for a
     /// transaction that is unknown.
     pub store_named: bool,
+}
+
+/// A resource that a session works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The declared id.
+    pub resource: ResourceId,
+    /// The database behind it; `None` for a service without one.
+    pub uid: Option<ResourceUid>,
 }
 
 /// A begin.

@@ -97,8 +97,8 @@ pub enum Reply {
     PhaseOneRecorded,
     /// A block of branch ids: for a new session, or a further one.
     BranchIds(IdBlock),
-    /// The resource is bound, and the session works on it.
-    Attached(ResourceRow),
+    /// The resources are bound, and the session works on them.
+    Attached(Vec<ResourceRow>),
     /// So many branches are tried again.
     Retried(u32),
     /// The operator's decision is recorded, and the branch is worked on.
@@ -224,8 +224,8 @@ pub enum Volatile {
     NodeGone(NodeId, Timestamp),
     /// It was given up.
     NodeLost(NodeId),
-    /// Branch ids up to here have been handed out.
-    BranchIdsIssued(u64),
+    /// Branch ids were handed out.
+    BranchIdsIssued(IdBlock, NodeId),
     /// More ids were asked for.
     IdsAskedFor,
     /// More ids are reserved.

@@ -190,7 +190,7 @@ fn phase_two_text(branch: &Branch) -> String {
 }
 
 fn park_report(report: &ParkReport) -> String {
-    let mut text = format!("  report    {}\n", report.message);
+    let mut text = format!("  report    {}\n", one_line(&report.message));
     if !report.rows.is_empty() {
         let mut table = Table::new(&["TABLE", "KEY", "COLUMN", "BEFORE", "AFTER", "CURRENT"]);
         for row in &report.rows {

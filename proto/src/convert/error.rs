@@ -138,6 +138,39 @@ pub fn rejection(group: &GroupName, rejection: &Rejection) -> v1::Error {
                  a fresh id from the block"
             ),
         ),
+        Rejection::BranchDone(branch) => error(
+            ErrorCode::BranchMismatch,
+            "result",
+            format!(
+                "phase one of branch {branch} is known to be done, and that stands; report a \
+                 branch as failed only before it is reported as done"
+            ),
+        ),
+        Rejection::WrongResource(branch, resource) => error(
+            ErrorCode::BranchMismatch,
+            "resource_id",
+            format!(
+                "branch {branch} does not work on resource `{resource}`; name the one that it was \
+                 registered for"
+            ),
+        ),
+        Rejection::ForeignBranchId(branch) => error(
+            ErrorCode::InvalidArgument,
+            "branch_id",
+            format!(
+                "branch id {branch} is not of a block that this attachment was given; take ids \
+                 from its own blocks only"
+            ),
+        ),
+        Rejection::NoDatabase { resource, mode } => error(
+            ErrorCode::InvalidArgument,
+            "mode",
+            format!(
+                "resource `{resource}` is a service without a database, and a branch of mode {} \
+                 needs one; attach it as a database, or register a TCC or saga branch",
+                mode_name(*mode)
+            ),
+        ),
         Rejection::UnknownBranch(branch) => error(
             ErrorCode::UnknownBranch,
             "branch_id",

@@ -95,8 +95,10 @@ impl Identity {
             Reply::KeysFree => Frame::ClaimGranted(0),
             Reply::PhaseOneRecorded => Frame::PhaseOneRecorded(true),
             Reply::BranchIds(block) => Frame::BranchIds(block.into()),
-            Reply::Attached(row) => {
-                Frame::Attached(v1::ResourceAttached { resource_id: row.id.as_str().to_owned() })
+            // A frame names one resource.
+            Reply::Attached(rows) => {
+                let id = rows.first().map(|row| row.id.as_str().to_owned());
+                Frame::Attached(v1::ResourceAttached { resource_id: id.unwrap_or_default() })
             }
             Reply::Rejected(rejection) => Frame::Error(error::rejection(&self.group, &rejection)),
             // An operator's answers never go over a session.

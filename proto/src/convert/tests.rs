@@ -349,6 +349,7 @@ fn every_rejection_has_its_place_in_the_table() {
     let limit = |limit| Rejection::Limit { limit, max: 5 };
     let not_resolvable =
         Rejection::NotResolvable { branch, resolution: Resolution::Keep, mode: BranchMode::Xa };
+    let no_database = Rejection::NoDatabase { resource: resource.clone(), mode: BranchMode::At };
     let table = [
         (Rejection::NotReady, "TX0014  0 `` 50"),
         (Rejection::Expired, "TX0006 xid 0 `` 0"),
@@ -358,6 +359,10 @@ fn every_rejection_has_its_place_in_the_table() {
         (Rejection::NotAttached(resource.clone()), "TX0010 resource_id 0 `` 0"),
         (Rejection::BranchMismatch(branch), "TX0009 branch_id 0 `` 0"),
         (Rejection::BranchFailed(branch), "TX0009 branch_id 0 `` 0"),
+        (Rejection::BranchDone(branch), "TX0009 result 0 `` 0"),
+        (Rejection::WrongResource(branch, resource.clone()), "TX0009 resource_id 0 `` 0"),
+        (Rejection::ForeignBranchId(branch), "TX0001 branch_id 0 `` 0"),
+        (no_database, "TX0001 mode 0 `` 0"),
         (Rejection::UnknownBranch(branch), "TX0008 branch_id 0 `` 0"),
         (limit(Limit::BranchesPerTransaction), "TX0002 branch_id 5 `` 0"),
         (limit(Limit::LocksPerBranch), "TX0002 locks 5 `` 0"),

@@ -57,7 +57,7 @@ pub(crate) trait Dialect: Send + Sync {
     fn update(&self, table: &Table, from: &Row, to: &Row) -> Option<Spoken>;
     fn delete(&self, table: &Table, row: &Row) -> Spoken;
     /// Looks for rows of a child table that refer to the row.
-    fn referring(&self, child: &Child, row: &Row) -> Spoken;
+    fn referring(&self, table: &Table, child: &Child, row: &Row) -> Spoken;
 }
 
 /// Why a restore stopped. Nothing of it may be committed.

@@ -80,7 +80,7 @@ async fn check_children(
     dragged: impl Fn(&Child) -> bool,
 ) -> Result<(), Stopped> {
     for child in table.children.iter().filter(|child| dragged(child)) {
-        let spoken = dialect.referring(child, row);
+        let spoken = dialect.referring(table, child, row);
         if sql.query(&spoken.sql, &spoken.values).await?.is_empty() {
             continue;
         }

@@ -217,8 +217,11 @@ impl Group {
             }
             Volatile::SessionClosed(session) => self.sessions.close(*session),
             Volatile::NodeGone(node, until) => drop(self.gone.insert(*node, *until)),
-            Volatile::NodeLost(node) => drop(self.gone.remove(node)),
-            Volatile::BranchIdsIssued(end) => self.ids.branches.first = *end,
+            Volatile::NodeLost(node) => {
+                self.gone.remove(node);
+                self.ids.forget_node(*node);
+            }
+            Volatile::BranchIdsIssued(block, node) => self.ids.branches_issued(*block, *node),
             Volatile::IdsAskedFor => self.ids.asked_for = true,
             Volatile::IdsReserved(xids, branches) => self.ids.add(*xids, *branches),
         }

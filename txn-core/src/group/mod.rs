@@ -124,10 +124,12 @@ impl Group {
             Event::SessionOpened { session, node, reply } => {
                 self.session_opened(*session, *node, *reply)
             }
-            Event::AttachRequested { session, resource, uid, reply } => {
-                self.attach_requested(*session, resource, *uid, *reply, at)
+            Event::AttachRequested { session, proofs, reply } => {
+                self.attach_requested(*session, proofs, *reply, at)
             }
-            Event::BranchIdsRequested { reply } => self.branch_ids_requested(*reply),
+            Event::BranchIdsRequested { session, reply } => {
+                self.branch_ids_requested(*session, *reply)
+            }
             Event::SessionClosed { session } => self.session_closed(*session, at),
             Event::RetryRequested { target, reply } => self.retry_requested(*target, *reply, at),
             Event::ResolveRequested(request) => self.resolve_requested(request, at),

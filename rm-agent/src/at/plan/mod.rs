@@ -15,8 +15,16 @@
 
 mod change;
 mod classify;
+mod insert;
+mod names;
+mod pure;
 mod read;
+mod reader;
+mod refusals;
 mod refused;
+mod rows;
+mod scan;
+mod split;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -24,6 +32,7 @@ mod text;
 pub(crate) use classify::plan;
 pub(crate) use read::plan_locking_read;
 pub use refused::Refused;
+pub(crate) use split::statements;
 
 /// A statement that AT understands.
 #[derive(Clone, Debug, PartialEq, Eq)]

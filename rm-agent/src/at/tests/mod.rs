@@ -1,11 +1,16 @@
-//! AT on real SQLite files, against a coordinator in memory.
+//! AT on real databases, against a coordinator in memory: on SQLite files here, on servers in the
+//! modules that are named for them.
 
 mod barrier;
 mod capture;
+mod check;
 mod commit;
 mod executor;
 mod fake;
 mod locks;
+mod matrix;
+mod on_mysql;
+mod on_postgres;
 mod property;
 mod reading;
 mod refusals;

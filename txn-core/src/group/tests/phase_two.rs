@@ -139,7 +139,7 @@ fn a_parked_branch_holds_back_only_older_ones_of_its_resource() {
         outcome T1
           < #12 RollingBack(Requested), 1 parked
         open 3 n1
-          ~ branch ids to 200065536
+          ~ branch ids to 200065536 for n1
           ~ session 3 of n1
           < #13 branch ids 200000000..200065536
         attach 3 a
@@ -296,7 +296,7 @@ fn a_resource_that_is_away_is_sent_its_work_the_moment_it_is_back() {
           @60 deadline T1
           @60 deadline T2
         open 3 n3
-          ~ branch ids to 296608
+          ~ branch ids to 296608 for n3
           ~ session 3 of n3
           < #10 branch ids 231072..296608
         attach 3 a

@@ -2,7 +2,10 @@
 
 use expect_test::expect;
 
-use super::script::check;
+use super::script::{World, check};
+use crate::policy::Policy;
+use crate::step::{Change, Write};
+use crate::transaction::{RESOLUTIONS_KEPT_MAX, Resolved};
 
 #[test]
 fn a_restore_goes_with_every_repeat_until_the_branch_answers() {
@@ -206,4 +209,20 @@ fn a_resolved_branch_still_waits_for_newer_ones_of_its_resource() {
           ~ T1/b1 confirmed
           = T1 RolledBack(Requested)
     "#]]);
+}
+
+#[test]
+fn a_branch_keeps_its_newest_resolutions_up_to_a_number() {
+    let mut world = World::new(Policy::default());
+    world.run("given begin; register T1 b1 a x; rollback T1");
+    let mut kept: Vec<Resolved> = Vec::new();
+    for round in 0..=RESOLUTIONS_KEPT_MAX {
+        let _ = world.step("answer T1 b1 parked");
+        let step = world.step(&format!("resolve T1 b1 retry why={round}"));
+        let Change::Stored(Write::PutBranch(row)) = &step.changes[0] else { panic!("{step:?}") };
+        kept.clone_from(&row.resolutions);
+        assert_eq!(kept.len(), (round + 1).min(RESOLUTIONS_KEPT_MAX));
+    }
+    let ends = [kept.first(), kept.last()].map(|word| word.unwrap().reason.to_string());
+    assert_eq!(ends, ["1".to_owned(), RESOLUTIONS_KEPT_MAX.to_string()]);
 }

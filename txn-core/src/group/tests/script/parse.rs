@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::node;
 use crate::event::{
-    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Register,
-    RequestKeys, Resolve, Target, Timer,
+    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Proof,
+    Register, RequestKeys, Resolve, Target, Timer,
 };
 use crate::group::Group;
 use crate::id::{
@@ -47,8 +47,8 @@ pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
             let correlation = number(line.word(0), '#');
             Event::WaitCancelled { reply: ReplyTo { correlation, ..reply } }
         }
-        "done" => line.phase_one(PhaseOneResult::Done),
-        "failed" => line.phase_one(PhaseOneResult::Failed),
+        "done" => line.phase_one(PhaseOneResult::Done, group),
+        "failed" => line.phase_one(PhaseOneResult::Failed, group),
         "answer" => line.phase_two(group),
         "open" => Event::SessionOpened {
             session: SessionId(line.word(0).parse().unwrap()),
@@ -58,11 +58,10 @@ pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
         "close" => Event::SessionClosed { session: SessionId(line.word(0).parse().unwrap()) },
         "attach" => Event::AttachRequested {
             session: SessionId(line.word(0).parse().unwrap()),
-            resource: resource(line.word(1)),
-            uid: line.option("uid").map(|uid| ResourceUid(uid.parse().unwrap())),
+            proofs: line.words[1..].iter().map(|name| proof(name)).collect(),
             reply,
         },
-        "ids" => Event::BranchIdsRequested { reply },
+        "ids" => Event::BranchIdsRequested { session: line.session(), reply },
         "retry" => Event::RetryRequested { target: line.target(0), reply },
         "resolve" => line.resolve(),
         "forget" => Event::ForgetRequested { resource: resource(line.word(0)), reply },
@@ -159,13 +158,24 @@ impl<'a> Line<'a> {
         }))
     }
 
-    fn phase_one(&self, result: PhaseOneResult) -> Event {
+    fn phase_one(&self, result: PhaseOneResult, group: &Group) -> Event {
+        let (target, branch) = (self.target(0), BranchId(number(self.word(1), 'b')));
+        let of_branch = group.transaction(target.xid).and_then(|txn| txn.branch(branch));
+        let of_branch = of_branch.and_then(|branch| {
+            group
+                .resources()
+                .find(|row| row.number == branch.row.resource)
+                .map(|row| row.id.clone())
+        });
         let known = self.words.get(2).filter(|word| !["ack", "unnamed"].contains(word));
         Event::PhaseOneReported(Box::new(PhaseOneReport {
-            target: self.target(0),
-            branch: BranchId(number(self.word(1), 'b')),
+            target,
+            branch,
             node: NodeId(1),
-            resource: resource(known.unwrap_or(&"a")),
+            resource: known
+                .map(|name| resource(name))
+                .or(of_branch)
+                .unwrap_or_else(|| resource("a")),
             result,
             reply: self.has("ack").then_some(self.reply),
         }))
@@ -256,6 +266,19 @@ fn number(word: &str, prefix: char) -> u64 {
 
 fn resource(name: &str) -> ResourceId {
     name.parse().unwrap()
+}
+
+/// `c` is a database of its own, `c:7` the database 7, `c:` a service.
+fn proof(text: &str) -> Proof {
+    let (name, uid) = text.split_once(':').unwrap_or((text, text));
+    let uid = match uid {
+        "" => None,
+        number if number.starts_with(|first: char| first.is_ascii_digit()) => {
+            Some(number.parse().unwrap())
+        }
+        name => Some(name.bytes().map(u128::from).sum()),
+    };
+    Proof { resource: resource(name), uid: uid.map(ResourceUid) }
 }
 
 fn mode(name: &str) -> BranchMode {

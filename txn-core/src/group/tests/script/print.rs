@@ -11,7 +11,7 @@ use crate::lock::{LockRequest, ResourceKey};
 use crate::rejection::Rejection;
 use crate::step::{Change, Command, Outcome, Reply, Step, Task, TaskKind, Volatile, Write};
 use crate::time::Timestamp;
-use crate::transaction::{BranchMode, BranchRow, PhaseOne, PhaseTwo, Status, Wait};
+use crate::transaction::{BranchMode, BranchRow, PhaseOne, PhaseTwo, ResourceRow, Status, Wait};
 
 pub(super) fn step(step: &Step) -> String {
     let mut out = String::new();
@@ -110,7 +110,9 @@ fn note(volatile: &Volatile) -> String {
         Volatile::SessionClosed(session) => format!("session {session} is gone"),
         Volatile::NodeGone(node, _) => format!("n{} is gone", node.0),
         Volatile::NodeLost(node) => format!("n{} is lost", node.0),
-        Volatile::BranchIdsIssued(end) => format!("branch ids to {end}"),
+        Volatile::BranchIdsIssued(block, node) => {
+            format!("branch ids to {} for n{}", block.end, node.0)
+        }
         Volatile::IdsAskedFor => "ids asked for".to_owned(),
         Volatile::IdsReserved(..) => "ids reserved".to_owned(),
     }
@@ -141,7 +143,10 @@ fn reply(reply: &Reply) -> String {
         Reply::KeysFree => "free".to_owned(),
         Reply::PhaseOneRecorded => "recorded".to_owned(),
         Reply::BranchIds(block) => format!("branch ids {}..{}", block.first, block.end),
-        Reply::Attached(row) => format!("attached {} as {}", row.id, place(row.number)),
+        Reply::Attached(rows) => {
+            let one = |row: &ResourceRow| format!("{} as {}", row.id, place(row.number));
+            format!("attached {}", rows.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
         Reply::Retried(count) => format!("retried {count}"),
         Reply::Resolved => "resolved".to_owned(),
         Reply::Forgotten => "forgotten".to_owned(),
@@ -168,6 +173,10 @@ fn rejection(rejection: &Rejection) -> String {
         | Rejection::BranchFailed(_)
         | Rejection::UnknownBranch(_)
         | Rejection::NotParked(_)
+        | Rejection::ForeignBranchId(_)
+        | Rejection::NoDatabase { .. }
+        | Rejection::BranchDone(_)
+        | Rejection::WrongResource(..)
         | Rejection::NotResolvable { .. }
         | Rejection::Limit { .. }
         | Rejection::ResourceBound { .. }

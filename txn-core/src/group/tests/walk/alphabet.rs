@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::world::World;
 use crate::event::{
-    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Register,
-    RequestKeys, Resolve, Target, Timer,
+    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Proof,
+    Register, RequestKeys, Resolve, Target, Timer,
 };
 use crate::group::tests::script::lock;
-use crate::id::{BranchId, NodeId, ResourceNumber, ScopeId, SessionId, XidNumber};
+use crate::id::{BranchId, NodeId, ResourceNumber, ResourceUid, ScopeId, SessionId, XidNumber};
 use crate::lock::LockRequest;
 use crate::policy::Policy;
 use crate::step::ReplyTo;
@@ -275,8 +275,9 @@ fn of_session(world: &World, reply: ReplyTo, events: &mut Vec<Event>) {
 }
 
 pub(super) fn attach(number: u64, resource: &str, reply: ReplyTo) -> Event {
-    let (session, resource) = (SessionId(number), resource.parse().unwrap());
-    Event::AttachRequested { session, resource, uid: None, reply }
+    let uid = Some(ResourceUid(u128::from(number)));
+    let proofs = vec![Proof { resource: resource.parse().unwrap(), uid }];
+    Event::AttachRequested { session: SessionId(number), proofs, reply }
 }
 
 fn register(part: &Part, wait: Duration, reply: ReplyTo) -> Event {
