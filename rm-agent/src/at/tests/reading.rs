@@ -96,8 +96,8 @@ impl Dialect for Literal {
         self.0.delete(table, row)
     }
 
-    fn referring(&self, child: &Child, row: &Row) -> Spoken {
-        self.0.referring(child, row)
+    fn referring(&self, table: &Table, child: &Child, row: &Row) -> Spoken {
+        self.0.referring(table, child, row)
     }
 }
 
