@@ -16,5 +16,6 @@ mod reading;
 mod refusals;
 mod resolve;
 mod rollback;
+mod side_by_side;
 mod sweep;
 mod world;

@@ -2,3 +2,8 @@
 
 mod statements;
 mod world;
+
+#[tokio::test]
+async fn blocked_rollbacks_hold_up_nobody_else() {
+    super::side_by_side::blocked_rollbacks_hold_up_nobody_else::<sqlx::MySql>().await;
+}

@@ -55,3 +55,8 @@ impl TestDatabase for Postgres {
         dump
     }
 }
+
+#[tokio::test]
+async fn blocked_rollbacks_hold_up_nobody_else() {
+    super::side_by_side::blocked_rollbacks_hold_up_nobody_else::<sqlx::Postgres>().await;
+}
