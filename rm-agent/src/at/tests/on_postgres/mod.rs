@@ -60,3 +60,8 @@ impl TestDatabase for Postgres {
 async fn blocked_rollbacks_hold_up_nobody_else() {
     super::side_by_side::blocked_rollbacks_hold_up_nobody_else::<sqlx::Postgres>().await;
 }
+
+#[tokio::test]
+async fn leftovers_are_found_and_swept() {
+    super::side_by_side::leftovers_are_found_and_swept::<sqlx::Postgres>().await;
+}
