@@ -23,7 +23,7 @@ const FOR_UPDATE: &str = "use `FOR UPDATE`, which checks the global locks";
 
 pub(super) fn plan_read(text: &Text<'_>) -> Result<Plan, Refused> {
     if locking_clause(text).is_some() {
-        return locking_read(text).map(Plan::LockingRead);
+        return locking_read(text).map(|read| Plan::LockingRead(Box::new(read)));
     }
     let begins_plainly =
         matches!(text.keyword(0), Some(Keyword::SELECT | Keyword::VALUES | Keyword::TABLE));
@@ -64,7 +64,8 @@ fn locking_read(text: &Text<'_>) -> Result<LockingRead, Refused> {
     let mut reader = Reader::upto(text, STATEMENT, end);
     let (query, _) = reader.query()?;
     reader.finish()?;
-    let select = select(&query).ok_or_else(|| refused("it is not one SELECT, or has more to it"))?;
+    let select =
+        select(&query).ok_or_else(|| refused("it is not one SELECT, or has more to it"))?;
     let [from] = select.from.as_slice() else { return Err(refused("it is not on one table")) };
     let (name, alias) = names::plain_table(&from.relation)
         .filter(|_| from.joins.is_empty())
@@ -85,7 +86,7 @@ fn locking_read(text: &Text<'_>) -> Result<LockingRead, Refused> {
     } else if !is_plain {
         return Err(refused("it waits for no lock, and so its groups may be of other rows"));
     } else {
-        RowsRead::Matching(matching(text, select, from, end)?)
+        RowsRead::Matching(Box::new(matching(text, select, from, end)?))
     };
     let locking = text.cut(end, text.pieces.len()).sql;
     Ok(LockingRead {
@@ -163,12 +164,7 @@ fn returns_table_rows(select: &Select) -> bool {
 }
 
 /// The rows before any grouping: those that meet the condition.
-fn matching(
-    text: &Text<'_>,
-    select: &Select,
-    from: usize,
-    end: usize,
-) -> Result<Source, Refused> {
+fn matching(text: &Text<'_>, select: &Select, from: usize, end: usize) -> Result<Source, Refused> {
     let skipped = text.count(0, from);
     let mut reader = Reader::upto(text, STATEMENT, end);
     reader.skip(from + 1);

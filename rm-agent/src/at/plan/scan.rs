@@ -68,8 +68,7 @@ impl Scan<'_> {
 
     fn begins_line_comment(&self) -> bool {
         let blank = |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_control();
-        self.peek(1) == Some(b'-')
-            && (self.kind != Kind::Mysql || self.peek(2).is_none_or(blank))
+        self.peek(1) == Some(b'-') && (self.kind != Kind::Mysql || self.peek(2).is_none_or(blank))
     }
 
     fn line_comment(&mut self) {
@@ -128,12 +127,13 @@ impl Scan<'_> {
         }
     }
 
-    /// A string may go on after a line break, and keeps its escapes then.
+    /// A string may go on after a line break, and keeps its escapes then, which the parser does not
+    /// know.
     fn postgres_string(&mut self) -> Result<(), &'static str> {
         let word = self.word_before();
         let backslash = word.eq_ignore_ascii_case(b"e");
         self.quoted(backslash)?;
-        while backslash && self.continues() {
+        if backslash && self.continues() {
             return Err("a string with escapes goes on after a line break");
         }
         Ok(())
