@@ -9,4 +9,5 @@ mod locks;
 mod property;
 mod refusals;
 mod rollback;
+mod upserts;
 mod world;
