@@ -18,4 +18,5 @@ mod resolve;
 mod rollback;
 mod side_by_side;
 mod sweep;
+mod upserts;
 mod world;
