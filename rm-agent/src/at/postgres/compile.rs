@@ -64,8 +64,10 @@ pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, R
     Ok(CompiledChange {
         before: before.map(marked),
         change: text.into(),
+        after: None,
         yields,
         counted: true,
+        counts_changes_twice: false,
         repeatable_read: false,
     })
 }

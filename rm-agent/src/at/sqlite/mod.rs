@@ -77,7 +77,9 @@ impl Engine for Sqlite {
             before,
             change: change.returning(&columns).into(),
             yields,
+            after: None,
             counted: true,
+            counts_changes_twice: false,
             repeatable_read: false,
         })
     }

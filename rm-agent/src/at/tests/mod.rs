@@ -3,12 +3,18 @@
 
 mod barrier;
 mod capture;
+mod check;
 mod commit;
 mod executor;
 mod fake;
 mod locks;
+mod matrix;
+mod on_mysql;
 mod on_postgres;
 mod property;
+mod reading;
 mod refusals;
+mod resolve;
 mod rollback;
+mod sweep;
 mod world;
