@@ -99,6 +99,42 @@ async fn rows_that_slip_away_while_a_statement_waits_are_not_in_its_image() {
     }
 }
 
+/// Rows that come between the image and the change are in no image: nothing of it may be committed.
+#[tokio::test]
+async fn a_change_of_rows_that_its_image_did_not_show_fails() {
+    let schema = format!(
+        "{BANK}; CREATE TABLE item (id int PRIMARY KEY, sku text UNIQUE, n int); \
+         CREATE TABLE bonus (account bigint, amount bigint); INSERT INTO bonus VALUES (1, 5)"
+    );
+    for (behind, statement) in [
+        // The upsert finds nothing in its way, waits for the insert, and then finds it there.
+        (
+            "INSERT INTO item VALUES (1, 'a', 1)",
+            "INSERT INTO item VALUES (2, 'a', 2) ON CONFLICT (sku) DO UPDATE SET n = 9",
+        ),
+        // The image waits for the row, and sees no bonus that came meanwhile; the change does.
+        (
+            "WITH new AS (INSERT INTO bonus VALUES (2, 7)) UPDATE account SET balance = 1 WHERE id = 1",
+            "UPDATE account SET balance = b.amount FROM bonus b WHERE b.account = id",
+        ),
+    ] {
+        let world = World::new(&schema).await;
+        let context = world.context();
+        let other = writer(&world, behind).await;
+        let change = world.run(&context, std::slice::from_ref(&statement));
+        let meanwhile = async {
+            until_somebody_waits(&world.pool).await;
+            other.commit().await.unwrap();
+        };
+        let (changed, ()) = tokio::join!(change, meanwhile);
+        assert!(matches!(changed, Err(AtError::OnlyRollback { .. })), "{statement}: {changed:?}");
+        assert!(world.fake.registrations(context.xid()).is_empty());
+        assert_eq!(world.value("SELECT count(*)::text FROM item WHERE n = 9").await, "'0'");
+        // Once it is there, it is in the image.
+        world.undo(&[statement]).await;
+    }
+}
+
 #[tokio::test]
 async fn a_statement_that_is_cut_short_can_only_be_rolled_back() {
     let world = World::new(BANK).await;
