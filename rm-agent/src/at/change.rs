@@ -17,7 +17,7 @@ use super::keys;
 use super::plan::{ChangeKind, OnConflict};
 use super::table::Table;
 use super::undo::RowChange;
-use crate::db::{Row, Value};
+use crate::db::{Failure, Row, Value};
 
 const CUT_SHORT: &str = "a statement was cut short";
 const HALF_DONE: &str = "an upsert failed, and what it did before may not have been undone";
@@ -42,7 +42,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         self.health = Health::OnlyRollback(CUT_SHORT);
         let steps = match self.collect_change(statement.with_sql(&ready.compiled.change)).await {
             Ok(steps) => steps,
-            Err(error) => return Err(self.change_failed(ready, error)),
+            Err(error) => return Err(self.change_failed(ready, error).await),
         };
         let (affected, steps) = images.take_returned::<DB>(ready, steps)?;
         if let Some(sql) = &ready.compiled.after {
@@ -67,12 +67,34 @@ impl<DB: AtDatabase> AtConnection<DB> {
     ///
     /// Of one that deals with conflicts by itself that is not sure: SQLite keeps no journal for it,
     /// so what it did before it failed on something else (a text for a row number) stays.
-    fn change_failed(&mut self, ready: &ReadyChange, error: sqlx::Error) -> AtError {
+    async fn change_failed(&mut self, ready: &ReadyChange, error: sqlx::Error) -> AtError {
         let stays = matches!(&ready.kind, ChangeKind::Insert(insert)
             if insert.on_conflict != OnConflict::Fail);
         self.health = if stays { Health::OnlyRollback(HALF_DONE) } else { Health::Sound };
+        self.explain(ready, error).await
+    }
+
+    /// What an error of one of our statements means.
+    async fn explain(&mut self, ready: &ReadyChange, error: sqlx::Error) -> AtError {
         self.note_failure(&error);
+        // What was refused may be what we made of it, for a table that is no longer like that.
+        if DB::classify(&error) == Failure::Statement && self.is_stale(&ready.table).await {
+            return AtError::SchemaChanged;
+        }
         AtError::Database(error)
+    }
+
+    /// Whether a table is not, or no more, as its plans take it.
+    async fn is_stale(&mut self, table: &Table) -> bool {
+        let found = if DB::SURVIVES_ERRORS {
+            DB::dialect().load(&mut *DB::sql(&mut self.local), &table.written).await
+        } else {
+            let Ok(mut local) = self.shared.own.begin().await else { return false };
+            let found = DB::dialect().load(&mut *local, &table.name).await;
+            local.rollback().await;
+            found
+        };
+        found.is_ok_and(|found| found.is_none_or(|now| now.version != table.version))
     }
 
     /// The rows that a change is about to meet.
@@ -103,10 +125,10 @@ impl<DB: AtDatabase> AtConnection<DB> {
             }
         };
         drop(steps);
-        if let Err(AtError::Database(error)) = &outcome {
-            self.note_failure(error);
+        match outcome {
+            Err(AtError::Database(error)) => Err(self.explain(ready, error).await),
+            outcome => outcome,
         }
-        outcome
     }
 
     /// What lies under the keys of these rows now.

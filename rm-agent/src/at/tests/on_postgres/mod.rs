@@ -4,6 +4,7 @@ mod basics;
 mod concurrency;
 mod locks;
 mod refusals;
+mod statements;
 mod types;
 
 use pactum_testkit::server::{self, Kind};
