@@ -1,4 +1,5 @@
 //! AT on a real MariaDB.
 
 mod statements;
+mod types;
 mod world;

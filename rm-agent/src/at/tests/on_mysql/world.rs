@@ -54,3 +54,25 @@ impl TestDatabase for MySql {
         dump
     }
 }
+
+impl World {
+    /// As [`World::undo`], in a session that writes what a strict one refuses.
+    pub(super) async fn at_tolerant(&self, statements: &[&str]) {
+        let before = self.dump().await;
+        let context = self.context();
+        let mut transaction = self.at.begin_in(&context).await.unwrap();
+        let tolerant = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'";
+        sqlx::query(tolerant).execute(transaction.bypass()).await.unwrap();
+        for statement in statements {
+            let done = sqlx::query(AssertSqlSafe(*statement)).execute(&mut *transaction).await;
+            done.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        }
+        let default = "SET SESSION sql_mode = DEFAULT";
+        sqlx::query(default).execute(transaction.bypass()).await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_ne!(self.dump().await, before, "{statements:?} changed nothing");
+        let answers = self.fake.roll_back(context.xid()).await;
+        assert_eq!(answers, vec![crate::branch::Answer::Done], "{statements:?}");
+        assert_eq!(self.dump().await, before, "{statements:?}");
+    }
+}
