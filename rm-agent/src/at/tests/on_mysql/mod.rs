@@ -1,5 +1,8 @@
 //! AT on a real MariaDB.
 
+mod commit;
+mod locks;
+mod refusals;
 mod statements;
 mod types;
 mod world;

@@ -8,6 +8,7 @@ use super::super::world::{TestDatabase, WorldOn};
 
 pub(super) type World = WorldOn<MySql>;
 
+const CONNECTIONS: u32 = 5;
 /// The tables of the application with their columns; the text of each value as the server stores it.
 const COLUMNS: &str = "SELECT table_name, column_name, data_type FROM information_schema.columns \
      WHERE table_schema = database() AND table_name NOT LIKE 'pactum\\_%' \
@@ -18,8 +19,11 @@ impl TestDatabase for MySql {
 
     async fn open() -> (Database, MySqlPool) {
         let database = database(Kind::Mysql, "at").await.unwrap();
-        let pool =
-            MySqlPoolOptions::new().max_connections(5).connect(&database.url()).await.unwrap();
+        let pool = MySqlPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .connect(&database.url())
+            .await
+            .unwrap();
         (database, pool)
     }
 
@@ -56,6 +60,16 @@ impl TestDatabase for MySql {
 }
 
 impl World {
+    /// Runs a statement on every connection of the pool.
+    pub(super) async fn everywhere(&self, statement: &str) {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut connection = self.pool.acquire().await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await.unwrap();
+            connections.push(connection);
+        }
+    }
+
     /// As [`World::undo`], in a session that writes what a strict one refuses.
     pub(super) async fn at_tolerant(&self, statements: &[&str]) {
         let before = self.dump().await;
