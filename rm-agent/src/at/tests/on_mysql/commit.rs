@@ -123,7 +123,8 @@ async fn a_cancelled_change_leaves_only_a_rollback() {
         // It inserts at once, and waits for the unique value of a row that is held.
         let insert = sqlx::query("INSERT INTO t VALUES (7, 7, 'q'), (2, 1, 'dup')");
         let mut insert = Box::pin(insert.execute(&mut *transaction));
-        let waiting = "SELECT count(*) FROM information_schema.innodb_lock_waits";
+        let waiting = "SELECT count(*) FROM information_schema.processlist \
+                       WHERE info LIKE 'INSERT INTO t VALUES (7%' AND db = database()";
         let is_waiting = async || world.value(waiting).await != "0";
         tokio::select! {
             done = &mut insert => panic!("it waits for the row: {done:?}"),

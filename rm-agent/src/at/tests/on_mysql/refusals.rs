@@ -74,11 +74,11 @@ async fn a_session_that_reads_otherwise_commits_nothing() {
                 Some(context) => world.at.begin_in(context).await.unwrap(),
                 None => world.at.begin().await.unwrap(),
             };
-            let set = format!("SET SESSION {setting}");
+            let set = format!("SET {setting}");
             transaction.bypass().execute(sqlx::raw_sql(sqlx::AssertSqlSafe(set))).await.unwrap();
             let update = sqlx::query("UPDATE t SET a = 2").execute(&mut *transaction).await;
             assert!(update.is_ok());
-            let reset = "SET SESSION sql_mode = DEFAULT, time_zone = '+00:00', NAMES utf8mb4, \
+            let reset = "SET sql_mode = DEFAULT, time_zone = '+00:00', NAMES utf8mb4, \
                          foreign_key_checks = 1, unique_checks = 1";
             let error = transaction.commit().await.unwrap_err();
             assert!(matches!(error, AtError::SessionSetting(_)), "{setting}: {error:?}");
