@@ -8,13 +8,14 @@ use anyhow::{Context as _, anyhow, bail};
 use pactum_proto::v1::admin_client::AdminClient;
 use pactum_proto::v1::{
     Error, ErrorCode, ForgetResourceRequest, ListResourcesRequest, ListTransactionsRequest,
-    RetryTransactionRequest, ShowTransactionRequest, SummaryRequest,
+    Resolution, ResolveBranchRequest, RetryTransactionRequest, ShowTransactionRequest,
+    SummaryRequest,
 };
 use tonic::transport::{Channel, Endpoint};
 
-use crate::args::{ForgetArgs, ListArgs, Remote, Resource, Tx, XidArgs};
+use crate::args::{Choice, ForgetArgs, ListArgs, Remote, ResolveArgs, Resource, Tx, XidArgs};
 use crate::output::say;
-use crate::show::{json, text};
+use crate::show::{self, json, text};
 
 /// A coordinator that is there answers at once; one that is busy or loading takes a little.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +29,7 @@ pub(crate) async fn tx(command: Tx) -> anyhow::Result<()> {
         Tx::List(args) => list(args).await,
         Tx::Show(args) => show(args).await,
         Tx::Retry(args) => retry(args).await,
+        Tx::Resolve(args) => resolve(args).await,
     }
 }
 
@@ -79,6 +81,31 @@ async fn retry(args: XidArgs) -> anyhow::Result<()> {
         many => format!("{many} branches of {xid} are tried again\n"),
     };
     remote.show(serde_json::json!({ "xid": xid, "branches": reply.branches }), said)
+}
+
+async fn resolve(args: ResolveArgs) -> anyhow::Result<()> {
+    let ResolveArgs { remote, xid, branch, resolution, reason } = args;
+    let resolution = match resolution {
+        Choice::Restore => Resolution::Restore,
+        Choice::Keep => Resolution::Keep,
+        Choice::Retry => Resolution::Retry,
+    };
+    let request = ResolveBranchRequest {
+        xid: xid.clone(),
+        branch_id: branch,
+        resolution: resolution.into(),
+        reason: reason.clone(),
+    };
+    let reply = connect(&remote).await?.resolve_branch(request).await;
+    granted(answered(&remote, reply)?.error)
+        .map_err(|refusal| anyhow!("branch {branch} of {xid} is not resolved: {refusal}"))?;
+    let json = serde_json::json!({
+        "xid": xid,
+        "branch_id": branch.to_string(),
+        "resolution": show::resolution(resolution),
+        "reason": reason,
+    });
+    remote.show(json, text::resolved(&xid, branch, resolution, &reason))
 }
 
 async fn resources(remote: Remote) -> anyhow::Result<()> {

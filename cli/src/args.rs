@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pactum_proto::convert::RESOLUTION_REASON_BYTES_MAX;
 
 /// Distributed transactions: the coordinator and its operator commands.
 #[derive(Clone, Debug, Parser)]
@@ -24,6 +25,22 @@ pub(crate) enum Command {
     Resource(Resource),
     /// Counts what is active, waiting, locked and parked.
     Status(Remote),
+    /// Says for each SQL statement of some files whether AT can undo it, and what to do if not.
+    /// Nothing is run.
+    CheckSql(CheckSqlArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckSqlArgs {
+    /// A database with the application's tables, as in `postgres://localhost/bank`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) db: String,
+    /// Shows the answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Files with statements that end with semicolons.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -78,6 +95,8 @@ pub(crate) enum Tx {
     Show(XidArgs),
     /// Tries its parked and waiting branches again, now.
     Retry(XidArgs),
+    /// Says what shall become of one parked branch; recorded with the reason.
+    Resolve(ResolveArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -104,6 +123,45 @@ pub(crate) struct XidArgs {
     pub(crate) remote: Remote,
     /// The global transaction, as in `default:1234`.
     pub(crate) xid: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ResolveArgs {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// The global transaction, as in `default:1234`.
+    pub(crate) xid: String,
+    /// The parked branch, as `pactum tx show` names it.
+    pub(crate) branch: u64,
+    /// What shall become of it.
+    pub(crate) resolution: Choice,
+    /// Why, for whoever looks at the history: at most 1024 bytes.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+}
+
+/// What an operator may decide about a parked branch.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Choice {
+    /// Write the before images over whatever is there now: the other writer's values are lost.
+    Restore,
+    /// Leave the rows as they are now, and count the branch as settled.
+    Keep,
+    /// Look again: what stood in the way was put right by hand.
+    Retry,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("say why, for whoever looks at the history".to_owned());
+    }
+    if text.len() > RESOLUTION_REASON_BYTES_MAX {
+        return Err(format!(
+            "it has {} bytes; write at most {RESOLUTION_REASON_BYTES_MAX}",
+            text.len()
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -12,6 +12,7 @@
 
 mod admin;
 mod args;
+mod check_sql;
 pub mod config;
 mod output;
 mod server;
@@ -55,6 +56,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Tx(tx) => admin::tx(tx).await,
         Command::Resource(resource) => admin::resource(resource).await,
         Command::Status(args) => admin::status(args).await,
+        Command::CheckSql(args) => check_sql::run(args).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -153,7 +153,7 @@ impl Server {
             connections: Connections::default(),
             closing: CancellationToken::new(),
         };
-        let attachments = Arc::new(Attachments::default());
+        let attachments = Arc::new(Attachments::new(options.attachment.attachments_max));
         let context = Context { engine, options, store, environment, tasks, attachments };
         server.listen(&context, incoming).await;
         server.until_ready().await?;

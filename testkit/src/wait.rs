@@ -22,18 +22,62 @@ pub async fn wait_for<T, F>(what: &str, bound: Duration, mut look: F) -> Result<
 where
     F: AsyncFnMut() -> Option<T>,
 {
-    let deadline = Instant::now() + bound;
-    let mut pause = PAUSE_MIN;
+    let mut looks = Looks::within(bound);
     loop {
-        let last_look = Instant::now() >= deadline;
+        looks.begin();
         if let Some(found) = look().await {
             return Ok(found);
         }
-        if last_look {
-            bail!("waited {bound:?} in vain for {what}");
+        looks.pause(what).await?;
+    }
+}
+
+/// As [`wait_for`], where a look itself waits for nothing. This wait can be part of a task: the
+/// compiler does not know of an async closure that it may go to another thread.
+///
+/// # Errors
+/// As [`wait_for`].
+pub(crate) async fn wait_for_sight<T>(
+    what: &str,
+    bound: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T> {
+    let mut looks = Looks::within(bound);
+    loop {
+        looks.begin();
+        if let Some(found) = look() {
+            return Ok(found);
         }
-        sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        looks.pause(what).await?;
+    }
+}
+
+/// When to look, and when to give up.
+struct Looks {
+    bound: Duration,
+    deadline: Instant,
+    pause: Duration,
+    last: bool,
+}
+
+impl Looks {
+    fn within(bound: Duration) -> Self {
+        Looks { bound, deadline: Instant::now() + bound, pause: PAUSE_MIN, last: false }
+    }
+
+    /// A look that begins before the deadline is not the last one, however long it takes.
+    fn begin(&mut self) {
+        self.last = Instant::now() >= self.deadline;
+    }
+
+    /// After a look that found nothing.
+    async fn pause(&mut self, what: &str) -> Result<()> {
+        if self.last {
+            bail!("waited {:?} in vain for {what}", self.bound);
+        }
+        sleep(self.pause.min(self.deadline.saturating_duration_since(Instant::now()))).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::id::{
 use crate::lock::wait::{ClaimId, WaiterId};
 use crate::lock::{LockRequest, ResourceKey};
 use crate::step::ReplyTo;
-use crate::transaction::{Action, BranchMode, Caller, ParkReason, RollbackCause};
+use crate::transaction::{Action, BranchMode, Caller, ParkReason, Resolution, RollbackCause};
 
 /// Something that happened, or was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,19 +88,19 @@ pub enum Event {
         /// Answered with a block of branch ids.
         reply: ReplyTo,
     },
-    /// The session proves that it works on a resource.
+    /// The session proves that it works on resources: on all of them, or on none.
     AttachRequested {
         /// The session.
         session: SessionId,
-        /// The declared id.
-        resource: ResourceId,
-        /// The database behind it, if there is one.
-        uid: Option<ResourceUid>,
-        /// Answered once the binding is durable.
+        /// The resources.
+        proofs: Vec<Proof>,
+        /// Answered once the bindings are durable.
         reply: ReplyTo,
     },
     /// The session has used up its branch ids.
     BranchIdsRequested {
+        /// The session.
+        session: SessionId,
         /// Answered with a block.
         reply: ReplyTo,
     },
@@ -116,6 +116,8 @@ pub enum Event {
         /// Answered with the number of branches.
         reply: ReplyTo,
     },
+    /// An operator says what shall become of a parked branch.
+    ResolveRequested(Box<Resolve>),
     /// An operator wants a binding forgotten.
     ForgetRequested {
         /// The resource.
@@ -154,9 +156,10 @@ impl Event {
             Event::RegisterRequested(register) => Some(register.reply),
             Event::KeysRequested(request) => Some(request.reply),
             Event::PhaseOneReported(report) => report.reply,
+            Event::ResolveRequested(request) => Some(request.reply),
             Event::SessionOpened { reply, .. }
             | Event::AttachRequested { reply, .. }
-            | Event::BranchIdsRequested { reply }
+            | Event::BranchIdsRequested { reply, .. }
             | Event::RetryRequested { reply, .. }
             | Event::ForgetRequested { reply, .. } => Some(*reply),
             Event::ClaimReleased { .. }
@@ -180,6 +183,15 @@ pub struct Target {
     /// Whether the request named this very store. One that did not never hears *rolled back* for a
     /// transaction that is unknown.
     pub store_named: bool,
+}
+
+/// A resource that a session works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The declared id.
+    pub resource: ResourceId,
+    /// The database behind it; `None` for a service without one.
+    pub uid: Option<ResourceUid>,
 }
 
 /// A begin.
@@ -280,6 +292,21 @@ pub struct PhaseOneReport {
     pub reply: Option<ReplyTo>,
 }
 
+/// An operator's decision on a parked branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// The transaction.
+    pub target: Target,
+    /// The branch.
+    pub branch: BranchId,
+    /// The decision.
+    pub resolution: Resolution,
+    /// Why, for the record.
+    pub reason: Arc<str>,
+    /// Answered once it is durable.
+    pub reply: ReplyTo,
+}
+
 /// Done or failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PhaseOneResult {
@@ -303,8 +330,13 @@ pub enum Direction {
 pub enum PhaseTwoAnswer {
     /// The local transaction that did it has committed.
     Done,
-    /// Not now; try again, after the delay where one is known.
-    Later(Option<Duration>),
+    /// Not now; try again.
+    Later {
+        /// After this delay, where one is known.
+        after: Option<Duration>,
+        /// Why, for people, where it was said.
+        reason: Option<Arc<str>>,
+    },
     /// Repeating cannot cure it.
     Parked {
         /// Why.

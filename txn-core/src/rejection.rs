@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::id::{BranchId, ResourceId, ResourceUid, XidNumber};
 use crate::lock::key::EncodedKey;
 use crate::step::Outcome;
+use crate::transaction::{BranchMode, Resolution};
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +26,38 @@ pub enum Rejection {
     NotActive(Outcome),
     /// The session has not attached the resource: attach it first.
     NotAttached(ResourceId),
+    /// The branch id is not of a block that the caller was given: take ids from its own.
+    ForeignBranchId(BranchId),
+    /// The resource is a service without a database, and a branch of this mode needs one: attach it
+    /// as a database, or use TCC or saga.
+    NoDatabase {
+        /// The resource.
+        resource: ResourceId,
+        /// The mode.
+        mode: BranchMode,
+    },
     /// The branch id is taken by a registration that differs: a fault of the agent.
     BranchMismatch(BranchId),
     /// The branch's phase one was reported as failed; it cannot come back. Use a new branch.
     BranchFailed(BranchId),
+    /// The branch's phase one was reported as done, and its locks may be needed to undo it: that
+    /// stands. A fault of the agent.
+    BranchDone(BranchId),
+    /// The branch works on another resource than the report names. A fault of the agent.
+    WrongResource(BranchId, ResourceId),
     /// The branch is not registered in the transaction.
     UnknownBranch(BranchId),
+    /// The branch is not parked: it is still worked on, or settled. Look again.
+    NotParked(BranchId),
+    /// The resolution means nothing for a branch of this mode, or for its decision: retry instead.
+    NotResolvable {
+        /// The branch.
+        branch: BranchId,
+        /// What was asked for.
+        resolution: Resolution,
+        /// The branch's mode.
+        mode: BranchMode,
+    },
     /// A limit is reached: split the work, or raise the limit.
     Limit {
         /// Which limit.

@@ -19,7 +19,7 @@ use crate::lock::wait::{Claim, ClaimId, Waiter, WaiterId};
 use crate::rejection::Rejection;
 use crate::time::Timestamp;
 use crate::transaction::{
-    Action, BranchMode, BranchRow, Caller, ResourceRow, Status, TransactionRow,
+    Action, BranchMode, BranchRow, Caller, Resolution, ResourceRow, Status, TransactionRow,
 };
 
 /// The answer to one event.
@@ -97,10 +97,12 @@ pub enum Reply {
     PhaseOneRecorded,
     /// A block of branch ids: for a new session, or a further one.
     BranchIds(IdBlock),
-    /// The resource is bound, and the session works on it.
-    Attached(ResourceRow),
+    /// The resources are bound, and the session works on them.
+    Attached(Vec<ResourceRow>),
     /// So many branches are tried again.
     Retried(u32),
+    /// The operator's decision is recorded, and the branch is worked on.
+    Resolved,
     /// The binding is gone.
     Forgotten,
     /// Refused; nothing was changed.
@@ -192,6 +194,8 @@ pub enum Volatile {
         branch: BranchId,
         /// From when.
         next_attempt_at: Timestamp,
+        /// Why, where the participant said so.
+        reason: Option<Arc<str>>,
     },
     /// A registration, claim or check waits.
     WaitBegan(Box<Waiter>),
@@ -220,8 +224,8 @@ pub enum Volatile {
     NodeGone(NodeId, Timestamp),
     /// It was given up.
     NodeLost(NodeId),
-    /// Branch ids up to here have been handed out.
-    BranchIdsIssued(u64),
+    /// Branch ids were handed out.
+    BranchIdsIssued(IdBlock, NodeId),
     /// More ids were asked for.
     IdsAskedFor,
     /// More ids are reserved.
@@ -256,6 +260,8 @@ pub struct Task {
     pub attempt: u32,
     /// For TCC and saga.
     pub action: Option<Arc<Action>>,
+    /// What an operator decided while the branch was parked.
+    pub resolution: Option<Resolution>,
 }
 
 /// The kinds of task.

@@ -114,6 +114,33 @@ pub enum ParkReason {
     Invariant,
 }
 
+/// What an operator decides about a parked branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resolution {
+    /// Look again: what stood in the way was put right by hand.
+    Retry,
+    /// Write the before images over whatever is there now: the other writer's values are lost.
+    Restore,
+    /// Leave the rows as they are now, and count the branch as settled.
+    Keep,
+}
+
+/// How many decisions of operators a branch keeps: more than a person makes, and a bound for its row.
+pub const RESOLUTIONS_KEPT_MAX: usize = 100;
+
+/// A decision of an operator, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// What was decided.
+    pub resolution: Resolution,
+    /// Why; empty for the retry of a whole transaction.
+    pub reason: Arc<str>,
+    /// When.
+    pub at: WallTime,
+    /// Why the branch was parked then.
+    pub parked: ParkReason,
+}
+
 /// How far phase two of a branch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PhaseTwo {
@@ -186,6 +213,20 @@ pub struct BranchRow {
     pub phase_two: PhaseTwo,
     /// What the participant reported when it parked: an encoded `ParkReport`, opaque here.
     pub park_report: Option<Arc<[u8]>>,
+    /// What operators decided about it, oldest first: at most [`RESOLUTIONS_KEPT_MAX`].
+    pub resolutions: Vec<Resolved>,
+}
+
+impl BranchRow {
+    /// The operator's decision that is in force: the last one, until the branch is done or parks
+    /// again.
+    #[must_use]
+    pub fn resolution(&self) -> Option<Resolution> {
+        match self.phase_two {
+            PhaseTwo::Pending => self.resolutions.last().map(|last| last.resolution),
+            PhaseTwo::Done | PhaseTwo::Parked(_) => None,
+        }
+    }
 }
 
 /// A resource's binding, as it is stored: made at first sight, undone by an operator.
@@ -208,6 +249,8 @@ pub struct Branch {
     pub attempt: u32,
     /// When phase two may be tried again.
     pub next_attempt_at: Timestamp,
+    /// Why the last attempt was answered *later*, where that was said.
+    pub last_reason: Option<Arc<str>>,
 }
 
 impl Branch {

@@ -135,5 +135,6 @@ fn branch(xid: XidNumber, id: BranchId) -> Write {
         phase_one: PhaseOne::Unknown,
         phase_two: PhaseTwo::Pending,
         park_report: None,
+        resolutions: Vec::new(),
     })
 }

@@ -1,10 +1,12 @@
 //! Answers as JSON: every field of the wire, with words for the enums. Ids are texts, because they
 //! do not fit the numbers of JavaScript.
 
-use pactum_proto::v1::{BoundResource, Branch, ParkReport, SummaryReply, Transaction};
+use pactum_proto::v1::{BoundResource, Branch, ParkReport, Resolved, SummaryReply, Transaction};
 use serde_json::{Value, json};
 
-use super::{cause, hex, mode, moment, park_reason, phase_one, phase_two, resource_kind, status};
+use super::{
+    cause, hex, mode, moment, park_reason, phase_one, phase_two, resolution, resource_kind, status,
+};
 
 pub(crate) fn transactions(transactions: &[Transaction]) -> Value {
     transactions.iter().map(row).collect()
@@ -44,6 +46,17 @@ fn branch(branch: &Branch) -> Value {
         "action": Some(&branch.action).filter(|action| !action.is_empty()),
         "locks": branch.locks,
         "park_report": branch.park_report.as_ref().map(park_report),
+        "last_reason": Some(&branch.last_reason).filter(|reason| !reason.is_empty()),
+        "resolutions": branch.resolutions.iter().map(resolved).collect::<Value>(),
+    })
+}
+
+fn resolved(resolved: &Resolved) -> Value {
+    json!({
+        "resolution": resolution(resolved.resolution()),
+        "reason": resolved.reason,
+        "at": moment(resolved.at_unix_ms),
+        "parked": park_reason(resolved.parked()),
     })
 }
 

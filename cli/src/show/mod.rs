@@ -8,8 +8,8 @@ pub(crate) mod text;
 use std::time::{Duration, UNIX_EPOCH};
 
 use pactum_proto::v1::{
-    Branch, BranchMode, Outcome, ParkReason, PhaseOneKnowledge, PhaseTwoState, ResourceKind,
-    RollbackCause, TransactionStatus,
+    Branch, BranchMode, Outcome, ParkReason, PhaseOneKnowledge, PhaseTwoState, Resolution,
+    ResourceKind, RollbackCause, TransactionStatus,
 };
 
 /// What a newer coordinator may say and this build does not know.
@@ -78,6 +78,15 @@ pub(crate) fn park_reason(reason: ParkReason) -> &'static str {
         ParkReason::HandlerFatal => "handler fatal",
         ParkReason::Heuristic => "heuristic",
         ParkReason::Invariant => "invariant",
+    }
+}
+
+pub(crate) fn resolution(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Unspecified => UNKNOWN,
+        Resolution::Retry => "retry",
+        Resolution::Restore => "restore",
+        Resolution::Keep => "keep",
     }
 }
 

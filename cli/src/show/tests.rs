@@ -1,5 +1,6 @@
 use pactum_proto::v1::{
-    BoundResource, ColumnReport, Outcome, ParkReport, RowReport, SummaryReply, Transaction,
+    BoundResource, ColumnReport, Outcome, ParkReport, Resolved, RowReport, SummaryReply,
+    Transaction,
 };
 
 use super::*;
@@ -44,6 +45,8 @@ fn branches() -> Vec<Branch> {
         action: String::new(),
         locks: vec![],
         park_report: None,
+        last_reason: String::new(),
+        resolutions: vec![],
     };
     let report = ParkReport {
         reason: ParkReason::DirtyWrite.into(),
@@ -54,6 +57,12 @@ fn branches() -> Vec<Branch> {
         ],
         rows_left_out: 3,
     };
+    let resolved = |resolution: Resolution, reason: &str| Resolved {
+        resolution: resolution.into(),
+        reason: reason.to_owned(),
+        at_unix_ms: 1_700_000_000_000,
+        parked: ParkReason::SchemaChanged.into(),
+    };
     let parked = Branch {
         branch_id: 8,
         sequence: 1,
@@ -62,6 +71,7 @@ fn branches() -> Vec<Branch> {
         attempt: 3,
         locks: vec!["account[7]".to_owned(), "account[1234]".to_owned()],
         park_report: Some(report),
+        resolutions: vec![resolved(Resolution::Retry, ""), resolved(Resolution::Keep, "a\nb")],
         ..done.clone()
     };
     vec![done, parked]
@@ -90,11 +100,28 @@ branch 8  AT on bank-b, number 1
     account  7     balance  100       70     a\u{fffd}b
     account  1234  balance  (no row)  70     (no row)
     and 3 more rows that differ
+  resolved  2023-11-14T22:13:20.000Z retry, when parked: schema changed
+  resolved  2023-11-14T22:13:20.000Z keep, when parked: schema changed: a\u{fffd}b
 
 Mend what the report shows, then: pactum tx retry default:42
+Or decide about a branch: pactum tx resolve default:42 BRANCH restore|keep|retry --reason TEXT
 The steps are in docs/operating.md.
 ";
     assert_eq!(text::transaction(&transaction(), &branches()), expected);
+}
+
+#[test]
+fn a_branch_that_waits_says_why() {
+    let mut waiting = branches().remove(0);
+    waiting.phase_two = PhaseTwoState::Pending.into();
+    waiting.last_reason = "the row is\nlocked".to_owned();
+    let shown = text::transaction(&transaction(), &[waiting.clone()]);
+    let expected = "  phase two pending, tried once, later: the row is\u{fffd}locked\n";
+    assert!(shown.contains(expected), "{shown}");
+    assert_eq!(
+        json::transaction(&transaction(), &[waiting])["branches"][0]["last_reason"],
+        "the row is\nlocked"
+    );
 }
 
 #[test]
@@ -108,6 +135,10 @@ fn json_carries_the_same_with_absent_values_as_null() {
     assert_eq!(report["rows"][1]["columns"][0]["before"], serde_json::Value::Null);
     assert_eq!(report["rows"][0]["columns"][0]["current"], "a\nb");
     assert_eq!(value["branches"][0]["park_report"], serde_json::Value::Null);
+    assert_eq!(value["branches"][0]["last_reason"], serde_json::Value::Null);
+    let resolved = &value["branches"][1]["resolutions"][1];
+    assert_eq!((&resolved["resolution"], &resolved["reason"]), (&"keep".into(), &"a\nb".into()));
+    assert_eq!(resolved["parked"], "schema changed");
     assert_eq!(value["branches"][1]["branch_id"], "8");
 }
 

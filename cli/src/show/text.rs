@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use pactum_proto::v1::{
-    BoundResource, Branch, ColumnReport, Outcome, ParkReport, PhaseTwoState, SummaryReply,
-    Transaction, TransactionStatus,
+    BoundResource, Branch, ColumnReport, Outcome, ParkReport, PhaseTwoState, Resolution, Resolved,
+    SummaryReply, Transaction, TransactionStatus,
 };
 
-use super::{cause, hex, mode, moment, park_reason, phase_one, phase_two, resource_kind, status};
+use super::{
+    cause, hex, mode, moment, park_reason, phase_one, phase_two, resolution, resource_kind, status,
+};
 
 /// Rows under a header, each column as wide as it must be. The last one is not padded.
 struct Table {
@@ -21,11 +23,7 @@ impl Table {
     }
 
     fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        // A cell is one line, whatever a row of somebody's database holds.
-        let clean = |cell: String| {
-            cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-        };
-        self.rows.push(cells.into_iter().map(clean).collect());
+        self.rows.push(cells.into_iter().map(|cell| one_line(&cell)).collect());
     }
 
     fn show(&self, indent: &str) -> String {
@@ -111,9 +109,10 @@ fn advice(transaction: &Transaction, outcome: &Outcome) -> Option<String> {
     };
     (outcome.parked > 0 && !ended).then(|| {
         format!(
-            "Mend what the report shows, then: pactum tx retry {}\n\
+            "Mend what the report shows, then: pactum tx retry {xid}\n\
+             Or decide about a branch: pactum tx resolve {xid} BRANCH restore|keep|retry --reason TEXT\n\
              The steps are in docs/operating.md.",
-            transaction.xid
+            xid = transaction.xid
         )
     })
 }
@@ -141,7 +140,35 @@ fn branch(branch: &Branch) -> String {
     if let Some(report) = &branch.park_report {
         text.push_str(&park_report(report));
     }
+    for word in &branch.resolutions {
+        text.push_str(&resolution_line(word));
+    }
     text
+}
+
+/// One decision of an operator. A retry of the whole transaction has no reason of its own.
+fn resolution_line(word: &Resolved) -> String {
+    let mut line = format!(
+        "  resolved  {} {}, when parked: {}",
+        moment(word.at_unix_ms),
+        resolution(word.resolution()),
+        park_reason(word.parked())
+    );
+    if !word.reason.is_empty() {
+        let _ = write!(line, ": {}", one_line(&word.reason));
+    }
+    line.push('\n');
+    line
+}
+
+/// What `pactum tx resolve` did, with the reason as it is on record.
+pub(crate) fn resolved(xid: &str, branch: u64, word: Resolution, reason: &str) -> String {
+    format!("branch {branch} of {xid} is resolved by {}: {}\n", resolution(word), one_line(reason))
+}
+
+/// Text of somebody else's, on one line whatever it holds.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn phase_two_text(branch: &Branch) -> String {
@@ -156,11 +183,14 @@ fn phase_two_text(branch: &Branch) -> String {
             let _ = write!(text, ", tried {many} times");
         }
     }
+    if !branch.last_reason.is_empty() {
+        let _ = write!(text, ", later: {}", one_line(&branch.last_reason));
+    }
     text
 }
 
 fn park_report(report: &ParkReport) -> String {
-    let mut text = format!("  report    {}\n", report.message);
+    let mut text = format!("  report    {}\n", one_line(&report.message));
     if !report.rows.is_empty() {
         let mut table = Table::new(&["TABLE", "KEY", "COLUMN", "BEFORE", "AFTER", "CURRENT"]);
         for row in &report.rows {

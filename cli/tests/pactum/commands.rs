@@ -1,6 +1,8 @@
 //! The operator commands and their exit statuses.
 
-use pactum_proto::v1::{ColumnReport, Done, ParkReason, ParkReport, RowReport, work_result};
+use pactum_proto::v1::{
+    ColumnReport, Done, ParkReason, ParkReport, Resolution, RowReport, work_result,
+};
 
 use super::server::{Server, run};
 
@@ -60,6 +62,39 @@ async fn a_parked_branch_is_found_shown_and_retried() {
     assert_eq!(list, "no such global transactions\n");
 }
 
+/// Goal: an operator decides about a dirty write, the decision survives a crash and reaches the
+/// participant, and whoever looks later sees who decided what and why.
+#[tokio::test]
+async fn a_parked_branch_is_resolved_with_a_reason() {
+    let mut server = Server::start().await;
+    let mut participant = server.participant().await;
+    let begun = participant.begin_with_branch().await;
+    let xid = begun.xid.as_str();
+    participant.roll_back(&begun).await;
+    let work = participant.take_work().await;
+    participant.report(&work, work_result::Result::Parked(dirty_write())).await;
+    server.operator_until(&["tx", "list", "--parked"], xid).await;
+
+    let branch = work.branch_id.to_string();
+    let resolve =
+        |choice| ["tx", "resolve", xid, &branch, choice, "--reason", "agreed, ticket 4711"];
+    let said = server.operator(&resolve("restore")).await;
+    let expected =
+        format!("branch {branch} of {xid} is resolved by restore: agreed, ticket 4711\n");
+    assert_eq!(said, expected);
+    let (status, _, stderr) = server.command_of_operator(&resolve("keep")).await;
+    assert_eq!(status, 1);
+    assert!(stderr.contains("is not resolved") && stderr.contains("TX0018"), "{stderr}");
+
+    server.crash_and_restart().await;
+    let mut participant = server.participant().await;
+    let work = participant.take_work().await;
+    assert_eq!(work.resolution(), Resolution::Restore);
+    participant.report(&work, work_result::Result::Done(Done {})).await;
+    let shown = server.operator_until(&["tx", "show", xid], "status    rolled back").await;
+    assert!(shown.contains(" restore, when parked: dirty write: agreed, ticket 4711\n"), "{shown}");
+}
+
 #[tokio::test]
 async fn a_resource_is_forgotten_only_when_nothing_of_it_is_left() {
     let mut server = Server::start().await;
@@ -91,6 +126,7 @@ async fn what_is_not_there_and_what_is_malformed_is_refused_with_status_1() {
         &["tx", "show", "nonsense"],
         &["tx", "show", "elsewhere:1"],
         &["tx", "retry", "default:1"],
+        &["tx", "resolve", "default:1", "7", "keep", "--reason", "why"],
         &["tx", "list", "--before", "x"],
         &["resource", "forget", "nobody"],
     ] {
@@ -112,7 +148,18 @@ async fn a_coordinator_that_is_not_there_is_named_with_status_1() {
 
 #[tokio::test]
 async fn a_wrong_command_line_is_status_2_and_help_is_0() {
-    for args in [&["tx"][..], &["tx", "show"], &["tx", "list", "--max", "0"], &["nonsense"], &[]] {
+    let long = "x".repeat(1025);
+    for args in [
+        &["tx"][..],
+        &["tx", "show"],
+        &["tx", "list", "--max", "0"],
+        &["tx", "resolve", "default:1", "7", "keep"],
+        &["tx", "resolve", "default:1", "7", "keep", "--reason", " "],
+        &["tx", "resolve", "default:1", "7", "keep", "--reason", &long],
+        &["tx", "resolve", "default:1", "7", "undo", "--reason", "why"],
+        &["nonsense"],
+        &[],
+    ] {
         let (status, _, stderr) = run(args).await;
         assert_eq!(status, 2, "{args:?}: {stderr}");
     }

@@ -62,6 +62,7 @@ fn task(node: u128, branch: u64) -> Task {
         mode: BranchMode::At,
         attempt: 1,
         action: None,
+        resolution: None,
     }
 }
 

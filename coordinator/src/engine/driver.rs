@@ -12,7 +12,8 @@
 //! only thing that leaves at once is the answer to a first begin.
 //!
 //! If a write fails, everything decided on top of it is dropped and everyone who waits hears
-//! *unknown, ask again*; then the group is led and loaded anew, or the coordinator ends.
+//! *unknown, ask again*; then the group is led and loaded anew, or the coordinator ends. It always
+//! ends where the store says that another one leads.
 //!
 //! Easy to get wrong: a timer must not overtake an event that arrived before it. Timers fire up to
 //! the stamp of the event that is handled next, and up to the present only when nothing is queued.
@@ -36,7 +37,7 @@ use super::writer::{Job, Landing, Writer};
 use super::{Engine, EngineError, Leading, Phase, Setup};
 use crate::dispatch::Dispatch;
 use crate::environment::Clock;
-use crate::store::AfterUnknown;
+use crate::store::{self, AfterUnknown};
 
 /// How many messages are taken from the queue before the driver looks at its write again.
 const TAKE_MAX: usize = 256;
@@ -68,7 +69,8 @@ impl Driver {
         queue: mpsc::Receiver<Message>,
         clock: Clock,
     ) -> Result<(), EngineError> {
-        let recovered = recover(&setup, &clock).await.map_err(EngineError::Recover)?;
+        let recovered = recover(&setup, &clock).await;
+        let recovered = recovered.map_err(|error| EngineError::of(error, EngineError::Recover))?;
         let Recovered { group, leading, timers: first_timers } = recovered;
         let dispatch = Dispatch::new(&engine, setup.options.session.clone(), group.resources());
         let mut timers = Timers::default();
@@ -274,21 +276,19 @@ impl Driver {
         };
         // Whoever waits on this batch, or on anything decided since, must not hear what was decided.
         drop(batch);
-        match self.setup.store.after_unknown() {
-            AfterUnknown::EndProcess => Err(EngineError::Write(failure)),
-            AfterUnknown::Reload => {
-                tracing::warn!(error = %chain(&failure), "batch not written; loading the group anew");
-                // Told to stop before it was read back: what is in memory was computed on the failed
-                // write, and nothing of it may be answered or written.
-                if self.reload().await { Ok(()) } else { Err(EngineError::Write(failure)) }
-            }
+        match EngineError::of(failure, EngineError::Write) {
+            EngineError::Write(failure) => match self.setup.store.after_unknown() {
+                AfterUnknown::EndProcess => Err(EngineError::Write(failure)),
+                AfterUnknown::Reload => self.reload(failure).await,
+            },
+            deposed => Err(deposed),
         }
     }
 
     /// Drops all that was decided on top of a write that failed, tells everyone *unknown*, and reads
-    /// back. Sessions are closed: their agents attach anew and repeat what they still know. `false` if
-    /// it was told to stop first.
-    async fn reload(&mut self) -> bool {
+    /// back. Sessions are closed: their agents attach anew and repeat what they still know.
+    async fn reload(&mut self, failure: store::Error) -> Result<(), EngineError> {
+        tracing::warn!(error = %chain(&failure), "batch not written; loading the group anew");
         self.engine.metrics.reloaded();
         self.engine.set_phase(Phase::Recovering);
         self.open = Batch::default();
@@ -308,13 +308,18 @@ impl Driver {
                 result = recover(&self.setup, &self.clock) => match result {
                     Ok(recovered) => {
                         self.resume(recovered);
-                        return true;
+                        return Ok(());
+                    }
+                    Err(error @ store::Error::Refused(_)) => {
+                        return Err(EngineError::Deposed(error));
                     }
                     Err(error) => {
                         tracing::warn!(error = %chain(&error), "group not loaded; trying again");
                     }
                 },
-                () = self.engine.stop.cancelled() => return false,
+                // Told to stop before it was read back: what is in memory was computed on the failed
+                // write, and nothing of it may be answered or written.
+                () = self.engine.stop.cancelled() => return Err(EngineError::Write(failure)),
             }
             sleep(RELOAD_PAUSE).await;
         }

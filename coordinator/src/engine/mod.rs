@@ -51,9 +51,29 @@ pub enum EngineError {
     /// A write failed on a store that must not be read back by the same process.
     #[error("write a batch to the store")]
     Write(#[source] store::Error),
+    /// Somebody else leads. Taking the lead back would depose that one, which would take it back in
+    /// turn: both would serve by halves for ever.
+    #[error(
+        "another coordinator leads this group, so this one ends; run one coordinator a group, and \
+         look at where the other one was started"
+    )]
+    Deposed(#[source] store::Error),
     /// It or the task that writes panicked: a fault of ours.
     #[error("the group task panicked")]
     Panicked,
+}
+
+impl EngineError {
+    /// A refused write means a leader, whatever this one was doing; other errors are what `as_other`
+    /// makes of them.
+    fn of(error: store::Error, as_other: fn(store::Error) -> EngineError) -> EngineError {
+        match error {
+            store::Error::Refused(_) => EngineError::Deposed(error),
+            store::Error::Unknown(_) | store::Error::Read { .. } | store::Error::Corrupt(_) => {
+                as_other(error)
+            }
+        }
+    }
 }
 
 const LOADING: &str = "the coordinator is loading its group; try again";

@@ -83,6 +83,7 @@ fn named(event: &Event) -> Option<XidNumber> {
         | Event::OutcomeRequested { target, .. }
         | Event::RetryRequested { target, .. } => Some(target.xid),
         Event::RegisterRequested(register) => Some(register.target.xid),
+        Event::ResolveRequested(request) => Some(request.target.xid),
         Event::PhaseOneReported(report) => Some(report.target.xid),
         Event::PhaseTwoAnswered { xid, .. } => Some(*xid),
         Event::KeysRequested(request) => request.target.map(|target| target.xid),

@@ -1,4 +1,5 @@
-//! How the core's values look in a row: the small integers of each enum, and the bytes of the locks.
+//! How the core's values look in a row: the small integers of each enum, and the bytes of the locks
+//! and of operators' decisions.
 //!
 //! The numbers are stored, so they never change and are never derived from the order of variants.
 //! Locks are one value of the branch's row:
@@ -7,15 +8,25 @@
 //! version u8 = 1 | count | each lock: mode u8, length, the canonical bytes of the key
 //! ```
 //!
-//! Counts and lengths are LEB128: seven bits a byte, lowest first, the high bit says that more follow.
+//! So are the decisions of operators, where there are any:
+//!
+//! ```text
+//! version u8 = 1 | count | each: resolution u8, park reason u8, moment, length, the reason's UTF-8
+//! ```
+//!
+//! Counts, lengths and moments are LEB128: seven bits a byte, lowest first, the high bit says that more follow.
 
 use pactum_core::lock::LockRequest;
 use pactum_core::lock::key::{EncodedKey, LockMode};
-use pactum_core::transaction::{BranchMode, ParkReason, PhaseOne, PhaseTwo, RollbackCause, Status};
+use pactum_core::time::WallTime;
+use pactum_core::transaction::{
+    BranchMode, ParkReason, PhaseOne, PhaseTwo, Resolution, Resolved, RollbackCause, Status,
+};
 
 use super::Error;
 
 const LOCKS_VERSION: u8 = 1;
+const RESOLUTIONS_VERSION: u8 = 1;
 
 /// A status and its cause, as two columns.
 pub(super) fn status_to_row(status: Status) -> (i64, Option<i64>) {
@@ -153,10 +164,10 @@ pub(super) fn locks_to_row(locks: &[LockRequest]) -> Vec<u8> {
     let keys: usize = locks.iter().map(|lock| lock.key.as_bytes().len() + 3).sum();
     let mut out = Vec::with_capacity(4 + keys);
     out.push(LOCKS_VERSION);
-    put_number(&mut out, locks.len());
+    put_number(&mut out, wide(locks.len()));
     for lock in locks {
         out.push(lock_mode_to_row(lock.mode));
-        put_number(&mut out, lock.key.as_bytes().len());
+        put_number(&mut out, wide(lock.key.as_bytes().len()));
         out.extend_from_slice(lock.key.as_bytes());
     }
     out
@@ -169,7 +180,7 @@ pub(super) fn locks_from_row(bytes: &[u8]) -> Result<Vec<LockRequest>, Error> {
         LOCKS_VERSION => {}
         other => return Err(corrupt(format!("locks in encoding version {other}"))),
     }
-    let count = input.number()?;
+    let count = input.length()?;
     // A lock is at least two bytes, so a count that lies cannot make us allocate.
     if count > input.0.len() {
         return Err(cut_short());
@@ -177,12 +188,67 @@ pub(super) fn locks_from_row(bytes: &[u8]) -> Result<Vec<LockRequest>, Error> {
     let mut locks = Vec::with_capacity(count);
     for _ in 0..count {
         let mode = lock_mode_from_row(input.byte()?)?;
-        let length = input.number()?;
+        let length = input.length()?;
         let key = EncodedKey::parse(input.take(length)?);
         let key = key.map_err(|error| corrupt(format!("lock key: {error}")))?;
         locks.push(LockRequest { key, mode });
     }
     if input.0.is_empty() { Ok(locks) } else { Err(cut_short()) }
+}
+
+/// The bytes of what operators decided about a branch; null for almost every branch.
+pub(super) fn resolutions_to_row(resolutions: &[Resolved]) -> Option<Vec<u8>> {
+    if resolutions.is_empty() {
+        return None;
+    }
+    let mut out = vec![RESOLUTIONS_VERSION];
+    put_number(&mut out, wide(resolutions.len()));
+    for Resolved { resolution, reason, at, parked } in resolutions {
+        out.push(resolution_to_row(*resolution));
+        out.push(u8::try_from(reason_to_row(*parked)).expect("the numbers of reasons are small"));
+        put_number(&mut out, at.0);
+        put_number(&mut out, wide(reason.len()));
+        out.extend_from_slice(reason.as_bytes());
+    }
+    Some(out)
+}
+
+/// The decisions behind the bytes.
+pub(super) fn resolutions_from_row(bytes: Option<&[u8]>) -> Result<Vec<Resolved>, Error> {
+    let Some(bytes) = bytes else { return Ok(Vec::new()) };
+    let mut input = Input(bytes);
+    match input.byte()? {
+        RESOLUTIONS_VERSION => {}
+        other => return Err(corrupt(format!("resolutions in encoding version {other}"))),
+    }
+    let mut resolutions = Vec::new();
+    for _ in 0..input.number()? {
+        let resolution = resolution_from_row(input.byte()?)?;
+        let parked = reason_from_row(i64::from(input.byte()?))?;
+        let at = WallTime(input.number()?);
+        let length = input.length()?;
+        let reason = std::str::from_utf8(input.take(length)?);
+        let reason = reason.map_err(|error| corrupt(format!("resolution: {error}")))?.into();
+        resolutions.push(Resolved { resolution, reason, at, parked });
+    }
+    if input.0.is_empty() { Ok(resolutions) } else { Err(cut_short()) }
+}
+
+fn resolution_to_row(resolution: Resolution) -> u8 {
+    match resolution {
+        Resolution::Retry => 1,
+        Resolution::Restore => 2,
+        Resolution::Keep => 3,
+    }
+}
+
+fn resolution_from_row(resolution: u8) -> Result<Resolution, Error> {
+    match resolution {
+        1 => Ok(Resolution::Retry),
+        2 => Ok(Resolution::Restore),
+        3 => Ok(Resolution::Keep),
+        other => Err(corrupt(format!("resolution {other}"))),
+    }
 }
 
 fn lock_mode_to_row(mode: LockMode) -> u8 {
@@ -200,7 +266,7 @@ fn lock_mode_from_row(mode: u8) -> Result<LockMode, Error> {
     }
 }
 
-fn put_number(out: &mut Vec<u8>, mut number: usize) {
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(low_bits(number) | 0x80);
         number >>= 7;
@@ -208,8 +274,12 @@ fn put_number(out: &mut Vec<u8>, mut number: usize) {
     out.push(low_bits(number));
 }
 
-fn low_bits(number: usize) -> u8 {
+fn low_bits(number: u64) -> u8 {
     u8::try_from(number & 0x7f).expect("seven bits fit a byte")
+}
+
+fn wide(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// The rest of the bytes, read from the front.
@@ -226,21 +296,25 @@ impl<'a> Input<'a> {
         Ok(self.take(1)?[0])
     }
 
-    fn number(&mut self) -> Result<usize, Error> {
+    fn length(&mut self) -> Result<usize, Error> {
+        usize::try_from(self.number()?).map_err(|_| cut_short())
+    }
+
+    fn number(&mut self) -> Result<u64, Error> {
         let mut number = 0;
-        for shift in (0..usize::BITS - 7).step_by(7) {
+        for shift in (0..u64::BITS - 7).step_by(7) {
             let byte = self.byte()?;
-            number |= usize::from(byte & 0x7f) << shift;
+            number |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 return Ok(number);
             }
         }
-        Err(corrupt("a number in the locks is too long".to_owned()))
+        Err(corrupt("a number in a row's bytes is too long".to_owned()))
     }
 }
 
 fn cut_short() -> Error {
-    corrupt("the locks are cut short or have bytes left over".to_owned())
+    corrupt("a row's bytes are cut short or have some left over".to_owned())
 }
 
 pub(super) fn corrupt(what: String) -> Error {
@@ -290,6 +364,45 @@ mod tests {
         }
         for wrong in [&[1, 0, 0][..], &[2, 0], &[1, 0x80], &[1, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
             assert!(locks_from_row(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    /// Stored bytes: if this fails, old stores can no longer be read.
+    #[test]
+    fn the_bytes_of_the_resolutions_are_these() {
+        let resolved = |resolution, reason: &str, at, parked| {
+            let (reason, at) = (reason.into(), WallTime(at));
+            Resolved { resolution, reason, at, parked }
+        };
+        let resolutions = [
+            resolved(Resolution::Retry, "", 0, ParkReason::Invariant),
+            resolved(Resolution::Restore, "ü", 300, ParkReason::DirtyWrite),
+            resolved(Resolution::Keep, "no", (1 << 63) - 1, ParkReason::EvidenceLost),
+        ];
+        let bytes = resolutions_to_row(&resolutions).unwrap();
+        #[rustfmt::skip]
+        let expected = [
+            1, 3,
+            1, 7, 0, 0,
+            2, 1, 0xac, 2, 2, 0xc3, 0xbc,
+            3, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 2, b'n', b'o',
+        ];
+        assert_eq!(bytes, expected);
+        assert_eq!(resolutions_from_row(Some(&bytes)).unwrap(), resolutions);
+        assert_eq!(resolutions_to_row(&[]), None);
+        assert_eq!(resolutions_from_row(None).unwrap(), []);
+        for length in 0..bytes.len() {
+            assert!(resolutions_from_row(Some(&bytes[..length])).is_err(), "cut at {length}");
+        }
+        let wrongs: [&[u8]; 5] = [
+            &[2, 0],
+            &[1, 0, 0],
+            &[1, 1, 4, 1, 0, 0],
+            &[1, 1, 1, 8, 0, 0],
+            &[1, 1, 1, 1, 0, 1, 0xff],
+        ];
+        for wrong in wrongs {
+            assert!(resolutions_from_row(Some(wrong)).is_err(), "{wrong:?}");
         }
     }
 

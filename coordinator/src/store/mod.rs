@@ -52,7 +52,7 @@ pub struct Lease {
 /// Why a store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another coordinator leads now: stop, and reload before anything else.
+    /// Another coordinator leads now: stop, and do not take the lead back.
     #[error("write to the store: epoch {0} no longer leads the group")]
     Refused(Epoch),
     /// The connection broke or the disk failed while the batch was under way: nobody knows whether

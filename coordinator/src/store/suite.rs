@@ -49,6 +49,7 @@ macro_rules! conformance {
                 locks_read_back_in_their_order,
                 a_branch_with_ten_thousand_locks_reads_back,
                 a_park_report_reads_back,
+                what_operators_decided_reads_back,
                 an_action_reads_back,
                 text_is_kept_byte_for_byte,
                 a_put_replaces_the_whole_row,

@@ -7,7 +7,9 @@ use pactum_core::event::{Event, Target};
 use pactum_core::id::{ResourceNumber, XidNumber};
 use pactum_core::step::{Outcome, Reply};
 use pactum_core::time::Timestamp;
-use pactum_core::transaction::{Branch, BranchRow, PhaseTwo, ResourceRow, TransactionRow};
+use pactum_core::transaction::{
+    Branch, BranchRow, PhaseTwo, Resolved, ResourceRow, TransactionRow,
+};
 use pactum_proto::convert::{self, Identity};
 use pactum_proto::v1;
 use pactum_proto::v1::admin_server::Admin;
@@ -115,6 +117,25 @@ impl AdminService {
         }
     }
 
+    async fn resolve(&self, request: &v1::ResolveBranchRequest) -> Result<(), v1::Error> {
+        let leading = self.0.engine.leading()?;
+        let reply = self.0.ask(&leading, |reply| leading.reader.resolve(request, reply));
+        match reply.await? {
+            Reply::Resolved => {
+                let resolution = request.resolution().as_str_name();
+                let (xid, branch) = (&request.xid, request.branch_id);
+                tracing::info!(
+                    txn.xid = xid,
+                    txn.branch_id = branch,
+                    resolution,
+                    "an operator resolved a parked branch"
+                );
+                Ok(())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
     async fn forget(&self, resource_id: &str) -> Result<(), v1::Error> {
         let leading = self.0.engine.leading()?;
         let resource = resource_id.parse().map_err(|malformed| {
@@ -162,6 +183,14 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::RetryTransactionReply>, Status> {
         let (branches, error) = parts(self.retry(&request.get_ref().xid).await);
         Ok(Response::new(v1::RetryTransactionReply { branches, error }))
+    }
+
+    async fn resolve_branch(
+        &self,
+        request: Request<v1::ResolveBranchRequest>,
+    ) -> Result<Response<v1::ResolveBranchReply>, Status> {
+        let error = self.resolve(request.get_ref()).await.err();
+        Ok(Response::new(v1::ResolveBranchReply { error }))
     }
 
     async fn list_resources(
@@ -220,7 +249,7 @@ impl Found {
 
 /// What an ended branch was tried is not kept.
 fn as_ended(row: BranchRow) -> Branch {
-    Branch { row, attempt: 0, next_attempt_at: Timestamp::default() }
+    Branch { row, attempt: 0, next_attempt_at: Timestamp::default(), last_reason: None }
 }
 
 fn transaction(
@@ -263,6 +292,17 @@ fn shown_branch(branch: &Branch, resources: &BTreeMap<ResourceNumber, ResourceRo
             .unwrap_or_default(),
         locks: row.locks.iter().map(|lock| lock.key.decode().to_string()).collect(),
         park_report: park_report(row),
+        last_reason: branch.last_reason.as_deref().unwrap_or_default().to_owned(),
+        resolutions: row.resolutions.iter().map(resolved).collect(),
+    }
+}
+
+fn resolved(resolved: &Resolved) -> v1::Resolved {
+    v1::Resolved {
+        resolution: v1::Resolution::from(resolved.resolution).into(),
+        reason: resolved.reason.as_ref().to_owned(),
+        at_unix_ms: resolved.at.0,
+        parked: v1::ParkReason::from(resolved.parked).into(),
     }
 }
 

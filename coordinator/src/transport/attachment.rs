@@ -12,6 +12,7 @@ use pactum_core::id::NodeId;
 use pactum_core::step::Reply;
 use pactum_proto::convert;
 use pactum_proto::v1;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Context, stopped};
@@ -22,8 +23,20 @@ use crate::engine::Leading;
 const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 
 /// The attachments that have not expired, by their ids.
-#[derive(Debug, Default)]
-pub(crate) struct Attachments(DashMap<u128, Arc<Attachment>>);
+#[derive(Debug)]
+pub(crate) struct Attachments {
+    open: DashMap<u128, Arc<Attachment>>,
+    /// One for each that is open or under way: many that come at once must not pass the limit
+    /// together.
+    seats: Arc<Semaphore>,
+}
+
+impl Attachments {
+    pub(crate) fn new(attachments_max: usize) -> Self {
+        let seats = Arc::new(Semaphore::new(attachments_max.min(Semaphore::MAX_PERMITS)));
+        Attachments { open: DashMap::default(), seats }
+    }
+}
 
 /// An attachment by long poll.
 #[derive(Debug)]
@@ -32,6 +45,7 @@ pub(super) struct Attachment {
     pub(super) node: NodeId,
     pub(super) link: Arc<SessionLink>,
     expires_at: Mutex<Instant>,
+    _seat: OwnedSemaphorePermit,
 }
 
 impl Attachment {
@@ -53,18 +67,19 @@ impl Context {
         request: v1::AttachRequest,
     ) -> Result<v1::Attached, v1::Error> {
         let leading = self.engine.leading_for_attachment()?;
-        let (node, resources) = leading.reader.attach(request)?;
-        let max = self.options.attachment.attachments_max;
-        if self.attachments.0.len() >= max {
+        let (node, proofs) = leading.reader.attach(request)?;
+        let seat = Arc::clone(&self.attachments.seats).try_acquire_owned().map_err(|_| {
+            let max = self.options.attachment.attachments_max;
             let limit = u64::try_from(max).unwrap_or(u64::MAX);
             let message = format!("{max} attachments are open; try again later, or hold a stream");
-            return Err(convert::limit_reached("attachments_max", limit, message));
-        }
+            convert::limit_reached("attachments_max", limit, message)
+        })?;
         let attachment = Arc::new(Attachment {
             id: self.environment.random(),
             node,
             link: self.engine.links.open(self.options.session.request_window),
             expires_at: Mutex::new(Instant::now() + self.options.attachment.expires_in),
+            _seat: seat,
         });
         let session = attachment.link.id();
         // From here on the task below ends the attachment, also if this call is given up.
@@ -79,18 +94,14 @@ impl Context {
                 return Err(error);
             }
         };
-        for (resource, uid) in resources {
-            let attached = self.ask(&leading, |reply| {
-                Ok(Event::AttachRequested { session, resource, uid, reply })
-            });
-            if let Err(error) = attached.await {
-                attachment.link.end(End::Refused);
-                return Err(error);
-            }
+        let event = |reply| Ok(Event::AttachRequested { session, proofs, reply });
+        if let Err(error) = self.ask(&leading, event).await {
+            attachment.link.end(End::Refused);
+            return Err(error);
         }
-        self.attachments.0.insert(attachment.id, attachment.clone());
+        self.attachments.open.insert(attachment.id, attachment.clone());
         if attachment.link.ending().is_cancelled() {
-            self.attachments.0.remove(&attachment.id);
+            self.attachments.open.remove(&attachment.id);
             return Err(convert::outcome_unknown());
         }
         let expires_in = self.options.attachment.expires_in.as_millis();
@@ -117,7 +128,7 @@ impl Context {
             }
         }
         attachment.link.end(End::Silent);
-        self.attachments.0.remove(&attachment.id);
+        self.attachments.open.remove(&attachment.id);
         self.engine.links.remove(session);
         // If the group is gone, so is its memory of the session.
         let _ = self.engine.inbox.send(vec![Event::SessionClosed { session }]).await;
@@ -128,7 +139,7 @@ impl Context {
             let message = "`attachment_id` is missing or not 16 bytes; send what attach answered";
             convert::invalid_over("attachment_id", 16, message)
         })?;
-        let attachment = self.attachments.0.get(&u128::from_be_bytes(id));
+        let attachment = self.attachments.open.get(&u128::from_be_bytes(id));
         attachment.map(|attachment| attachment.clone()).ok_or_else(expired)
     }
 

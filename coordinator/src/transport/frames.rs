@@ -128,10 +128,12 @@ impl FrameReader<'_> {
                 self.requests.phase_one(&report, self.node, reply)?
             }
             Frame::Attach(resource) => {
-                let (resource, uid) = self.requests.resource(&resource)?;
-                Event::AttachRequested { session, resource, uid, reply }
+                let proofs = vec![self.requests.resource(&resource)?];
+                Event::AttachRequested { session, proofs, reply }
             }
-            Frame::BranchIds(v1::BranchIdsRequest {}) => Event::BranchIdsRequested { reply },
+            Frame::BranchIds(v1::BranchIdsRequest {}) => {
+                Event::BranchIdsRequested { session, reply }
+            }
             Frame::WorkResult(result) => {
                 let answer = self.requests.work_result(result, session)?;
                 let asked = |xid, branch| self.link.asked(xid, branch);

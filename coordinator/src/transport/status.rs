@@ -28,6 +28,7 @@ pub(crate) fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::NotAttached
         | ErrorCode::ResourceBound
         | ErrorCode::ResourceBusy
+        | ErrorCode::NotResolvable
         | ErrorCode::ProtocolVersion => Code::FailedPrecondition,
         ErrorCode::UnknownTransaction | ErrorCode::UnknownBranch => Code::NotFound,
         ErrorCode::Expired => Code::OutOfRange,

@@ -71,6 +71,52 @@ async fn a_parked_branch_is_shown_and_retried() {
     assert!(shown.branches[0].park_report.is_none(), "it is cured");
 }
 
+/// Goal: an operator's word reaches the participant, and stays on record with its reason.
+#[tokio::test(start_paused = true)]
+async fn a_parked_branch_is_resolved_for_the_record() {
+    let (world, _) = World::new().await;
+    let mut admin = world.admin.clone();
+    let (mut session, xid, work) = parked(&world).await;
+    crate::session::until(&world, |summary| summary.parked_branches == 1).await;
+    session.send(0, Ask::Credit(v1::Credit { work: 2 })).await;
+
+    let resolve = |resolution: v1::Resolution, reason: &str| v1::ResolveBranchRequest {
+        xid: xid.clone(),
+        branch_id: work.branch_id,
+        resolution: resolution.into(),
+        reason: reason.to_owned(),
+    };
+    let restore = resolve(v1::Resolution::Restore, "agreed with the branch office");
+    let unreasoned = resolve(v1::Resolution::Restore, "");
+    let refused = admin.resolve_branch(unreasoned).await.unwrap().into_inner().error.unwrap();
+    assert_eq!((refused.code(), refused.field.as_str()), (ErrorCode::InvalidArgument, "reason"));
+    let resolved = admin.resolve_branch(restore.clone()).await.unwrap().into_inner();
+    assert_eq!(resolved.error, None);
+    let again = session.work().await;
+    assert_eq!((again.branch_id, again.resolution()), (work.branch_id, v1::Resolution::Restore));
+    let keep = resolve(v1::Resolution::Keep, "no");
+    let late = admin.resolve_branch(keep).await.unwrap().into_inner().error.unwrap();
+    assert_eq!(late.code(), ErrorCode::NotResolvable);
+
+    let reason = "the row is locked".to_owned();
+    let later = Some(v1::work_result::Result::Later(v1::Later { after_ms: 0, reason }));
+    session.send(0, Ask::WorkResult(v1::WorkResult { result: later, ..done(&again) })).await;
+    let repeat = session.work().await;
+    assert_eq!(repeat.resolution(), v1::Resolution::Restore, "until the branch answers");
+    let show = v1::ShowTransactionRequest { xid: xid.clone() };
+    let shown = admin.show_transaction(show.clone()).await.unwrap().into_inner();
+    assert_eq!(shown.branches[0].last_reason, "the row is locked");
+
+    session.send(0, Ask::WorkResult(done(&repeat))).await;
+    crate::session::until(&world, |summary| summary.unfinished == 0).await;
+    let shown = admin.show_transaction(show).await.unwrap().into_inner();
+    let [record] = &shown.branches[0].resolutions[..] else { panic!("one decision") };
+    assert_eq!(record.reason, "agreed with the branch office");
+    assert_eq!(record.resolution(), v1::Resolution::Restore);
+    assert_eq!(record.parked(), v1::ParkReason::DirtyWrite);
+    assert!(record.at_unix_ms > 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_goes_on_where_it_stopped() {
     let (world, _) = World::new().await;

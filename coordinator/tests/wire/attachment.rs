@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use pactum_coordinator::{AttachmentOptions, ServerOptions};
 use pactum_proto::v1::{self, ErrorCode, TransactionStatus};
 
-use crate::support::{World, bank, begin, commit, done, get, outcome, registration, rollback};
+use crate::support::{
+    BANK, World, bank, begin, commit, done, get, outcome, registration, rollback,
+};
 
 fn attach() -> v1::AttachRequest {
     v1::AttachRequest {
@@ -12,6 +15,15 @@ fn attach() -> v1::AttachRequest {
         resources: vec![bank()],
         protocol_version: pactum_proto::PROTOCOL_VERSION,
         agent_version: "simple".into(),
+    }
+}
+
+fn attached(
+    reply: Result<tonic::Response<v1::AttachReply>, tonic::Status>,
+) -> Result<v1::Attached, v1::Error> {
+    match reply.unwrap().into_inner().result.unwrap() {
+        v1::attach_reply::Result::Attached(attached) => Ok(attached),
+        v1::attach_reply::Result::Error(error) => Err(error),
     }
 }
 
@@ -24,10 +36,7 @@ struct Simple {
 impl Simple {
     async fn attach(world: &World) -> Simple {
         let mut client = world.client.clone();
-        let reply = client.attach(attach()).await.unwrap().into_inner();
-        let Some(v1::attach_reply::Result::Attached(attached)) = reply.result else {
-            panic!("not attached: {reply:?}")
-        };
+        let attached = attached(client.attach(attach()).await).unwrap();
         Simple { client, attached }
     }
 
@@ -127,11 +136,8 @@ async fn polls_and_attaches_are_checked() {
     let error = simple.report(vec![v1::WorkResult::default()]).await.unwrap();
     assert_eq!(error.field, "xid");
 
-    let mut client = world.client.clone();
-    let mut attach_error = async |request: v1::AttachRequest| {
-        let reply = client.attach(request).await.unwrap().into_inner();
-        let Some(v1::attach_reply::Result::Error(error)) = reply.result else { panic!("attached") };
-        error
+    let attach_error = async |request: v1::AttachRequest| {
+        attached(world.client.clone().attach(request).await).unwrap_err()
     };
     let none = v1::AttachRequest { resources: Vec::new(), ..attach() };
     assert_eq!(attach_error(none).await.field, "resources");
@@ -140,6 +146,49 @@ async fn polls_and_attaches_are_checked() {
     assert_eq!(attach_error(other).await.code(), ErrorCode::ResourceBound);
     // What was attached before the refusal is given up.
     crate::session::until(&world, |summary| summary.sessions == 1).await;
+}
+
+/// Goal: a binding is for ever, so a refusal must not leave half of what was asked for. Method: the
+/// second of two resources is bound to another database.
+#[tokio::test(start_paused = true)]
+async fn a_refused_attach_binds_nothing() {
+    let (world, _) = World::new().await;
+    let _simple = Simple::attach(&world).await;
+    let fresh = v1::Resource {
+        resource_id: "fresh".into(),
+        kind: v1::ResourceKind::Service.into(),
+        resource_uid: Vec::new().into(),
+    };
+    let other = v1::Resource { resource_uid: vec![9; 16].into(), ..bank() };
+    let both = v1::AttachRequest { resources: vec![fresh, other], ..attach() };
+    let error = attached(world.client.clone().attach(both).await).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ResourceBound);
+    let bound = world.admin.clone().list_resources(v1::ListResourcesRequest {}).await.unwrap();
+    let bound: Vec<_> =
+        bound.into_inner().resources.into_iter().map(|resource| resource.resource_id).collect();
+    assert_eq!(bound, [BANK]);
+}
+
+/// Goal: many attachments at once do not pass the limit together, and one that ends makes room.
+/// Method: the store holds the first one's binding back.
+#[tokio::test(start_paused = true)]
+async fn attachments_under_way_count_against_the_limit() {
+    let attachment = AttachmentOptions { attachments_max: 1, ..AttachmentOptions::default() };
+    let options = ServerOptions { attachment, ..ServerOptions::default() };
+    let (world, faults) = World::with(options).await;
+    faults.hold_writes();
+    let mut client = world.client.clone();
+    let first = tokio::spawn(async move { client.attach(attach()).await });
+    faults.until_held(1).await;
+    let mut client = world.client.clone();
+    let second = tokio::time::timeout(Duration::from_secs(60), client.attach(attach())).await;
+    let error = attached(second.expect("it waits for the store")).unwrap_err();
+    assert_eq!((error.code(), error.limit), (ErrorCode::LimitReached, 1));
+    faults.release_writes();
+    let expires_in_ms = attached(first.await.unwrap()).unwrap().expires_in_ms;
+    tokio::time::sleep(Duration::from_millis(u64::from(expires_in_ms) + 1)).await;
+    crate::session::until(&world, |summary| summary.sessions == 0).await;
+    assert!(attached(world.client.clone().attach(attach()).await).is_ok());
 }
 
 /// A wait for keys ends when its caller hangs up.

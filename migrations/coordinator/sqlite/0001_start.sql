@@ -57,6 +57,7 @@ CREATE TABLE branch (
     phase_two      INTEGER NOT NULL,
     park_reason    INTEGER,
     park_report    BLOB,
+    resolutions    BLOB,
     PRIMARY KEY (xid, branch_id)
 ) STRICT, WITHOUT ROWID;
 

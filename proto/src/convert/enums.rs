@@ -4,7 +4,7 @@ use pactum_core::event::{Direction, PhaseOneResult};
 use pactum_core::lock::key::LockMode;
 use pactum_core::step::Outcome;
 use pactum_core::transaction::{
-    BranchMode, ParkReason, PhaseOne, PhaseTwo, RollbackCause, Status, Wait,
+    BranchMode, ParkReason, PhaseOne, PhaseTwo, Resolution, RollbackCause, Status, Wait,
 };
 
 use crate::v1;
@@ -158,6 +158,30 @@ pub fn park_reason(value: i32) -> Result<ParkReason, UnknownValue> {
         v1::ParkReason::Heuristic => Ok(ParkReason::Heuristic),
         v1::ParkReason::Invariant => Ok(ParkReason::Invariant),
         v1::ParkReason::Unspecified => Err(unknown),
+    }
+}
+
+impl From<Resolution> for v1::Resolution {
+    fn from(resolution: Resolution) -> Self {
+        match resolution {
+            Resolution::Retry => v1::Resolution::Retry,
+            Resolution::Restore => v1::Resolution::Restore,
+            Resolution::Keep => v1::Resolution::Keep,
+        }
+    }
+}
+
+/// What an operator decided, from the wire; `None` where nobody did.
+///
+/// # Errors
+/// [`UnknownValue`] for numbers that a later version may know.
+pub fn resolution(value: i32) -> Result<Option<Resolution>, UnknownValue> {
+    let unknown = UnknownValue { field: "resolution", value };
+    match v1::Resolution::try_from(value).map_err(|_| unknown)? {
+        v1::Resolution::Retry => Ok(Some(Resolution::Retry)),
+        v1::Resolution::Restore => Ok(Some(Resolution::Restore)),
+        v1::Resolution::Keep => Ok(Some(Resolution::Keep)),
+        v1::Resolution::Unspecified => Ok(None),
     }
 }
 

@@ -9,7 +9,7 @@ use pactum_core::id::{GroupName, XidNumber};
 use pactum_core::lock::key::EncodedKey;
 use pactum_core::rejection::{Limit, Rejection};
 use pactum_core::step::Outcome;
-use pactum_core::transaction::Status;
+use pactum_core::transaction::{BranchMode, Resolution, Status};
 
 use super::enums::UnknownValue;
 use crate::v1::{self, ErrorCode};
@@ -138,11 +138,62 @@ pub fn rejection(group: &GroupName, rejection: &Rejection) -> v1::Error {
                  a fresh id from the block"
             ),
         ),
+        Rejection::BranchDone(branch) => error(
+            ErrorCode::BranchMismatch,
+            "result",
+            format!(
+                "phase one of branch {branch} is known to be done, and that stands; report a \
+                 branch as failed only before it is reported as done"
+            ),
+        ),
+        Rejection::WrongResource(branch, resource) => error(
+            ErrorCode::BranchMismatch,
+            "resource_id",
+            format!(
+                "branch {branch} does not work on resource `{resource}`; name the one that it was \
+                 registered for"
+            ),
+        ),
+        Rejection::ForeignBranchId(branch) => error(
+            ErrorCode::InvalidArgument,
+            "branch_id",
+            format!(
+                "branch id {branch} is not of a block that this attachment was given; take ids \
+                 from its own blocks only"
+            ),
+        ),
+        Rejection::NoDatabase { resource, mode } => error(
+            ErrorCode::InvalidArgument,
+            "mode",
+            format!(
+                "resource `{resource}` is a service without a database, and a branch of mode {} \
+                 needs one; attach it as a database, or register a TCC or saga branch",
+                mode_name(*mode)
+            ),
+        ),
         Rejection::UnknownBranch(branch) => error(
             ErrorCode::UnknownBranch,
             "branch_id",
             format!(
                 "branch {branch} is not registered in the global transaction; register it first"
+            ),
+        ),
+        Rejection::NotParked(branch) => error(
+            ErrorCode::NotResolvable,
+            "branch_id",
+            format!(
+                "branch {branch} is not parked: it is still worked on, or settled; show the \
+                 transaction again"
+            ),
+        ),
+        Rejection::NotResolvable { branch, resolution, mode } => error(
+            ErrorCode::NotResolvable,
+            "resolution",
+            format!(
+                "branch {branch} of mode {} cannot be resolved by {} here; put right what its \
+                 report shows, then retry it",
+                mode_name(*mode),
+                resolution_name(*resolution)
             ),
         ),
         Rejection::Limit { limit, max } => reached(*limit, *max),
@@ -195,6 +246,23 @@ fn not_active(outcome: Outcome) -> v1::Error {
                  the outcome"
             ),
         )
+    }
+}
+
+fn mode_name(mode: BranchMode) -> &'static str {
+    match mode {
+        BranchMode::At => "AT",
+        BranchMode::Tcc => "TCC",
+        BranchMode::Saga => "saga",
+        BranchMode::Xa => "XA",
+    }
+}
+
+fn resolution_name(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Retry => "retry",
+        Resolution::Restore => "restore",
+        Resolution::Keep => "keep",
     }
 }
 

@@ -12,6 +12,7 @@
 mod branches;
 mod enums;
 mod error;
+mod operator;
 mod replies;
 mod requests;
 #[cfg(test)]
@@ -19,15 +20,16 @@ mod tests;
 mod work;
 
 pub use branches::{ACTION_BYTES_MAX, LOCK_KEY_BYTES_MAX, LOCKS_BYTES_MAX, PAYLOAD_BYTES_MAX};
-pub use enums::{UnknownValue, mode, park_reason};
+pub use enums::{UnknownValue, mode, park_reason, resolution};
 pub use error::{
     code_name, internal, invalid, invalid_over, limit_reached, not_attached, outcome_unknown,
     protocol_version, rejection, unavailable,
 };
+pub use operator::RESOLUTION_REASON_BYTES_MAX;
 pub use replies::Identity;
 pub use requests::{
     AGENT_VERSION_BYTES_MAX, CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, Hello,
-    IDEMPOTENCY_KEY_BYTES_MAX, NAME_BYTES_MAX, Proof, REASON_BYTES_MAX, RESOURCES_PER_ATTACH_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX, RESOURCES_PER_ATTACH_MAX,
     RequestLimits, RequestReader,
 };
 pub use work::{PARK_REPORT_BYTES_MAX, WorkAnswer};

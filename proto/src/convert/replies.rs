@@ -95,12 +95,14 @@ impl Identity {
             Reply::KeysFree => Frame::ClaimGranted(0),
             Reply::PhaseOneRecorded => Frame::PhaseOneRecorded(true),
             Reply::BranchIds(block) => Frame::BranchIds(block.into()),
-            Reply::Attached(row) => {
-                Frame::Attached(v1::ResourceAttached { resource_id: row.id.as_str().to_owned() })
+            // A frame names one resource.
+            Reply::Attached(rows) => {
+                let id = rows.first().map(|row| row.id.as_str().to_owned());
+                Frame::Attached(v1::ResourceAttached { resource_id: id.unwrap_or_default() })
             }
             Reply::Rejected(rejection) => Frame::Error(error::rejection(&self.group, &rejection)),
             // An operator's answers never go over a session.
-            Reply::Retried(_) | Reply::Forgotten => {
+            Reply::Retried(_) | Reply::Resolved | Reply::Forgotten => {
                 Frame::Error(error::internal("an operator's answer came to a session"))
             }
         }
@@ -128,7 +130,10 @@ impl Identity {
             attempt: task.attempt,
             action,
             payload,
-            forced_retry: false,
+            resolution: task
+                .resolution
+                .map_or(v1::Resolution::Unspecified, v1::Resolution::from)
+                .into(),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pactum_core::event::{Begin, Event, Target};
+use pactum_core::event::{Begin, Event, Proof, Target};
 use pactum_core::id::{
     BranchId, GroupName, Malformed, NodeId, ResourceId, ResourceUid, ScopeId, StoreId, Xid,
     XidNumber,
@@ -56,9 +56,6 @@ pub struct RequestReader {
     store: StoreId,
     pub(super) limits: RequestLimits,
 }
-
-/// What proves a resource: its declared id, and the database behind it if there is one.
-pub type Proof = (ResourceId, Option<ResourceUid>);
 
 /// A hello that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -308,9 +305,9 @@ impl RequestReader {
                         ),
                     )
                 })?;
-                Ok((id, Some(uid)))
+                Ok(Proof { resource: id, uid: Some(uid) })
             }
-            v1::ResourceKind::Service if uid.is_empty() => Ok((id, None)),
+            v1::ResourceKind::Service if uid.is_empty() => Ok(Proof { resource: id, uid: None }),
             v1::ResourceKind::Service => Err(invalid_over(
                 "resource_uid",
                 0,

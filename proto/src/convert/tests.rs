@@ -8,7 +8,7 @@ use pactum_core::id::{BranchId, Epoch, NodeId, ResourceId, SessionId, StoreId, X
 use pactum_core::lock::key::{EncodedKey, KeyKind, KeyValue, LockKey};
 use pactum_core::rejection::{Limit, Rejection};
 use pactum_core::step::{Outcome, Reply, ReplyTo};
-use pactum_core::transaction::{BranchMode, ParkReason, RollbackCause, Status};
+use pactum_core::transaction::{BranchMode, ParkReason, Resolution, RollbackCause, Status};
 use prost::Message as _;
 
 use super::*;
@@ -282,6 +282,60 @@ fn work_results_are_checked_and_a_large_report_loses_its_rows_only() {
     assert_eq!(report.message, "someone wrote");
 }
 
+#[test]
+fn a_later_keeps_its_reason_up_to_a_length() {
+    let later = |after_ms, reason: &str| {
+        let result = v1::WorkResult {
+            xid: "bank:1".to_owned(),
+            branch_id: 1,
+            kind: v1::WorkKind::Commit.into(),
+            result: Some(v1::work_result::Result::Later(v1::Later {
+                after_ms,
+                reason: reason.to_owned(),
+            })),
+        };
+        let answer = reader().work_result(result, SessionId(1)).unwrap();
+        let WorkAnswer::PhaseTwo(Event::PhaseTwoAnswered { answer, .. }) = answer else {
+            panic!("an answer to phase two");
+        };
+        let PhaseTwoAnswer::Later { after, reason } = answer else { panic!("later") };
+        (after, reason.map(|reason| reason.to_string()))
+    };
+    assert_eq!(later(0, ""), (None, None));
+    let busy = (Some(Duration::from_millis(7)), Some("busy".to_owned()));
+    assert_eq!(later(7, "busy"), busy);
+    let (_, cut) = later(0, &"ü".repeat(1_000));
+    assert_eq!(cut, Some("ü".repeat(512)));
+}
+
+#[test]
+fn a_resolution_needs_a_word_and_a_reason() {
+    let resolve = |resolution: i32, reason: &str| {
+        let (xid, reason) = ("bank:4".to_owned(), reason.to_owned());
+        let request = v1::ResolveBranchRequest { xid, branch_id: 9, resolution, reason };
+        reader().resolve(&request, REPLY).map_err(|error| error.field)
+    };
+    let keep = v1::Resolution::Keep.into();
+    let Ok(Event::ResolveRequested(asked)) = resolve(keep, "agreed with sales") else {
+        panic!("it is well-formed");
+    };
+    assert_eq!((asked.target.xid, asked.branch), (XidNumber(4), BranchId(9)));
+    assert_eq!((asked.resolution, &*asked.reason), (Resolution::Keep, "agreed with sales"));
+    for (resolution, reason, field) in [
+        (0, "why", "resolution"),
+        (99, "why", "resolution"),
+        (keep, "", "reason"),
+        (keep, " \n", "reason"),
+        (keep, &"x".repeat(1025), "reason"),
+    ] {
+        assert_eq!(resolve(resolution, reason).unwrap_err(), field);
+    }
+    for resolution in [Resolution::Retry, Resolution::Restore, Resolution::Keep] {
+        let wire = v1::Resolution::from(resolution).into();
+        assert_eq!(super::resolution(wire), Ok(Some(resolution)));
+    }
+}
+
 /// One of each rejection, by code, field, limit, holder and delay.
 #[test]
 fn every_rejection_has_its_place_in_the_table() {
@@ -293,6 +347,9 @@ fn every_rejection_has_its_place_in_the_table() {
     let conflict =
         |holder| Rejection::LockConflict { holder, key: key.clone(), retry_after: delay };
     let limit = |limit| Rejection::Limit { limit, max: 5 };
+    let not_resolvable =
+        Rejection::NotResolvable { branch, resolution: Resolution::Keep, mode: BranchMode::Xa };
+    let no_database = Rejection::NoDatabase { resource: resource.clone(), mode: BranchMode::At };
     let table = [
         (Rejection::NotReady, "TX0014  0 `` 50"),
         (Rejection::Expired, "TX0006 xid 0 `` 0"),
@@ -302,6 +359,10 @@ fn every_rejection_has_its_place_in_the_table() {
         (Rejection::NotAttached(resource.clone()), "TX0010 resource_id 0 `` 0"),
         (Rejection::BranchMismatch(branch), "TX0009 branch_id 0 `` 0"),
         (Rejection::BranchFailed(branch), "TX0009 branch_id 0 `` 0"),
+        (Rejection::BranchDone(branch), "TX0009 result 0 `` 0"),
+        (Rejection::WrongResource(branch, resource.clone()), "TX0009 resource_id 0 `` 0"),
+        (Rejection::ForeignBranchId(branch), "TX0001 branch_id 0 `` 0"),
+        (no_database, "TX0001 mode 0 `` 0"),
         (Rejection::UnknownBranch(branch), "TX0008 branch_id 0 `` 0"),
         (limit(Limit::BranchesPerTransaction), "TX0002 branch_id 5 `` 0"),
         (limit(Limit::LocksPerBranch), "TX0002 locks 5 `` 0"),
@@ -313,6 +374,8 @@ fn every_rejection_has_its_place_in_the_table() {
         (Rejection::ResourceBound { id: resource.clone(), uid: None }, "TX0011 resource_id 0 `` 0"),
         (Rejection::UnknownResource(resource), "TX0001 resource_id 0 `` 0"),
         (Rejection::ResourceBusy { branches: 1, sessions: 2 }, "TX0017 resource_id 0 `` 0"),
+        (Rejection::NotParked(branch), "TX0018 branch_id 0 `` 0"),
+        (not_resolvable, "TX0018 resolution 0 `` 0"),
         (Rejection::Invariant("GT-1"), "TX0015  0 `` 0"),
     ];
     for (rejected, expected) in table {

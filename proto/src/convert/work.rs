@@ -18,6 +18,8 @@ use crate::v1::{self, work_result::Result as Wire};
 pub const PARK_REPORT_BYTES_MAX: usize = 64 * 1024;
 /// The longest message of a park report whose rows did not fit, in bytes.
 const PARK_MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// The longest reason of a *later* that is kept, in bytes; a longer one is cut.
+const LATER_REASON_BYTES_MAX: usize = 1024;
 
 /// A participant's answer to a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +88,10 @@ fn phase_two(
 ) -> Result<WorkAnswer, v1::Error> {
     let answer = match answer {
         Wire::Done(v1::Done {}) => PhaseTwoAnswer::Done,
-        Wire::Later(v1::Later { after_ms: 0, .. }) => PhaseTwoAnswer::Later(None),
-        Wire::Later(v1::Later { after_ms, .. }) => {
-            PhaseTwoAnswer::Later(Some(Duration::from_millis(u64::from(after_ms))))
-        }
+        Wire::Later(v1::Later { after_ms, reason }) => PhaseTwoAnswer::Later {
+            after: (after_ms != 0).then(|| Duration::from_millis(u64::from(after_ms))),
+            reason: (!reason.is_empty()).then(|| cut(&reason, LATER_REASON_BYTES_MAX).into()),
+        },
         Wire::Parked(report) => PhaseTwoAnswer::Parked {
             reason: enums::park_reason(report.reason)?,
             report: encoded(report),
@@ -120,8 +122,11 @@ fn encoded(mut report: v1::ParkReport) -> Arc<[u8]> {
         let rows = u32::try_from(report.rows.len()).unwrap_or(u32::MAX);
         report.rows_left_out = report.rows_left_out.saturating_add(rows);
         report.rows.clear();
-        let end = report.message.floor_char_boundary(PARK_MESSAGE_BYTES_MAX);
-        report.message.truncate(end);
+        report.message = cut(&report.message, PARK_MESSAGE_BYTES_MAX).to_owned();
     }
     report.encode_to_vec().into()
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }

@@ -29,7 +29,7 @@ use super::error::AtError;
 use super::link::Link;
 use super::pool::Shared;
 use super::transaction::AtTransaction;
-use super::undo;
+use super::undo::{self, Stored};
 use crate::barrier::{self, FindError, Mode, OpenRow, State};
 use crate::branch::BranchKey;
 use crate::context::TransactionContext;
@@ -124,12 +124,16 @@ impl<DB: AtDatabase> AtConnection<DB> {
 
     /// Outside of any global transaction: nothing to undo, but no way past the global locks.
     async fn commit_guarded(mut self) -> Result<(), Failed> {
+        let changed_nothing = self.gathered.keys.is_empty();
         if let Err(error) = self.check_guarded().await {
             let conflict = self.conflict.take();
             self.local.rollback().await.ok();
             return Err(Failed { error, conflict });
         }
-        Ok(self.commit_plain().await?)
+        if changed_nothing {
+            return Ok(self.commit_plain().await?);
+        }
+        Ok(self.local.commit().await.map_err(guarded_commit_failed::<DB>)?)
     }
 
     async fn check_guarded(&mut self) -> Result<(), AtError> {
@@ -194,11 +198,6 @@ impl<DB: AtDatabase> AtConnection<DB> {
         }
         let Gathered { undo, keys, assumed, .. } = std::mem::take(&mut self.gathered);
         let lock_only = undo.changes.is_empty();
-        let body = if lock_only { String::new() } else { undo::encode(&undo) };
-        let limit = self.shared.options.undo_log_bytes_max;
-        if body.len() > limit {
-            return Err(AtError::UndoLogTooLarge { limit }.into());
-        }
         let link = Arc::clone(&self.shared.link);
         let branch = link.next_branch_id().await.map_err(AtError::from)?;
         let (wait, _waiting) = self.wait_inside();
@@ -217,12 +216,14 @@ impl<DB: AtDatabase> AtConnection<DB> {
             register(link, context, &registration).await?.settled();
             return Ok(());
         }
+        let limit = self.shared.options.undo_log_bytes_max;
+        let stored = undo::store(&undo, limit).ok_or(AtError::UndoLogTooLarge { limit })?;
         let key = BranchKey { xid: context.xid().clone(), branch };
         // The agent named the branch, so its row can be written while the coordinator makes the
         // registration durable. Both are waited for, whatever the other brings.
         let (phase_one, written) = tokio::join!(
             register(link, context, &registration),
-            self.write_barrier(context, &key, body, &assumed),
+            self.write_barrier(context, &key, stored, &assumed),
         );
         *registered = Some((phase_one?, key));
         written?;
@@ -236,15 +237,15 @@ impl<DB: AtDatabase> AtConnection<DB> {
         &mut self,
         context: &TransactionContext,
         key: &BranchKey,
-        body: String,
+        stored: Stored,
         assumed: &Assumed,
     ) -> Result<(), AtError> {
         let row = OpenRow {
             key: key.clone(),
             store: context.store_id(),
             mode: Mode::At,
-            format: undo::VERSION,
-            body,
+            format: stored.format,
+            body: stored.body,
         };
         let wall = (self.shared.options.environment.wall)();
         let confirmed = DB::confirm(&mut *DB::sql(&mut self.local), assumed).await;
@@ -279,6 +280,18 @@ impl<DB: AtDatabase> AtConnection<DB> {
             Ok(permit) if DB::WAITS_INSIDE => (self.shared.options.lock_wait_max, Some(permit)),
             Ok(_) | Err(_) => (Duration::ZERO, None),
         }
+    }
+}
+
+/// What the end of a guarded local transaction means: it has no barrier row to be looked up.
+pub(super) fn guarded_commit_failed<DB: AtDatabase>(error: sqlx::Error) -> AtError {
+    match DB::classify(&error) {
+        // The database said so.
+        Failure::Unique | Failure::Constraint | Failure::Statement => {
+            AtError::LocalCommit(Box::new(error))
+        }
+        Failure::Busy => AtError::Busy(Box::new(error)),
+        Failure::Other => AtError::GuardedOutcomeUnknown(Box::new(error)),
     }
 }
 

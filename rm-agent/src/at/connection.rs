@@ -19,14 +19,14 @@ use pactum_core::lock::key::{EncodedKey, LockMode};
 use sqlx::{Database, Execute, Executor, SqlStr, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::cache::{Ready, ReadyChange, ReadyRead};
+use super::cache::Ready;
 use super::engine::{Assumed, AtDatabase, Statement, Step};
 use super::error::AtError;
 use super::keys::KeySet;
 use super::locking::Hold;
-use super::plan::{LockingRead, Plan, Refused};
 use super::pool::Shared;
-use super::savepoint::Mark;
+use super::ready::make_ready;
+use super::savepoint::SavepointMark;
 use super::table::Table;
 use super::undo::UndoLog;
 use crate::context::TransactionContext;
@@ -46,11 +46,11 @@ pub struct AtConnection<DB: AtDatabase> {
     pub(super) turn: Turn,
     pub(super) gathered: Gathered,
     pub(super) health: Health,
-    /// The keys that a check found taken: what a retry has to wait for.
+    /// The keys that the last statement found taken: what a retry has to wait for.
     pub(super) conflict: Option<Locks>,
     pub(super) savepoints: u64,
     /// A savepoint that was dropped unfinished, to be rolled back before anything else.
-    pub(super) abandoned: Option<Mark>,
+    pub(super) abandoned: Option<SavepointMark>,
 }
 
 /// The right to write to the database, and before that, to hold a connection while waiting for it.
@@ -96,6 +96,8 @@ impl<DB: AtDatabase> AtConnection<DB> {
 
     /// Everything that has to be in order before a statement.
     pub(super) async fn ready(&mut self) -> Result<(), AtError> {
+        // Whoever goes on has dealt with it: a later error is another one.
+        self.conflict = None;
         self.roll_back_abandoned().await?;
         match self.health {
             Health::Sound => Ok(()),
@@ -107,46 +109,9 @@ impl<DB: AtDatabase> AtConnection<DB> {
         if let Some(ready) = self.shared.cache.find(sql) {
             return Ok(ready);
         }
-        let ready = match DB::plan(sql)? {
-            Plan::Read => Ready::Read,
-            Plan::LockingRead(read) => {
-                Ready::LockingRead(Arc::new(self.compile_read(&read).await?))
-            }
-            Plan::Change(change) => {
-                let table = self.load_table(&change.table).await?;
-                table.check(&change.kind)?;
-                let compiled = DB::compile_change(&change, &table)?;
-                Ready::Change(Arc::new(ReadyChange {
-                    table,
-                    kind: change.kind,
-                    returning: change.returning.is_some(),
-                    compiled,
-                }))
-            }
-        };
+        let ready = make_ready::<DB>(&mut self.local, sql).await?;
         self.shared.cache.insert(sql, ready.clone());
         Ok(ready)
-    }
-
-    pub(super) async fn compile_read(&mut self, read: &LockingRead) -> Result<ReadyRead, AtError> {
-        let table = self.load_table(&read.table).await?;
-        if let Some(refused) = &table.refusal {
-            return Err(refused.clone().into());
-        }
-        let compiled = DB::compile_read(read, &table)?;
-        Ok(ReadyRead { table, compiled })
-    }
-
-    async fn load_table(&mut self, name: &str) -> Result<Arc<Table>, AtError> {
-        let found = DB::dialect().load(&mut *DB::sql(&mut self.local), name).await;
-        let missing = || {
-            Refused::new(
-                format!("statement on `{name}`"),
-                "the main database has no such table",
-                "name a table of the resource's own database",
-            )
-        };
-        Ok(Arc::new(found.map_err(AtError::from_db)?.ok_or_else(missing)?))
     }
 
     /// All plans of one local transaction must be made for the same state of a table.

@@ -43,6 +43,12 @@ pub enum AtError {
     /// transaction was vetoed.
     #[error("the outcome of the local commit is not known; the global transaction was vetoed")]
     OutcomeUnknown,
+    /// The local commit of a transaction outside any global one was sent, and the connection broke
+    /// before its answer: it took place or not. Look at the rows before it is run again.
+    #[error(
+        "the outcome of the local commit is not known: look at the rows before it is run again"
+    )]
+    GuardedOutcomeUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The local commit failed, for certain.
     #[error("the local commit failed")]
     LocalCommit(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -126,6 +132,7 @@ impl AtError {
             | AtError::DeadlinePassed
             | AtError::RolledBack
             | AtError::OutcomeUnknown
+            | AtError::GuardedOutcomeUnknown(_)
             | AtError::LocalCommit(_)
             | AtError::UndoLogTooLarge { .. }
             | AtError::OnlyRollback { .. }
@@ -151,6 +158,7 @@ impl AtError {
             | AtError::DeadlinePassed
             | AtError::RolledBack
             | AtError::OutcomeUnknown
+            | AtError::GuardedOutcomeUnknown(_)
             | AtError::LocalCommit(_)
             | AtError::Busy(_)
             | AtError::UndoLogTooLarge { .. }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pactum_core::id::{BranchId, ResourceId, ResourceUid};
+use pactum_core::id::{BranchId, ResourceId, ResourceUid, StoreId, Xid};
 use pactum_core::lock::key::{EncodedKey, LockMode};
+use pactum_core::step::Outcome;
 
 use crate::context::TransactionContext;
 use crate::session::{CallError, Claim, Participant, Registration, Session};
@@ -53,6 +54,7 @@ pub(crate) trait Link: Debug + Send + Sync + 'static {
         branch: BranchId,
     );
     async fn veto(&self, context: &TransactionContext, reason: &str);
+    async fn outcome_of(&self, xid: &Xid, store: StoreId) -> Result<Outcome, CallError>;
 }
 
 #[async_trait]
@@ -123,5 +125,9 @@ impl Link for Session {
 
     async fn veto(&self, context: &TransactionContext, reason: &str) {
         Session::veto(self, context, reason).await;
+    }
+
+    async fn outcome_of(&self, xid: &Xid, store: StoreId) -> Result<Outcome, CallError> {
+        Session::outcome_of(self, xid, store).await
     }
 }

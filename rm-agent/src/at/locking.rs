@@ -14,6 +14,7 @@ use super::connection::AtConnection;
 use super::engine::{AtDatabase, CompiledRead, Statement, Step, last_values};
 use super::error::AtError;
 use super::keys::{self, KeySet};
+use super::ready::make_read_ready;
 
 /// Whether checked locks are taken too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         let mut statement = Statement::take(query).map_err(AtError::Database)?;
         self.ready().await?;
         let read = DB::plan_locking_read(statement.sql.as_str())?;
-        let ready = self.compile_read(&read).await?;
+        let ready = make_read_ready::<DB>(&mut self.local, &read).await?;
         let steps = self.locking_read(&ready, &mut statement, hold).await?;
         let row = |step| match step {
             Either::Left(_) => None,

@@ -6,6 +6,7 @@
 //!             transaction.rs   a local transaction, and savepoint.rs in it
 //!             connection.rs    the executor: plans, and passes on
 //!             change.rs        image, change, image, note;  locking.rs  reads that ask for locks
+//!             ready.rs         from a statement's text to what is run for it
 //!               plan/          what a statement is, by its text; refuses what cannot be undone
 //!               table.rs       what must be known of a table
 //!               keys.rs        which global locks a changed row takes
@@ -13,15 +14,20 @@
 //!             commit.rs        register, write the barrier row, commit
 //! phase two   phase_two.rs     what the coordinator asks
 //!               restore.rs     rows back to what they were, or a dirty write
+//!               reverse.rs     its writing
 //!               report.rs      what a person sees of a parked branch
-//! both        engine.rs        what a database must offer; one folder each: sqlite/, mysql/
+//! upkeep      upkeep.rs        now and then: old rows purged, and
+//!               sweep.rs       open ones asked about
+//! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/, mysql/
 //!             link.rs          what is asked of the coordinator
+//!             check.rs         the same plans for a script, and nothing run
 //! ```
 //!
 //! See `docs/at.md` for what is supported, what is refused, and which anomalies remain.
 
 mod cache;
 mod change;
+mod check;
 mod commit;
 mod connection;
 mod engine;
@@ -34,22 +40,29 @@ mod options;
 mod phase_two;
 mod plan;
 mod pool;
+mod postgres;
+mod ready;
 mod report;
 mod restore;
+mod reverse;
 mod savepoint;
 mod sqlite;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod undo;
+mod upkeep;
 mod waiting;
 
+pub use check::{CheckedStatement, Verdict, check_sql};
 pub use connection::AtConnection;
 pub use engine::AtDatabase;
 pub use error::AtError;
 pub use options::AtOptions;
 pub use plan::Refused;
 pub use pool::AtPool;
-pub use savepoint::AtSavepoint;
+pub use savepoint::{AtSavepoint, SavepointMark};
 pub use transaction::AtTransaction;
+pub use undo::{UnreadableUndo, read_undo};

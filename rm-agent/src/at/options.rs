@@ -43,8 +43,8 @@ impl AtOptions {
         self
     }
 
-    /// The largest undo log of one branch, inclusive. Default 4 MiB: it is written in the same local
-    /// transaction as the rows, and read whole at a rollback.
+    /// The largest undo log of one branch before it is packed, inclusive. Default 4 MiB: it is written
+    /// in the same local transaction as the rows, and read whole at a rollback.
     #[must_use]
     pub fn undo_log_bytes_max(mut self, bytes: usize) -> Self {
         self.undo_log_bytes_max = bytes;

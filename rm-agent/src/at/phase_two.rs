@@ -1,5 +1,8 @@
 //! Phase two of AT: what the coordinator decided, done to the rows.
 //!
+//! A parked branch comes again with what an operator decided: look again, overwrite what is there with
+//! the before images, or keep the rows as they are.
+//!
 //! Each answer is given after the local transaction that did the work has committed. Every task may
 //! arrive again, and then finds its work done. A rollback that cannot be done exactly changes
 //! nothing and parks the branch.
@@ -8,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pactum_core::transaction::Resolution;
 use pactum_proto::v1::{ParkReason, ParkReport};
-use tracing::debug;
+use tracing::warn;
 
 use super::options::Environment;
 use super::report::Report;
-use super::restore::{Dialect, Stopped, restore};
+use super::restore::{Dialect, DirtyRows, Stopped, restore};
 use super::undo::{self, Unreadable};
 use crate::barrier::{self, FindError, FoundRow, Mode, State};
 use crate::branch::{Answer, BranchKey, Task, Work};
@@ -24,21 +28,23 @@ use crate::session::Participant;
 /// transactions.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
+/// How many rollbacks run side by side where the database has many writers. 4: enough that one which
+/// waits for a row does not hold up the others, and few beside what serves the application.
+const ROLLBACKS_AT_ONCE: usize = 4;
+
+/// The largest undo log that is read, if none larger may be written. 64 MiB: a limit that was lowered
+/// after a log was written must not keep it from being undone.
+const READ_BYTES_MIN: usize = 64 << 20;
+
 /// A database in AT mode, as the session calls it.
 pub(super) struct AtParticipant {
-    database: Arc<dyn LocalDatabase>,
-    dialect: &'static dyn Dialect,
-    environment: Environment,
-}
-
-impl AtParticipant {
-    pub(super) fn new(
-        database: Arc<dyn LocalDatabase>,
-        dialect: &'static dyn Dialect,
-        environment: Environment,
-    ) -> Self {
-        AtParticipant { database, dialect, environment }
-    }
+    pub(super) database: Arc<dyn LocalDatabase>,
+    pub(super) dialect: &'static dyn Dialect,
+    pub(super) environment: Environment,
+    /// How many local transactions may write at the same time.
+    pub(super) writers: usize,
+    /// The largest undo log that is written.
+    pub(super) undo_log_bytes_max: usize,
 }
 
 /// What a piece of work ends with, before its local transaction does.
@@ -49,47 +55,41 @@ enum Verdict {
     Leave(Answer),
 }
 
+/// Dropped at an await, the local transaction under way rolls back, and the work is asked for again.
 #[async_trait]
 impl Participant for AtParticipant {
-    /// Dropped at an await, the local transaction under way rolls back, and the work is asked for
-    /// again.
-    async fn work(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
-        let (commits, others): (Vec<Work>, Vec<Work>) =
-            batch.into_iter().partition(|work| work.task == Task::Commit);
-        let mut answers = self.commit_all(commits).await;
-        for work in others {
-            let answer = match self.one(&work).await {
-                Ok(answer) => answer,
-                Err(error) => later(&error),
-            };
-            log(&work, &answer);
-            answers.push((work.key, answer));
-        }
-        answers
+    fn rollbacks_at_once(&self) -> usize {
+        self.writers.clamp(1, ROLLBACKS_AT_ONCE)
     }
-}
 
-impl AtParticipant {
     /// Deletes the undo logs of a batch with one statement.
-    async fn commit_all(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
+    async fn commit(&self, mut batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
+        // In one order everywhere, so that two agents with the same work do not block each other.
+        batch.sort_by(|a, b| (a.store, &a.key).cmp(&(b.store, &b.key)));
         let mut answers = Vec::with_capacity(batch.len());
         // Stores are never mixed in practice; each gets its own statement if they are.
         for works in batch.chunk_by(|a, b| a.store == b.store) {
             let keys: Vec<BranchKey> = works.iter().map(|work| work.key.clone()).collect();
             let left = self.delete_open(works[0].store, &keys).await;
             let left = left.map_err(|error| later(&error));
-            answers.extend(keys.into_iter().map(|key| {
+            answers.extend(works.iter().map(|work| {
                 let answer = match &left {
-                    Ok(left) if left.contains(&key) => committed_but_kept(&key),
+                    Ok(left) if left.contains(&work.key) => committed_but_kept(work),
                     Ok(_) => Answer::Done,
                     Err(later) => later.clone(),
                 };
-                (key, answer)
+                (work.key.clone(), answer)
             }));
         }
         answers
     }
 
+    async fn settle(&self, work: Work) -> Answer {
+        self.one(&work).await.unwrap_or_else(|error| later(&error))
+    }
+}
+
+impl AtParticipant {
     async fn delete_open(
         &self,
         store: pactum_core::id::StoreId,
@@ -103,10 +103,19 @@ impl AtParticipant {
 
     async fn one(&self, work: &Work) -> Result<Answer, DbError> {
         let mut local = self.database.begin().await?;
-        let verdict = match barrier::find(&mut *local, &work.key).await {
-            Ok(found) => self.judge(&mut *local, work, found).await?,
+        let found = match barrier::find(&mut *local, &work.key).await {
+            Ok(found) => Ok(found),
             Err(FindError::Db(error)) => return Err(error),
-            Err(FindError::Malformed) => Verdict::Leave(tampered("it has an unknown form")),
+            Err(FindError::Malformed) => Err("it has an unknown form"),
+        };
+        let verdict = match (work.task, work.resolution) {
+            (Task::Rollback { .. }, Some(Resolution::Keep)) => {
+                self.keep(&mut *local, work, found).await?
+            }
+            (Task::Rollback { .. } | Task::AskPhaseOne | Task::Commit, _) => match found {
+                Ok(found) => self.judge(&mut *local, work, found).await?,
+                Err(why) => Verdict::Leave(tampered(why)),
+            },
         };
         match verdict {
             Verdict::Leave(answer) => {
@@ -135,7 +144,7 @@ impl AtParticipant {
             return Ok(Verdict::Leave(tampered(why)));
         }
         match (work.task, found) {
-            (Task::Commit, _) => unreachable!("commits are taken out of the batch first"),
+            (Task::Commit, _) => unreachable!("the session gives commits to `commit`"),
             (Task::Rollback { phase_one_done: true }, None) => {
                 Ok(Verdict::Leave(parked(ParkReason::EvidenceLost, EVIDENCE_LOST)))
             }
@@ -155,6 +164,28 @@ impl AtParticipant {
                 State::Undone | State::Tombstone => Ok(Verdict::Leave(Answer::Failed)),
             },
         }
+    }
+
+    /// An operator decided that the rows stay as they are. The barrier row becomes undone, so that a
+    /// repeat without the operator's word finds its work done. A row that is not provably of this
+    /// branch is left alone: it may be another store's evidence.
+    async fn keep(
+        &self,
+        local: &mut dyn LocalTransaction,
+        work: &Work,
+        found: Result<Option<FoundRow>, &'static str>,
+    ) -> Result<Verdict, DbError> {
+        let wall = (self.environment.wall)();
+        match found {
+            Ok(None) => return self.bury(local, work, Answer::Done).await,
+            Ok(Some(row)) if row.state == State::Open && row.belongs_to(work.store, Mode::At) => {
+                barrier::mark_undone(local, &work.key, wall).await?;
+            }
+            Ok(Some(_)) | Err(_) => {}
+        }
+        warn!(txn.xid = %work.key.xid, txn.branch_id = %work.key.branch,
+            "the rows of a branch stay as they are: an operator decided so");
+        Ok(Verdict::Keep(Answer::Done))
     }
 
     /// Nothing was committed, and from here on nothing will be.
@@ -178,7 +209,8 @@ impl AtParticipant {
         if !row.is_intact(&work.key) {
             return Ok(Verdict::Leave(tampered("its checksum does not fit its content")));
         }
-        let log = match undo::decode(row.format, &row.body) {
+        let bytes_max = self.undo_log_bytes_max.max(READ_BYTES_MIN);
+        let log = match undo::decode(row.format, &row.body, bytes_max) {
             Ok(log) => log,
             Err(Unreadable::Version(version)) => {
                 let why = format!("its format {version} is not known to this version of the agent");
@@ -186,7 +218,11 @@ impl AtParticipant {
             }
             Err(Unreadable::Malformed(why)) => return Ok(Verdict::Leave(tampered(&why))),
         };
-        match restore(local, self.dialect, &log).await {
+        let dirty = match work.resolution {
+            Some(Resolution::Restore) => DirtyRows::Overwrite,
+            None | Some(Resolution::Retry | Resolution::Keep) => DirtyRows::Park,
+        };
+        match restore(local, self.dialect, &log, dirty).await {
             Ok(()) => {}
             Err(Stopped::Db(error)) => return Err(error),
             Err(Stopped::Parked(report)) => return Ok(Verdict::Leave(Answer::Parked(*report))),
@@ -202,7 +238,8 @@ impl AtParticipant {
 }
 
 const EVIDENCE_LOST: &str = "phase one was done, but the undo log is not there: somebody deleted \
-                             it, or the database was restored from a backup";
+                             it, or the database was restored from a backup; there is nothing to \
+                             restore from, so put the rows right by hand and resolve it with `keep`";
 
 fn parked(reason: ParkReason, message: &str) -> Answer {
     Answer::Parked(report(reason, message))
@@ -213,7 +250,11 @@ fn report(reason: ParkReason, message: &str) -> ParkReport {
 }
 
 fn tampered(why: &str) -> Answer {
-    parked(ParkReason::EvidenceTampered, &format!("the undo log cannot be trusted: {why}"))
+    let message = format!(
+        "the undo log cannot be trusted: {why}; it is not restored from, so put the rows right by \
+         hand and resolve it with `keep`"
+    );
+    parked(ParkReason::EvidenceTampered, &message)
 }
 
 fn refused(error: &DbError) -> Answer {
@@ -225,11 +266,15 @@ fn refused(error: &DbError) -> Answer {
     parked(ParkReason::DirtyWrite, &message)
 }
 
-fn committed_but_kept(key: &BranchKey) -> Answer {
+fn committed_but_kept(work: &Work) -> Answer {
+    if work.resolution == Some(Resolution::Keep) {
+        // The rows are the branch's own or an operator's; the odd row stays as evidence.
+        return Answer::Done;
+    }
     let why = format!(
         "branch {} committed, but its barrier row is not an open one of this coordinator's: it was \
          undone, buried, or written by another",
-        key.branch
+        work.key.branch
     );
     parked(ParkReason::Invariant, &why)
 }
@@ -237,20 +282,4 @@ fn committed_but_kept(key: &BranchKey) -> Answer {
 fn later(error: &DbError) -> Answer {
     let after = (error.failure == Failure::Busy).then_some(BUSY_PAUSE);
     Answer::Later { after, reason: error.chain() }
-}
-
-fn log(work: &Work, answer: &Answer) {
-    let BranchKey { xid, branch } = &work.key;
-    match answer {
-        Answer::Done | Answer::Failed => {
-            debug!(txn.xid = %xid, txn.branch_id = %branch, txn.attempt = work.attempt,
-                "branch settled");
-        }
-        Answer::Later { after: _, reason } => {
-            debug!(txn.xid = %xid, txn.branch_id = %branch, txn.attempt = work.attempt,
-                error = reason, "branch not settled yet");
-        }
-        // The session says that, for every mode.
-        Answer::Parked(_) => {}
-    }
 }

@@ -6,18 +6,14 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
 use pactum_core::id::ResourceId;
-use pactum_core::time::WallTime;
 use sqlx::{Database, Execute, Executor, Pool, SqlStr, Transaction};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout_at};
-use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, warn};
+use tokio::time::{Instant, timeout_at};
 
 use super::cache::{Cache, Ready};
 use super::connection::{AtConnection, Gathered, Health, Turn};
@@ -28,8 +24,9 @@ use super::options::AtOptions;
 use super::phase_two::AtParticipant;
 use super::plan::Plan;
 use super::transaction::AtTransaction;
+use super::upkeep::Upkeep;
 use crate::agent::Agent;
-use crate::barrier::{self, tables};
+use crate::barrier::tables;
 use crate::context::TransactionContext;
 use crate::db::{Failure, LocalDatabase};
 use crate::session::Claim;
@@ -55,14 +52,8 @@ pub(super) struct Shared<DB: AtDatabase> {
     /// Connections that no application can use up.
     pub(super) own: Arc<dyn LocalDatabase>,
     /// Ends with the last pool.
-    purging: OnceLock<AbortOnDropHandle<()>>,
+    pub(super) upkeep: OnceLock<Upkeep>,
 }
-
-/// How often old barrier rows are looked for. They are kept for a day or more, so an hour more
-/// does not matter.
-const PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
-/// And the first time: soon, or a process that is restarted often would never come to it.
-const PURGE_FIRST_AFTER: Duration = Duration::from_secs(60);
 
 impl<DB: AtDatabase> AtPool<DB> {
     /// Attaches a database to the agent: checks the agent's tables in it, learns which database it
@@ -81,29 +72,8 @@ impl<DB: AtDatabase> AtPool<DB> {
         let resource = resource.parse().map_err(AtError::ResourceId)?;
         let link = Arc::new(agent.session().clone());
         let pool = AtPool::attach_over(link, resource, pool, options).await?;
-        pool.purge_now_and_then();
+        pool.keep_up();
         Ok(pool)
-    }
-
-    fn purge_now_and_then(&self) {
-        let shared = Arc::downgrade(&self.0);
-        let purging = tokio::spawn(async move {
-            let mut pause = PURGE_FIRST_AFTER;
-            loop {
-                sleep(pause).await;
-                pause = PURGE_EVERY;
-                let Some(shared) = shared.upgrade() else { return };
-                let pool = AtPool(shared);
-                match pool.purge_barrier().await {
-                    Ok(rows) => debug!(txn.resource = %pool.resource(), rows, "barrier purged"),
-                    Err(error) => {
-                        warn!(txn.resource = %pool.resource(), error = %error, "barrier not purged");
-                    }
-                }
-            }
-        });
-        // A pool is attached once, so the cell is empty.
-        drop(self.0.purging.set(AbortOnDropHandle::new(purging)));
     }
 
     pub(super) async fn attach_over(
@@ -121,16 +91,22 @@ impl<DB: AtDatabase> AtPool<DB> {
         let uid = tables::ensure(&mut *local, options.create_tables, fresh).await?;
         local.commit().await.map_err(AtError::from_db)?;
 
-        let participant = AtParticipant::new(Arc::clone(&own), DB::dialect(), options.environment);
+        let participant = AtParticipant {
+            database: Arc::clone(&own),
+            dialect: DB::dialect(),
+            environment: options.environment,
+            writers: DB::WRITERS,
+            undo_log_bytes_max: options.undo_log_bytes_max,
+        };
         link.attach(resource.clone(), uid, Arc::new(participant)).await?;
         let cache = Cache::default();
         let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(1);
         let half = (connections / 2).max(1);
         let entrants = Arc::new(Semaphore::new(if DB::WRITERS == 1 { half } else { connections }));
         let waits = Arc::new(Semaphore::new(half));
-        let purging = OnceLock::new();
+        let upkeep = OnceLock::new();
         let shared =
-            Shared { resource, pool, link, options, cache, writer, entrants, waits, own, purging };
+            Shared { resource, pool, link, options, cache, writer, entrants, waits, own, upkeep };
         Ok(AtPool(Arc::new(shared)))
     }
 
@@ -172,27 +148,6 @@ impl<DB: AtDatabase> AtPool<DB> {
         context: &TransactionContext,
     ) -> Result<AtTransaction<DB>, AtError> {
         self.open(Some(context.clone()), None).await
-    }
-
-    /// Removes undone rows and tombstones older than `barrier_keep`, and returns how many. Open rows
-    /// stay, however old they are. An attached pool does this by itself every hour.
-    ///
-    /// # Errors
-    /// [`AtError`] if the database refuses; what was removed before stays removed.
-    pub async fn purge_barrier(&self) -> Result<u64, AtError> {
-        let now = (self.0.options.environment.wall)();
-        let keep = u64::try_from(self.0.options.barrier_keep.as_millis()).unwrap_or(u64::MAX);
-        let before = WallTime(now.0.saturating_sub(keep));
-        let mut purged = 0;
-        loop {
-            let mut local = self.0.own.begin().await.map_err(AtError::from_db)?;
-            let count = barrier::purge(&mut *local, before).await.map_err(AtError::from_db)?;
-            local.commit().await.map_err(AtError::from_db)?;
-            purged += count;
-            if count == 0 {
-                return Ok(purged);
-            }
-        }
     }
 
     pub(super) async fn open(

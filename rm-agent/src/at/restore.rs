@@ -9,11 +9,14 @@
 //!
 //! Everything happens in one local transaction, which the caller commits or rolls back.
 //!
+//! An operator may decide that the rows are overwritten whatever is in them now: then 2 only looks, and
+//! all the rest holds.
+//!
 //! A row that a branch changed twice is judged by what it was before the first change and after the
 //! last: were each step judged by itself, a foreign write that happens to equal a step in between
 //! would pass unnoticed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use pactum_core::lock::key::KeyValue;
@@ -22,9 +25,14 @@ use pactum_proto::v1::{ParkReason, ParkReport};
 
 use super::keys::{KeyProblem, identity};
 use super::report::{Images, Report};
+use super::reverse::reverse;
 use super::table::{Child, Table};
-use super::undo::{RowChange, Shape, TableChange, UndoLog};
-use crate::db::{DbError, Failure, Row, Sql, Value};
+use super::undo::{Shape, UndoLog};
+use crate::db::{DbError, Row, Sql, Value};
+
+/// Rows that are read by one statement: far below every limit on parameters, and enough to amortise
+/// it.
+const ROWS_PER_STATEMENT: usize = 200;
 
 /// A statement of ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,8 +75,23 @@ impl From<DbError> for Stopped {
     }
 }
 
+/// What to do with a row that equals neither image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DirtyRows {
+    /// Touch nothing, and let a person look.
+    Park,
+    /// A person has looked: the before image counts.
+    Overwrite,
+}
+
 /// A row by its table and its key, in the form in which the database compares keys.
-type RowId<'l> = (&'l str, Vec<KeyValue>);
+pub(super) type RowId<'l> = (&'l str, Vec<KeyValue>);
+
+/// The rows that are to be reversed, each as it is now.
+pub(super) type Present<'l> = BTreeMap<RowId<'l>, Option<Row>>;
+
+/// What a branch did to its rows.
+type NetChanges<'l> = BTreeMap<RowId<'l>, Net<'l>>;
 
 /// What a branch did to a row in all.
 #[derive(Clone, Copy, Debug)]
@@ -82,18 +105,21 @@ pub(crate) async fn restore(
     sql: &mut dyn Sql,
     dialect: &dyn Dialect,
     log: &UndoLog,
+    dirty: DirtyRows,
 ) -> Result<(), Stopped> {
     dialect.begin_restore(sql).await?;
     let tables = load_tables(sql, dialect, log).await?;
     let net = net_changes(&tables, log)?;
-    let restored = judge(sql, dialect, &tables, &net).await?;
+    let current = read(sql, dialect, &tables, &net).await?;
+    let mut present = judge(&tables, &net, current, dirty)?;
     for change in log.changes.iter().rev() {
-        reverse(sql, dialect, &tables[change.table.as_str()], change, &restored).await?;
+        reverse(sql, dialect, &tables[change.table.as_str()], change, &mut present).await?;
     }
-    verify(sql, dialect, &tables, &net).await
+    let current = read(sql, dialect, &tables, &net).await?;
+    verify(&tables, &net, &current)
 }
 
-fn park(reason: ParkReason, message: String) -> Stopped {
+pub(super) fn park(reason: ParkReason, message: String) -> Stopped {
     Stopped::Parked(Box::new(Report::new(reason, message).finish()))
 }
 
@@ -145,8 +171,8 @@ fn row_id<'l>(
 fn net_changes<'l>(
     tables: &BTreeMap<&'l str, Table>,
     log: &'l UndoLog,
-) -> Result<BTreeMap<RowId<'l>, Net<'l>>, Stopped> {
-    let mut net: BTreeMap<RowId<'l>, Net<'l>> = BTreeMap::new();
+) -> Result<NetChanges<'l>, Stopped> {
+    let mut net = NetChanges::new();
     for change in &log.changes {
         // The key borrows from the log's tables, which outlives the loaded ones.
         let (name, _) = tables.get_key_value(change.table.as_str()).ok_or_else(|| {
@@ -162,146 +188,106 @@ fn net_changes<'l>(
     Ok(net)
 }
 
-async fn read(
-    sql: &mut dyn Sql,
-    dialect: &dyn Dialect,
-    table: &Table,
-    net: &Net<'_>,
-) -> Result<Option<Row>, DbError> {
-    let Some(key) = net.after.or(net.before) else { return Ok(None) };
-    let spoken = dialect.select(table, &[key]);
-    Ok(sql.query(&spoken.sql, &spoken.values).await?.into_iter().next())
-}
-
-/// Looks at every row before anything is written. Returns those that are restored already.
-async fn judge<'l>(
+/// What lies under the keys of the rows now; a row that is not there is not in it.
+async fn read<'l>(
     sql: &mut dyn Sql,
     dialect: &dyn Dialect,
     tables: &BTreeMap<&'l str, Table>,
-    net: &BTreeMap<RowId<'l>, Net<'l>>,
-) -> Result<BTreeSet<RowId<'l>>, Stopped> {
-    let mut restored = BTreeSet::new();
+    net: &NetChanges<'l>,
+) -> Result<BTreeMap<RowId<'l>, Row>, DbError> {
+    // A row that came and went within the branch has no key to look for, and nobody to miss it.
+    let key = |(id, net): (&RowId<'l>, &Net<'l>)| Some((id.clone(), net.after.or(net.before)?));
+    let wanted: Vec<(RowId<'l>, &Row)> = net.iter().filter_map(key).collect();
+    let mut current = BTreeMap::new();
+    for of_table in wanted.chunk_by(|(a, _), (b, _)| a.0 == b.0) {
+        let table = &tables[of_table[0].0.0];
+        for chunk in of_table.chunks(ROWS_PER_STATEMENT) {
+            if let Some(found) = read_together(sql, dialect, table, chunk).await? {
+                current.extend(found);
+                continue;
+            }
+            for one in chunk {
+                let spoken = dialect.select(table, &[one.1]);
+                let row = sql.query(&spoken.sql, &spoken.values).await?.into_iter().next();
+                current.extend(row.map(|row| (one.0.clone(), row)));
+            }
+        }
+    }
+    Ok(current)
+}
+
+/// Reads rows with one statement; `None` if one of those that came cannot be told to be one of those
+/// that were asked for: the database may hold keys equal that we do not.
+async fn read_together<'l>(
+    sql: &mut dyn Sql,
+    dialect: &dyn Dialect,
+    table: &Table,
+    wanted: &[(RowId<'l>, &Row)],
+) -> Result<Option<Vec<(RowId<'l>, Row)>>, DbError> {
+    let keys: Vec<&Row> = wanted.iter().map(|(_, key)| *key).collect();
+    let spoken = dialect.select(table, &keys);
+    let mut missing: BTreeMap<&[KeyValue], &RowId<'l>> =
+        wanted.iter().map(|(id, _)| (id.1.as_slice(), id)).collect();
+    let mut found = Vec::with_capacity(wanted.len());
+    for row in sql.query(&spoken.sql, &spoken.values).await? {
+        let id = identity(table, &row).ok().and_then(|key| missing.remove(key.as_slice()));
+        let Some(id) = id else { return Ok(None) };
+        found.push((id.clone(), row));
+    }
+    Ok(Some(found))
+}
+
+/// Looks at every row before anything is written. Returns those that are not restored already.
+fn judge<'l>(
+    tables: &BTreeMap<&'l str, Table>,
+    net: &NetChanges<'l>,
+    mut current: BTreeMap<RowId<'l>, Row>,
+    dirty: DirtyRows,
+) -> Result<Present<'l>, Stopped> {
+    let mut present = Present::new();
     let mut report = Report::new(
         ParkReason::DirtyWrite,
         "rows were changed behind the global lock since phase one; nothing was restored".to_owned(),
     );
     for (id, change) in net {
-        let table = &tables[id.0];
-        let current = read(sql, dialect, table, change).await?;
-        match plan_restore(change.before, change.after, current.as_ref()) {
-            RowRestore::Restore => {}
-            RowRestore::AlreadyRestored => {
-                restored.insert(id.clone());
+        let now = current.remove(id);
+        let plan = plan_restore(change.before, change.after, now.as_ref());
+        match (plan, dirty) {
+            (RowRestore::AlreadyRestored, DirtyRows::Park | DirtyRows::Overwrite) => {}
+            (RowRestore::Restore, DirtyRows::Park | DirtyRows::Overwrite)
+            | (RowRestore::DirtyWrite, DirtyRows::Overwrite) => {
+                present.insert(id.clone(), now);
             }
-            RowRestore::DirtyWrite => {
-                report.add(table, &images(change, current.as_ref()));
+            (RowRestore::DirtyWrite, DirtyRows::Park) => {
+                report.add(&tables[id.0], &images(change, now.as_ref()));
             }
         }
     }
-    if report.has_rows() {
-        return Err(Stopped::Parked(Box::new(report.finish())));
-    }
-    Ok(restored)
+    if report.has_rows() { Err(stopped(report)) } else { Ok(present) }
 }
 
 fn images<'a>(net: &Net<'a>, current: Option<&'a Row>) -> Images<'a> {
     Images { before: net.before, after: net.after, current }
 }
 
-/// Undoes one statement's changes, the last row first.
-async fn reverse(
-    sql: &mut dyn Sql,
-    dialect: &dyn Dialect,
-    table: &Table,
-    change: &TableChange,
-    restored: &BTreeSet<RowId<'_>>,
-) -> Result<(), Stopped> {
-    for row in change.rows.iter().rev() {
-        let id = identity(table, row.image()).unwrap_or_default();
-        if restored.contains(&(change.table.as_str(), id)) {
-            continue;
-        }
-        let spoken = match row {
-            RowChange::Inserted(after) => {
-                check_children(sql, dialect, table, after).await?;
-                Some(dialect.delete(table, after))
-            }
-            RowChange::Updated { before, after } => dialect.update(table, after, before),
-            RowChange::Deleted(before) => Some(dialect.insert(table, before)),
-        };
-        let Some(spoken) = spoken else { continue };
-        match sql.execute(&spoken.sql, &spoken.values).await {
-            Ok(1) => {}
-            Ok(count) => {
-                let what = format!("a restore changed {count} rows of `{}`, not one", table.name);
-                return Err(park(ParkReason::Invariant, what));
-            }
-            Err(error) => return Err(refused_by_database(table, row, error)),
-        }
-    }
-    Ok(())
-}
-
-/// A row that is to be deleted must have no children left that the database would change with it:
-/// they were written behind the global lock, and nobody would undo their change. Those of the
-/// branch itself came later and are gone by now.
-async fn check_children(
-    sql: &mut dyn Sql,
-    dialect: &dyn Dialect,
-    table: &Table,
-    row: &Row,
-) -> Result<(), Stopped> {
-    for child in table.children.iter().filter(|child| child.acts_on_delete) {
-        let spoken = dialect.referring(table, child, row);
-        if sql.query(&spoken.sql, &spoken.values).await?.is_empty() {
-            continue;
-        }
-        let message = format!(
-            "rows of `{}` refer to a row of `{}` that the rollback would delete; nothing was \
-             restored",
-            child.table, table.name
-        );
-        let mut report = Report::new(ParkReason::DirtyWrite, message);
-        report.add(table, &Images { before: None, after: Some(row), current: Some(row) });
-        return Err(Stopped::Parked(Box::new(report.finish())));
-    }
-    Ok(())
-}
-
-/// A constraint stands in the way: rows that the branch never saw hold what it gave up.
-fn refused_by_database(table: &Table, row: &RowChange, error: DbError) -> Stopped {
-    match error.failure {
-        Failure::Unique | Failure::Constraint => {
-            let message = format!(
-                "the database refuses to restore a row of `{}` ({}); nothing was restored",
-                table.name,
-                error.chain()
-            );
-            let mut report = Report::new(ParkReason::DirtyWrite, message);
-            let images = Images { before: row.before(), after: row.after(), current: row.after() };
-            report.add(table, &images);
-            Stopped::Parked(Box::new(report.finish()))
-        }
-        Failure::Busy | Failure::Statement | Failure::Other => Stopped::Db(error),
-    }
-}
-
-async fn verify<'l>(
-    sql: &mut dyn Sql,
-    dialect: &dyn Dialect,
-    tables: &BTreeMap<&'l str, Table>,
-    net: &BTreeMap<RowId<'l>, Net<'l>>,
+fn verify(
+    tables: &BTreeMap<&str, Table>,
+    net: &NetChanges<'_>,
+    current: &BTreeMap<RowId<'_>, Row>,
 ) -> Result<(), Stopped> {
     let mut report = Report::new(
         ParkReason::Invariant,
         "rows did not come out as they were before; nothing was restored".to_owned(),
     );
     for (id, change) in net {
-        let table = &tables[id.0];
-        let current = read(sql, dialect, table, change).await?;
-        if current.as_ref() != change.before {
-            report.add(table, &images(change, current.as_ref()));
+        let now = current.get(id);
+        if now != change.before {
+            report.add(&tables[id.0], &images(change, now));
         }
     }
-    if report.has_rows() { Err(Stopped::Parked(Box::new(report.finish()))) } else { Ok(()) }
+    if report.has_rows() { Err(stopped(report)) } else { Ok(()) }
+}
+
+pub(super) fn stopped(report: Report) -> Stopped {
+    Stopped::Parked(Box::new(report.finish()))
 }

@@ -9,9 +9,11 @@ use super::connection::{AtConnection, Health};
 use super::engine::AtDatabase;
 use super::error::AtError;
 
-/// Where a savepoint was set.
+/// Where a savepoint was set. For front ends that cannot hold the borrow of an [`AtSavepoint`];
+/// everybody else uses that. Dropped, it does nothing: the savepoint stays, and ends with the
+/// transaction.
 #[derive(Clone, Debug)]
-pub(super) struct Mark {
+pub struct SavepointMark {
     name: String,
     changes: usize,
     undo_bytes: usize,
@@ -23,7 +25,7 @@ pub(super) struct Mark {
 #[must_use = "dropped unfinished, it rolls back"]
 pub struct AtSavepoint<'t, DB: AtDatabase> {
     connection: &'t mut AtConnection<DB>,
-    mark: Option<Mark>,
+    mark: Option<SavepointMark>,
 }
 
 impl<DB: AtDatabase> AtConnection<DB> {
@@ -32,9 +34,18 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// # Errors
     /// [`AtError`] if the database refuses, or if only a rollback is possible.
     pub async fn savepoint(&mut self) -> Result<AtSavepoint<'_, DB>, AtError> {
+        let mark = self.set_mark().await?;
+        Ok(AtSavepoint { connection: self, mark: Some(mark) })
+    }
+
+    /// Sets a savepoint that is named by its mark.
+    ///
+    /// # Errors
+    /// Those of [`AtConnection::savepoint`].
+    pub async fn set_mark(&mut self) -> Result<SavepointMark, AtError> {
         self.ready().await?;
         self.savepoints += 1;
-        let mark = Mark {
+        let mark = SavepointMark {
             name: format!("pactum_{}", self.savepoints),
             changes: self.gathered.undo.changes.len(),
             undo_bytes: self.gathered.undo_bytes,
@@ -42,7 +53,16 @@ impl<DB: AtDatabase> AtConnection<DB> {
         };
         // Dropped here, the savepoint may stay; it holds nothing and ends with the transaction.
         self.tell(&format!("SAVEPOINT {}", mark.name)).await?;
-        Ok(AtSavepoint { connection: self, mark: Some(mark) })
+        Ok(mark)
+    }
+
+    /// Keeps what was done since the mark.
+    ///
+    /// # Errors
+    /// Those of [`AtSavepoint::release`].
+    pub async fn release_mark(&mut self, mark: &SavepointMark) -> Result<(), AtError> {
+        self.ready().await?;
+        self.tell(&format!("RELEASE SAVEPOINT {}", mark.name)).await
     }
 
     pub(super) async fn roll_back_abandoned(&mut self) -> Result<(), AtError> {
@@ -53,8 +73,12 @@ impl<DB: AtDatabase> AtConnection<DB> {
         Ok(())
     }
 
-    async fn roll_back_to(&mut self, mark: &Mark) -> Result<(), AtError> {
-        self.tell(&format!("ROLLBACK TO {}", mark.name)).await?;
+    /// Undoes what was done since the mark, and forgets its undo log and keys.
+    ///
+    /// # Errors
+    /// Those of [`AtSavepoint::rollback`].
+    pub async fn roll_back_to(&mut self, mark: &SavepointMark) -> Result<(), AtError> {
+        self.tell(&format!("ROLLBACK TO SAVEPOINT {}", mark.name)).await?;
         self.gathered.undo.changes.truncate(mark.changes);
         self.gathered.undo_bytes = mark.undo_bytes;
         self.gathered.keys.truncate(mark.keys);
@@ -75,9 +99,8 @@ impl<DB: AtDatabase> AtSavepoint<'_, DB> {
     /// # Errors
     /// [`AtError`] if the database refuses, or if only a rollback is possible.
     pub async fn release(mut self) -> Result<(), AtError> {
-        self.connection.ready().await?;
         if let Some(mark) = &self.mark {
-            self.connection.tell(&format!("RELEASE SAVEPOINT {}", mark.name)).await?;
+            self.connection.release_mark(mark).await?;
         }
         self.mark = None;
         Ok(())

@@ -27,7 +27,8 @@ impl<DB: AtDatabase> AtTransaction<DB> {
     /// This is not the global commit: until that is decided, the rows may be restored.
     ///
     /// # Errors
-    /// With every error but [`AtError::OutcomeUnknown`] nothing was committed.
+    /// With every error but [`AtError::OutcomeUnknown`] and [`AtError::GuardedOutcomeUnknown`]
+    /// nothing was committed.
     ///
     /// # Cancel safety
     /// Dropped before the local commit was sent, nothing is committed and the branch is reported as

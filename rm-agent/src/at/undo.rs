@@ -1,6 +1,6 @@
 //! The undo log of a branch: what a rollback needs, and its stored form.
 //!
-//! Version 1 is JSON that a person can read:
+//! Format 1 is JSON that a person can read:
 //!
 //! ```text
 //! {"v":1,
@@ -11,13 +11,19 @@
 //!     {"deleted":[3,"C",5]}]}]}
 //! ```
 //!
+//! Format 2 is the same, packed (`undo/pack.rs`), which a person reads through [`read_undo`]. The
+//! format says how the body is written, the version inside what the JSON means.
+//!
 //! Changes are in the order of the statements, rows in the order in which the database changed
 //! them: undone backwards, each step meets the state that it was made in. Values are spelled as
 //! `db::Value` says.
 //!
 //! Logs live in databases of released versions: a new form gets a new number, and the old ones are
-//! read for ever (`undo/v1.json` is the golden file).
+//! read for ever (`undo/v1.json` and `undo/v2.txt` are the golden files).
 
+mod pack;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -25,8 +31,14 @@ use serde::{Deserialize, Serialize};
 use super::table::Table;
 use crate::db::{Row, Value};
 
-/// The version that is written.
-pub(crate) const VERSION: u8 = 1;
+pub use pack::{UnreadableUndo, read_undo};
+
+/// The version of the JSON that is written.
+const VERSION: u8 = 1;
+/// The JSON as it is.
+const PLAIN: u8 = 1;
+/// The JSON, packed.
+const PACKED: u8 = 2;
 
 /// What a branch changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,6 +125,13 @@ impl UndoLog {
     }
 }
 
+/// A log as a barrier row holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) format: u8,
+    pub(crate) body: String,
+}
+
 /// A body that is not an undo log of a known version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
@@ -145,8 +164,20 @@ enum StoredRow {
     Deleted(Row),
 }
 
-/// The stored form.
-pub(crate) fn encode(log: &UndoLog) -> String {
+/// The stored form; `None` if the log is larger than `bytes_max`, which is its size before it is
+/// packed: a rollback holds it in memory like that.
+pub(crate) fn store(log: &UndoLog, bytes_max: usize) -> Option<Stored> {
+    let json = encode(log);
+    if json.len() > bytes_max {
+        return None;
+    }
+    Some(match pack::pack(&json) {
+        Some(body) => Stored { format: PACKED, body },
+        None => Stored { format: PLAIN, body: json },
+    })
+}
+
+fn encode(log: &UndoLog) -> String {
     let changes = log.changes.iter().map(|change| {
         let columns = &log.tables[&change.table].columns;
         let rows = change.rows.iter().map(|row| store_row(row, columns)).collect();
@@ -169,16 +200,9 @@ fn store_row(row: &RowChange, columns: &[String]) -> StoredRow {
     }
 }
 
-/// Reads a stored form of the given version.
-pub(crate) fn decode(version: i64, body: &str) -> Result<UndoLog, Unreadable> {
-    if version != i64::from(VERSION) {
-        return Err(Unreadable::Version(version));
-    }
-    let stored: StoredLog =
-        serde_json::from_str(body).map_err(|error| Unreadable::Malformed(error.to_string()))?;
-    if stored.v != VERSION {
-        return Err(Unreadable::Version(i64::from(stored.v)));
-    }
+/// Reads a stored form. A packed one is never unpacked to more than `bytes_max`.
+pub(crate) fn decode(format: i64, body: &str, bytes_max: usize) -> Result<UndoLog, Unreadable> {
+    let stored = parse(&json(format, body, bytes_max)?)?;
     let malformed = |what: &str| Unreadable::Malformed(what.to_owned());
     let mut changes = Vec::with_capacity(stored.changes.len());
     for change in stored.changes {
@@ -192,6 +216,24 @@ pub(crate) fn decode(version: i64, body: &str) -> Result<UndoLog, Unreadable> {
         changes.push(TableChange { table: change.table, rows });
     }
     Ok(UndoLog { tables: stored.tables, changes })
+}
+
+/// The JSON of a body.
+fn json(format: i64, body: &str, bytes_max: usize) -> Result<Cow<'_, str>, Unreadable> {
+    match u8::try_from(format) {
+        Ok(PLAIN) => Ok(Cow::Borrowed(body)),
+        Ok(PACKED) => pack::unpack(body, bytes_max).map(Cow::Owned).map_err(Unreadable::Malformed),
+        Ok(_) | Err(_) => Err(Unreadable::Version(format)),
+    }
+}
+
+fn parse(json: &str) -> Result<StoredLog, Unreadable> {
+    let stored: StoredLog =
+        serde_json::from_str(json).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+    if stored.v != VERSION {
+        return Err(Unreadable::Version(i64::from(stored.v)));
+    }
+    Ok(stored)
 }
 
 fn load_row(row: StoredRow, columns: &[String]) -> Option<RowChange> {
@@ -212,101 +254,4 @@ fn load_row(row: StoredRow, columns: &[String]) -> Option<RowChange> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::db::test_values::value;
-
-    fn row() -> impl Strategy<Value = Row> {
-        vec(value(), 3)
-    }
-
-    fn row_change() -> impl Strategy<Value = RowChange> {
-        prop_oneof![
-            row().prop_map(RowChange::Inserted),
-            row().prop_map(RowChange::Deleted),
-            (row(), row()).prop_map(|(before, after)| RowChange::Updated { before, after }),
-        ]
-    }
-
-    fn log() -> impl Strategy<Value = UndoLog> {
-        let change = (prop_oneof![Just("a"), Just("b \"é\"")], vec(row_change(), 0..4));
-        vec(change, 0..4).prop_map(|changes| {
-            let mut log = UndoLog::default();
-            for (table, rows) in changes {
-                let columns = ["id", "x", "y"].map(str::to_owned).to_vec();
-                let shape = Shape { fingerprint: "00".into(), columns, key: vec!["id".to_owned()] };
-                log.tables.insert(table.to_owned(), shape);
-                log.changes.push(TableChange { table: table.to_owned(), rows });
-            }
-            log
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn a_log_survives_its_stored_form(log in log()) {
-            prop_assert_eq!(decode(1, &encode(&log)), Ok(log));
-        }
-
-        #[test]
-        fn a_log_that_is_cut_short_is_refused(log in log(), part in 0.0..1.0_f64) {
-            let body = encode(&log);
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss,
-                clippy::cast_precision_loss, reason = "a place in a short text")]
-            let end = (body.len() as f64 * part) as usize;
-            if body.is_char_boundary(end) {
-                prop_assert!(matches!(decode(1, &body[..end]), Err(Unreadable::Malformed(_))));
-            }
-        }
-    }
-
-    fn golden() -> UndoLog {
-        let mut log = UndoLog::default();
-        let columns = ["id", "owner", "balance"].map(str::to_owned).to_vec();
-        let shape = Shape { fingerprint: "1a2b3c4d".into(), columns, key: vec!["id".to_owned()] };
-        log.tables.insert("account".to_owned(), shape);
-        let row = |id: i64, owner: Value, balance: Value| vec![Value::Integer(id), owner, balance];
-        log.changes.push(TableChange {
-            table: "account".to_owned(),
-            rows: vec![
-                RowChange::Updated {
-                    before: row(1, Value::text("A"), Value::Integer(100)),
-                    after: row(1, Value::text("A"), Value::Integer(70)),
-                },
-                RowChange::Inserted(row(2, Value::Null, Value::Float(1.5_f64.to_bits()))),
-                RowChange::Deleted(row(3, Value::Bytes(vec![0, 255]), Value::Unsigned(u64::MAX))),
-                RowChange::Inserted(row(4, Value::RawText(vec![0x61, 0xff]), Value::Integer(0))),
-            ],
-        });
-        log
-    }
-
-    #[test]
-    fn version_1_is_read_and_written_as_released() {
-        let body = include_str!("undo/v1.json").trim_end();
-        assert_eq!(encode(&golden()), body);
-        assert_eq!(decode(1, body), Ok(golden()));
-    }
-
-    #[test]
-    fn what_no_agent_writes_is_refused() {
-        let table = r#""tables":{"t":{"fingerprint":"","columns":["id"],"key":["id"]}}"#;
-        let with = |changes: &str| format!(r#"{{"v":1,{table},"changes":[{changes}]}}"#);
-        for body in [
-            String::new(),
-            "{}".to_owned(),
-            with(r#"{"table":"u","rows":[]}"#),
-            with(r#"{"table":"t","rows":[{"inserted":[1,2]}]}"#),
-            with(r#"{"table":"t","rows":[{"deleted":[]}]}"#),
-            with(r#"{"table":"t","rows":[{"updated":{"before":[1],"set":{"x":1}}}]}"#),
-            with(r#"{"table":"t","rows":[{"moved":[1]}]}"#),
-        ] {
-            assert!(matches!(decode(1, &body), Err(Unreadable::Malformed(_))), "{body}");
-        }
-        assert_eq!(decode(2, &with("")), Err(Unreadable::Version(2)));
-        assert_eq!(decode(1, &with("").replace(":1,", ":9,")), Err(Unreadable::Version(9)));
-    }
-}
+mod tests;

@@ -40,7 +40,7 @@ impl<DB: AtDatabase> AtPool<DB> {
     ///
     /// # Errors
     /// What `body` returns, after a local rollback; otherwise an [`AtError`], and then nothing was
-    /// committed (but see [`AtError::OutcomeUnknown`]).
+    /// committed (but see [`AtError::OutcomeUnknown`] and [`AtError::GuardedOutcomeUnknown`]).
     ///
     /// # Cancel safety
     /// As [`AtTransaction::commit`].
@@ -91,8 +91,7 @@ impl<DB: AtDatabase> AtPool<DB> {
                     }
                     Err(failed) => queue.wait_after(failed).await?,
                 },
-                // A check inside the body may have met a taken lock; then its error is not the last
-                // word.
+                // If the body's last statement met a taken lock, its error is not the last word.
                 Err(error) => {
                     let conflict = transaction.connection.conflict.take();
                     transaction.rollback().await.ok();

@@ -12,17 +12,18 @@
 //! Easy to get wrong: whose row it is. A coordinator whose store was created anew may issue the
 //! same XID, so every question carries the store, and another store's row is never touched.
 
+mod committed;
+pub(crate) mod leftovers;
 pub(crate) mod tables;
 
 use pactum_core::id::StoreId;
 use pactum_core::time::WallTime;
 
+pub(crate) use committed::delete_open;
+
 use crate::branch::BranchKey;
 use crate::db::{DbError, Kind, Sql, Value};
 
-/// Branches a statement: far below SQLite's limits on parameters (32766) and on the depth of an
-/// expression (1000), and enough to amortise it.
-const BRANCHES_PER_STATEMENT: usize = 250;
 /// Rows that one purge removes, so that it never holds the writer for long.
 const PURGED_ROWS_MAX: i64 = 1000;
 
@@ -236,65 +237,6 @@ pub(crate) async fn mark_undone(
         )
         .await?;
     Ok(changed == 1)
-}
-
-/// Deletes the open rows of these branches: their transactions committed. Returns those of them that
-/// still have a row, which no committed branch may have.
-pub(crate) async fn delete_open(
-    sql: &mut dyn Sql,
-    store: StoreId,
-    mode: Mode,
-    keys: &[BranchKey],
-) -> Result<Vec<BranchKey>, DbError> {
-    let mut left = Vec::new();
-    for chunk in keys.chunks(BRANCHES_PER_STATEMENT) {
-        let mut values = vec![Value::text(store.to_string()), Value::text(mode.as_str())];
-        let branches = match sql.kind() {
-            Kind::Sqlite | Kind::Mysql => {
-                values.extend(chunk.iter().flat_map(id));
-                one_of(chunk.len(), 3)
-            }
-            Kind::Postgres => {
-                values.extend(id_lists(chunk));
-                ID_LISTS.to_owned()
-            }
-        };
-        let text = format!(
-            "DELETE FROM pactum_barrier WHERE state = 'open' AND store_id = ?1 AND mode = ?2 \
-             AND {branches}"
-        );
-        let deleted = sql.execute(&text, &values).await?;
-        if usize::try_from(deleted) == Ok(chunk.len()) {
-            continue;
-        }
-        // A repeat finds its row gone, which is well; a row that is still there is not.
-        for key in chunk {
-            let look = "SELECT 1 FROM pactum_barrier WHERE xid = ?1 AND branch_id = ?2";
-            if !sql.query(look, &id(key)).await?.is_empty() {
-                left.push(key.clone());
-            }
-        }
-    }
-    Ok(left)
-}
-
-/// The condition for these many branches, with parameters numbered from `first`. One term a key: for
-/// a list of pairs SQLite would read the whole table.
-fn one_of(branches: usize, first: usize) -> String {
-    let term = |index| format!("(xid = ?{} AND branch_id = ?{})", first + index, first + index + 1);
-    let terms: Vec<String> = (0..branches).map(|branch| term(2 * branch)).collect();
-    format!("({})", terms.join(" OR "))
-}
-
-/// The same for any number of branches, so that PostgreSQL plans it once.
-const ID_LISTS: &str = "(xid, branch_id) IN (SELECT * FROM \
-                        unnest(string_to_array(?3, ','), string_to_array(?4, ',')::bigint[]))";
-
-fn id_lists(keys: &[BranchKey]) -> [Value; 2] {
-    let list = |each: &dyn Fn(&BranchKey) -> String| {
-        Value::Text(keys.iter().map(each).collect::<Vec<_>>().join(","))
-    };
-    [list(&|key| key.xid.to_string()), list(&|key| key.branch.0.cast_signed().to_string())]
 }
 
 /// Removes Undone rows, tombstones and spent rows that are older than `before`; at most a thousand,

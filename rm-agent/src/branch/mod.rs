@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use pactum_core::id::{BranchId, StoreId, Xid};
+use pactum_core::transaction::Resolution;
 use pactum_proto::v1::ParkReport;
 
 /// One branch, as its participant knows it.
@@ -36,6 +37,8 @@ pub(crate) struct Work {
     pub(crate) store: StoreId,
     pub(crate) task: Task,
     pub(crate) attempt: u32,
+    /// What an operator decided while the branch was parked.
+    pub(crate) resolution: Option<Resolution>,
 }
 
 /// What came of it. `Done` is said only after the local transaction that did it has committed.

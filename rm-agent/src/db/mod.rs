@@ -11,6 +11,7 @@
 //! database's implementor rewrites them.
 
 mod mysql;
+mod postgres;
 mod sqlite;
 mod value;
 
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 pub(crate) use mysql::{
     MySqlDatabase, MySqlSql, classify as classify_mysql, read_row as read_mysql_row,
 };
+pub(crate) use postgres::{PostgresDatabase, PostgresSql, classify_pg, read_pg_row};
 pub(crate) use sqlite::{SqliteDatabase, SqliteSql, classify, read_row};
 pub(crate) use value::Value;
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pactum_core::id::{ResourceId, ResourceUid, StoreId, Xid};
-use pactum_core::step::Outcome;
 use pactum_proto::v1;
 use pactum_proto::v1::client_frame::Frame as Request;
 use pactum_proto::v1::server_frame::Frame as Answer;
@@ -21,13 +20,9 @@ use super::environment::Environment;
 use super::link::{Answered, Lost};
 use super::outbox::Urgency;
 use super::shared::{Shared, State, ask_again_after};
-use super::{CallError, Participant, connect, wire};
+use super::{CallError, Participant, connect};
 use crate::context::TransactionContext;
 
-/// How long a veto may hold up the answer that it belongs to. 2 s: the header carries it otherwise.
-const VETO_WAIT_MAX: Duration = Duration::from_secs(2);
-/// The longest reason of a veto that the wire takes.
-pub(crate) const VETO_REASON_BYTES_MAX: usize = 512;
 /// The most failed phase ones that wait to be reported; more are left to the deadline.
 const FAILED_REPORTS_MAX: usize = 1 << 16;
 
@@ -128,56 +123,6 @@ impl Session {
             shared.attachments.remove(&attachment);
         }
         result
-    }
-
-    /// Vetoes the global transaction, durably if the coordinator can be told in time. Notes it in
-    /// `context` in any case, for the caller: the calling side then refuses to commit.
-    pub(crate) async fn veto(&self, context: &TransactionContext, reason: &str) {
-        context.record_veto(reason);
-        let until = Instant::now() + VETO_WAIT_MAX;
-        if let Err(error) = self.ask_veto(context, reason, until).await {
-            tracing::warn!(
-                txn.xid = %context.xid(), %error,
-                "the coordinator could not be told of a veto: the caller is"
-            );
-        }
-    }
-
-    /// Asks for the veto, and answers where the transaction stands.
-    pub(crate) async fn ask_veto(
-        &self,
-        context: &TransactionContext,
-        reason: &str,
-        until: Instant,
-    ) -> Result<v1::Outcome, CallError> {
-        let request = Request::Veto(v1::VetoRequest {
-            xid: context.xid().to_string(),
-            store_id: wire::store(context),
-            scope: context.scope_id().0,
-            reason: reason[..reason.floor_char_boundary(VETO_REASON_BYTES_MAX)].to_owned(),
-        });
-        self.ask_outcome(context, request, until).await
-    }
-
-    /// Asks what is answered by an outcome: a decision, or where a transaction stands.
-    pub(crate) async fn ask_outcome(
-        &self,
-        context: &TransactionContext,
-        request: Request,
-        until: Instant,
-    ) -> Result<v1::Outcome, CallError> {
-        let store = Some(context.store_id());
-        let outcome = match self.call(Urgency::Decision, request, store, until).await {
-            Ok(Answered { frame: Answer::Outcome(outcome), .. }) => outcome,
-            Ok(other) => return Err(unexpected(&other.frame)),
-            // A refusal that says where the transaction stands answers the question.
-            Err(CallError::Refused(v1::Error { outcome: Some(outcome), .. })) => outcome,
-            Err(error) => return Err(error),
-        };
-        if Outcome::try_from(outcome).is_ok_and(|outcome| outcome.status.is_decided()) {
-            self.shared().reports.decided(context.xid());
-        }
-        Ok(outcome)
     }
 
     /// Asks for a new global transaction.

@@ -1,13 +1,19 @@
-//! Phase two of one resource: what was pushed, in two lanes, each worked off in batches.
+//! Phase two of one resource: what was pushed, in two lanes.
 //!
 //! ```text
-//! Work ──route──▶ commits ─▶ batch of up to 256 ─▶ participant ─▶ results
-//!            └──▶ others  ─▶ batch of up to 256 ─▶ participant ─▶ results
+//! Work ──route──▶ commits ─▶ one batch of up to 256 at a time ─▶ participant ─▶ results
+//!            └──▶ others  ─▶ one by one, a few side by side   ─▶ participant ─▶ a result each
 //! ```
 //!
 //! Commits have a lane of their own: a rollback may wait for rows that somebody holds, and the
-//! commits behind it must not. Work is a hint that the coordinator repeats, so whatever goes wrong
-//! here (a panic, a batch that hangs, a lost stream) costs a repetition and nothing else.
+//! commits behind it must not. What queues while a batch is under way is the next batch, so nothing
+//! waits when it is idle. A rollback is answered as soon as it is done, and a slow one holds up only
+//! what finds no place beside it; the coordinator sends the branches of one transaction and resource
+//! one after the other, so what runs side by side belongs together nowhere.
+//!
+//! Work is a hint that the coordinator repeats, so whatever goes wrong here (a panic, work that hangs,
+//! a lost stream) costs a repetition and nothing else. Easy to get wrong: the repetition of what is
+//! still under way. It is not begun again, but it tells on which stream to answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -25,10 +31,16 @@ use super::outbox::Urgency;
 use super::{Participant, wire};
 use crate::branch::{Answer, BranchKey, Task, Work};
 
-/// The most work in one call of a participant: 256 rows fill a statement.
+/// The most commits in one call of a participant: 256 rows fill a statement.
 const BATCH_MAX: usize = 256;
-/// How long one call of a participant may take. 30 s: longer than any lock wait it should start.
+/// How long one batch of commits may take. 30 s: it is one statement, which waits for no rows.
 const BATCH_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a rollback may take. 10 min: many times what the largest undo log needs, row by row on a
+/// slow disk. What it waits for is bounded by the database's own lock timeouts, long before.
+const ROLLBACK_WAIT_MAX: Duration = Duration::from_secs(600);
+/// From this attempt on, work that cannot be done yet is told aloud. 4: by then some ten seconds
+/// have passed, and it is not a passing lock.
+const ATTEMPTS_IN_SILENCE: u32 = 3;
 
 /// The two lanes of a resource.
 #[derive(Debug, Default)]
@@ -46,21 +58,33 @@ impl Lanes {
         lane.push(Queued { link: Arc::clone(link), work });
     }
 
-    /// The work of both lanes, until `stop`; a batch under way is finished first.
+    /// The work of both lanes, until `stop`; what is under way is finished first.
     pub(super) fn workers(
         &self,
         participant: &Arc<dyn Participant>,
         stop: &CancellationToken,
-    ) -> [impl Future<Output = ()> + Send + 'static; 2] {
-        [&self.commits, &self.others].map(|lane| {
-            let (lane, participant) = (Arc::clone(lane), Arc::clone(participant));
-            let stop = stop.clone();
-            async move {
-                while let Some(batch) = stop.run_until_cancelled(lane.next_batch()).await {
-                    finish(batch, &*participant).await;
-                }
+    ) -> Vec<futures_util::future::BoxFuture<'static, ()>> {
+        let (lane, by) = (Arc::clone(&self.commits), Arc::clone(participant));
+        let stopped = stop.clone();
+        let commits = async move {
+            while let Some(batch) = stopped.run_until_cancelled(lane.next(BATCH_MAX)).await {
+                commit(&lane, batch, &*by).await;
             }
-        })
+        };
+        let mut workers = vec![commits.boxed()];
+        for _ in 0..participant.rollbacks_at_once() {
+            let (lane, by) = (Arc::clone(&self.others), Arc::clone(participant));
+            let stopped = stop.clone();
+            let others = async move {
+                while let Some(one) = stopped.run_until_cancelled(lane.next(1)).await {
+                    for work in one {
+                        settle(&lane, work, &*by).await;
+                    }
+                }
+            };
+            workers.push(others.boxed());
+        }
+        workers
     }
 }
 
@@ -75,6 +99,8 @@ struct Queue {
     order: VecDeque<BranchKey>,
     /// One task a branch, so that no batch names a branch twice.
     queued: HashMap<BranchKey, Queued>,
+    /// What the participant has, and on which stream to answer.
+    under_way: HashMap<BranchKey, Queued>,
 }
 
 /// A piece of work, with the credit that it uses up. Dropped, answered or not, it gives that back:
@@ -91,10 +117,24 @@ impl Drop for Queued {
     }
 }
 
+impl Queued {
+    /// Whether its answer is the answer to `other` too.
+    fn answers(&self, other: &Work) -> bool {
+        let Work { key, store, task, attempt: _, resolution } = &self.work;
+        (key, store, task, resolution) == (&other.key, &other.store, &other.task, &other.resolution)
+    }
+}
+
 impl Lane {
     fn push(&self, new: Queued) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.lock();
         let key = new.work.key.clone();
+        if let Some(running) = queue.under_way.get_mut(&key)
+            && running.answers(&new.work)
+        {
+            *running = new;
+            return;
+        }
         match queue.queued.get_mut(&key) {
             None => {
                 queue.queued.insert(key.clone(), new);
@@ -114,58 +154,123 @@ impl Lane {
         self.ready.notify_one();
     }
 
-    async fn next_batch(&self) -> Vec<Queued> {
+    /// The next work, at most `most` pieces, which count as under way until [`Lane::finished`].
+    async fn next(&self, most: usize) -> Vec<Work> {
         loop {
-            let batch = self.take();
-            if !batch.is_empty() {
-                return batch;
+            let taken = self.take(most);
+            if !taken.is_empty() {
+                return taken;
             }
             self.ready.notified().await;
         }
     }
 
-    fn take(&self) -> Vec<Queued> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = Vec::new();
-        while batch.len() < BATCH_MAX
-            && let Some(key) = queue.order.pop_front()
+    fn take(&self, most: usize) -> Vec<Work> {
+        let mut queue = self.lock();
+        let mut taken = Vec::new();
+        let mut place = 0;
+        while taken.len() < most
+            && let Some(key) = queue.order.get(place)
         {
+            // Another task of the same branch: it comes when the first is finished.
+            if queue.under_way.contains_key(key) {
+                place += 1;
+                continue;
+            }
+            let Some(key) = queue.order.remove(place) else { break };
             // What a lost stream pushed, its coordinator pushes again on the next.
             let queued = queue.queued.remove(&key).filter(|queued| !queued.link.is_ended());
-            batch.extend(queued);
+            if let Some(queued) = queued {
+                taken.push(queued.work.clone());
+                queue.under_way.insert(key, queued);
+            }
         }
-        batch
+        let more = queue.order.len() > place;
+        drop(queue);
+        if more && !taken.is_empty() {
+            // Several pushes may have woken one worker only.
+            self.ready.notify_one();
+        }
+        taken
+    }
+
+    /// Takes work back from the participant, as it was last pushed.
+    fn finished(&self, key: &BranchKey) -> Option<Queued> {
+        self.lock().under_way.remove(key)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Does a batch and sends what came of it. A dropped future sends nothing: the coordinator asks
-/// again.
-async fn finish(batch: Vec<Queued>, participant: &dyn Participant) {
-    let work: Vec<Work> = batch.iter().map(|queued| queued.work.clone()).collect();
-    let call = AssertUnwindSafe(participant.work(work)).catch_unwind();
-    let (answers, otherwise) = match timeout(BATCH_WAIT_MAX, call).await {
-        Ok(Ok(answers)) => (answers, "the participant left it out"),
-        Ok(Err(_panic)) => {
-            tracing::error!(branches = batch.len(), "a participant panicked in phase two");
-            (Vec::new(), "the participant panicked")
-        }
-        Err(_elapsed) => {
-            tracing::warn!(branches = batch.len(), "a participant took too long in phase two");
-            (Vec::new(), "the participant took too long")
-        }
+/// Does a batch of commits and sends what came of it. A dropped future sends nothing: the coordinator
+/// asks again.
+async fn commit(lane: &Lane, batch: Vec<Work>, participant: &dyn Participant) {
+    let keys: Vec<BranchKey> = batch.iter().map(|work| work.key.clone()).collect();
+    let done = bounded(BATCH_WAIT_MAX, participant.commit(batch)).await;
+    let (answers, otherwise) = match done {
+        Ok(answers) => (answers, "the participant left it out"),
+        Err(why) => (Vec::new(), why),
     };
     let mut answers: HashMap<BranchKey, Answer> = answers.into_iter().collect();
-    for queued in batch {
-        let Queued { link, work } = &queued;
-        let answer = answers
-            .remove(&work.key)
-            .unwrap_or_else(|| Answer::Later { after: None, reason: otherwise.to_owned() });
-        if let Answer::Parked(report) = &answer {
-            tracing::error!(
-                txn.xid = %work.key.xid, txn.branch_id = %work.key.branch, reason = %report.message,
-                "a branch is parked: a person must look"
-            );
+    for key in keys {
+        let answer = answers.remove(&key).unwrap_or_else(|| not_now(otherwise));
+        tell(lane.finished(&key), answer);
+    }
+}
+
+/// Does one piece of work and sends what came of it.
+async fn settle(lane: &Lane, work: Work, participant: &dyn Participant) {
+    let key = work.key.clone();
+    let answer = bounded(ROLLBACK_WAIT_MAX, participant.settle(work)).await;
+    tell(lane.finished(&key), answer.unwrap_or_else(not_now));
+}
+
+/// What a participant says, or why it says nothing.
+async fn bounded<T>(wait_max: Duration, call: impl Future<Output = T>) -> Result<T, &'static str> {
+    match timeout(wait_max, AssertUnwindSafe(call).catch_unwind()).await {
+        Ok(Ok(said)) => Ok(said),
+        Ok(Err(_panic)) => {
+            tracing::error!("a participant panicked in phase two");
+            Err("the participant panicked")
         }
-        link.send(Urgency::Decision, Request::WorkResult(wire::work_result(work, answer)));
+        Err(_elapsed) => {
+            tracing::warn!(?wait_max, "a participant took too long in phase two");
+            Err("the participant took too long")
+        }
+    }
+}
+
+fn not_now(reason: &str) -> Answer {
+    Answer::Later { after: None, reason: reason.to_owned() }
+}
+
+fn tell(queued: Option<Queued>, answer: Answer) {
+    let Some(Queued { link, work }) = queued.as_ref() else { return };
+    log(work, &answer);
+    link.send(Urgency::Decision, Request::WorkResult(wire::work_result(work, answer)));
+}
+
+fn log(work: &Work, answer: &Answer) {
+    let Work { key: BranchKey { xid, branch }, attempt, .. } = work;
+    match answer {
+        Answer::Done | Answer::Failed => {
+            tracing::debug!(txn.xid = %xid, txn.branch_id = %branch, txn.attempt = attempt,
+                "branch settled");
+        }
+        Answer::Later { after: _, reason } if *attempt <= ATTEMPTS_IN_SILENCE => {
+            tracing::debug!(txn.xid = %xid, txn.branch_id = %branch, txn.attempt = attempt, reason,
+                "branch not settled yet");
+        }
+        Answer::Later { after: _, reason } => {
+            tracing::warn!(txn.xid = %xid, txn.branch_id = %branch, txn.attempt = attempt, reason,
+                "branch still not settled: its transaction stays unfinished, and a rollback's locks \
+                 taken, until it is");
+        }
+        Answer::Parked(report) => {
+            tracing::error!(txn.xid = %xid, txn.branch_id = %branch, reason = %report.message,
+                "a branch is parked: a person must look");
+        }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! calls.rs        what the rest of the agent calls; asks again until an answer or the caller's end
-//! branch_calls.rs the part of it that branches call
+//! branch_calls.rs, outcome_calls.rs   the parts of it that branches call, and that ask for an outcome
 //!   shared.rs     what callers and connection share: which link is up
 //!   link.rs       one stream that is up: correlation, window, cancellation
 //!     outbox.rs   the two queues to the stream, and their batches
@@ -27,6 +27,7 @@ mod ids;
 mod lanes;
 mod link;
 mod outbox;
+mod outcome_calls;
 mod reports;
 mod shared;
 mod tasks;
@@ -42,8 +43,9 @@ use pactum_proto::v1;
 
 use crate::branch::{Answer, BranchKey, Work};
 
-pub(crate) use calls::{Session, VETO_REASON_BYTES_MAX};
+pub(crate) use calls::Session;
 pub(crate) use environment::{DialEndpoint, Environment};
+pub(crate) use outcome_calls::VETO_REASON_BYTES_MAX;
 
 /// What the coordinator refused, or that it could not be asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -89,7 +91,8 @@ impl CallError {
                 | v1::ErrorCode::LostState
                 | v1::ErrorCode::Internal
                 | v1::ErrorCode::ProtocolVersion
-                | v1::ErrorCode::ResourceBusy => false,
+                | v1::ErrorCode::ResourceBusy
+                | v1::ErrorCode::NotResolvable => false,
             },
         }
     }
@@ -115,10 +118,17 @@ pub(crate) struct Registration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim(pub(crate) u64);
 
-/// A participant's phase two, as the session calls it: one a resource.
+/// A participant's phase two, as the session calls it: one a resource. Every future may be dropped at
+/// any await, and its work is then asked for again.
 #[async_trait::async_trait]
 pub(crate) trait Participant: Send + Sync + 'static {
-    /// Does the work of one batch and answers each. Called one batch at a time per resource and
-    /// task kind; may be dropped at any await, and then asked again.
-    async fn work(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)>;
+    /// How much of what is not a commit may run side by side.
+    fn rollbacks_at_once(&self) -> usize;
+
+    /// Does a batch of commits and answers each. Called for one batch at a time.
+    async fn commit(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)>;
+
+    /// Does a rollback, or answers how phase one ended. Never called for a branch of which it is
+    /// still under way.
+    async fn settle(&self, work: Work) -> Answer;
 }

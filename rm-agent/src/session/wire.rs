@@ -35,7 +35,10 @@ pub(super) fn work(wire: &v1::Work, store: StoreId) -> Result<(ResourceId, Work)
         | v1::BranchMode::Xa => return Err("this agent has no branches of its mode"),
     }
     let key = BranchKey { xid, branch: pactum_core::id::BranchId(wire.branch_id) };
-    Ok((resource, Work { key, store, task, attempt: wire.attempt }))
+    // Acting as if nobody had decided would only park the branch again.
+    let resolution = pactum_proto::convert::resolution(wire.resolution)
+        .map_err(|_| "the operator's resolution is not known")?;
+    Ok((resource, Work { key, store, task, attempt: wire.attempt, resolution }))
 }
 
 pub(super) fn work_kind(task: Task) -> v1::WorkKind {

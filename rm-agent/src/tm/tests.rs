@@ -270,3 +270,37 @@ async fn a_closure_inside_another_transaction_is_refused_and_a_handle_names_the_
     assert!(matches!(refused, Err(RunError::Begin(BeginError::InsideAnother(_)))));
     assert_eq!(begin.outer_xid, "g:7");
 }
+
+/// Goal: a rollback whose future is dropped is not left to the deadline, wherever it was dropped.
+/// Method: never polled; polled while there is no stream to send it on; polled once it is on its way.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_or_veto_whose_future_is_dropped_is_asked_for_all_the_same() {
+    use futures_util::FutureExt as _;
+
+    let (mut fake, mut stream, agent) = Fake::agent().await;
+    let transaction = begun(&mut stream, &agent).await;
+    drop(transaction.rollback());
+    let (correlation, request) = stream.next().await;
+    assert!(matches!(request, Request::Rollback(_)), "{request:?}");
+    stream.send(correlation, rolled_back(v1::RollbackCause::Requested));
+
+    let transaction = begun(&mut stream, &agent).await;
+    drop(transaction.veto("never polled"));
+    let (correlation, request) = stream.next().await;
+    assert!(matches!(request, Request::Rollback(_)), "{request:?}");
+    stream.send(correlation, rolled_back(v1::RollbackCause::Requested));
+
+    let transaction = begun(&mut stream, &agent).await;
+    let vetoed = begun(&mut stream, &agent).await;
+    drop(stream);
+    while agent.session().connected(Duration::ZERO).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(transaction.rollback().now_or_never(), None);
+    assert_eq!(vetoed.veto("planted").now_or_never(), None);
+    let mut stream = fake.welcomed().await;
+    let mut asked = [stream.next().await.1, stream.next().await.1];
+    asked.sort_by_key(|request| matches!(request, Request::Veto(_)));
+    assert!(matches!(&asked[0], Request::Rollback(_)), "{asked:?}");
+    assert!(matches!(&asked[1], Request::Veto(veto) if veto.reason == "planted"), "{asked:?}");
+}

@@ -64,9 +64,9 @@ impl GlobalTransaction {
     pub async fn commit(mut self) -> Result<Outcome, InDoubt> {
         let ending = self.take();
         if let Some(reason) = ending.context.veto() {
-            return Ok(ending.veto(&reason).await);
+            return Ok(roll_back(ending, Some(reason)).await);
         }
-        let mut asked = AskedCommit { ending: Some(ending) };
+        let mut asked = Asked::new(ending, End::Commit);
         let answer = asked.ending().commit().await;
         let ending = asked.answered();
         answer.map_err(|reason| InDoubt::new(ending, reason))
@@ -74,14 +74,21 @@ impl GlobalTransaction {
 
     /// Asks for the rollback. If the coordinator does not answer, the transaction still rolls back,
     /// since nobody will ask for its commit; its branches then wait for the deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not take the request back: it is carried on in the background.
     pub async fn rollback(mut self) -> Outcome {
-        // Dropped here: the deadline rolls it back.
-        self.take().roll_back().await
+        roll_back(self.take(), None).await
     }
 
     /// As [`GlobalTransaction::rollback`], with cause *vetoed* and a reason for people.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`GlobalTransaction::rollback`].
     pub async fn veto(mut self, reason: &str) -> Outcome {
-        self.take().veto(reason).await
+        roll_back(self.take(), Some(reason.to_owned())).await
     }
 
     fn ending(&self) -> &Ending {
@@ -97,38 +104,73 @@ impl Drop for GlobalTransaction {
     fn drop(&mut self) {
         if let Some(ending) = self.ending.take() {
             tracing::debug!(txn.xid = %ending.context.xid(), "dropped unfinished: rolls back");
-            let session = ending.session.clone();
-            session.spawn("rollback-dropped", async move {
-                let ending = Ending { wait: Wait::Decided, ..ending };
-                let _outcome = ending.roll_back().await;
-            });
+            drop(Asked::new(ending, End::Rollback(None)));
         }
     }
 }
 
-/// A commit that was asked for. Dropped before its answer, it goes on without its caller: half of an
-/// intention must not be left to the deadline.
-struct AskedCommit {
-    ending: Option<Ending>,
+/// Which end was asked for.
+#[derive(Debug)]
+enum End {
+    Commit,
+    /// With the reason of a veto, for people.
+    Rollback(Option<String>),
 }
 
-impl AskedCommit {
+impl End {
+    /// Asks again, for nobody.
+    async fn carry_on(self, ending: &Ending) {
+        match self {
+            End::Commit => {
+                let answer = ending.commit().await;
+                tracing::debug!(?answer, "a commit ended without its caller");
+            }
+            End::Rollback(veto) => {
+                let outcome = ask_rollback(ending, veto.as_deref()).await;
+                tracing::debug!(?outcome, "a rollback ended without its caller");
+            }
+        }
+    }
+}
+
+async fn ask_rollback(ending: &Ending, veto: Option<&str>) -> Outcome {
+    match veto {
+        Some(reason) => ending.veto(reason).await,
+        None => ending.roll_back().await,
+    }
+}
+
+async fn roll_back(ending: Ending, veto: Option<String>) -> Outcome {
+    let mut asked = Asked::new(ending, End::Rollback(veto.clone()));
+    let outcome = ask_rollback(asked.ending(), veto.as_deref()).await;
+    drop(asked.answered());
+    outcome
+}
+
+/// An end that was asked for. Dropped before its answer, it goes on without its caller: the request
+/// may not even be on its way, and half of an intention must not be left to the deadline.
+struct Asked(Option<(Ending, End)>);
+
+impl Asked {
+    fn new(ending: Ending, end: End) -> Self {
+        Asked(Some((ending, end)))
+    }
+
     fn ending(&self) -> &Ending {
-        self.ending.as_ref().expect("it is taken only once, by `answered`")
+        &self.0.as_ref().expect("it is taken only once, by `answered`").0
     }
 
     fn answered(&mut self) -> Ending {
-        self.ending.take().expect("it is taken only once, by `answered`")
+        self.0.take().expect("it is taken only once, by `answered`").0
     }
 }
 
-impl Drop for AskedCommit {
+impl Drop for Asked {
     fn drop(&mut self) {
-        if let Some(ending) = self.ending.take() {
+        if let Some((ending, end)) = self.0.take() {
             let session = ending.session.clone();
-            session.spawn("commit-dropped", async move {
-                let answer = Ending { wait: Wait::Decided, ..ending }.commit().await;
-                tracing::debug!(?answer, "a commit ended without its caller");
+            session.spawn("end-dropped", async move {
+                end.carry_on(&Ending { wait: Wait::Decided, ..ending }).await;
             });
         }
     }

@@ -129,6 +129,16 @@ impl Places {
         }
     }
 
+    fn describe(&self) -> String {
+        match self {
+            Places::ThisMachine => "on the PATH or where packages put it".to_owned(),
+            Places::Only(folders) => {
+                let folders: Vec<_> = folders.iter().map(|folder| folder.display()).collect();
+                format!("in {}", list(&folders))
+            }
+        }
+    }
+
     /// `find` answers with the names of what is missing, if anything is.
     fn find_or_install<T>(
         &self,
@@ -152,19 +162,20 @@ impl Places {
                 if let Ok(found) = find(&self.folders(kind)) {
                     return Ok(found);
                 }
-                install(package).with_context(|| format!("install {kind}"))?;
+                install(package).with_context(|| {
+                    let missing = list(&missing);
+                    format!("{kind} is not on this machine (no {missing}) and was not installed")
+                })?;
                 let found = find(&self.folders(kind));
                 return found.map_err(|missing| {
                     anyhow!("`{package}` is installed, and yet there is no {}", list(&missing))
                 });
             }
         };
+        let (missing, places) = (list(&missing), self.describe());
         bail!(
-            "{kind} is not on this machine: no {} in {}; {why_not}. Install it (Debian: `apt-get \
-             install {package}`) and have it on the PATH, or name a running server: {}=URL",
-            list(&missing),
-            list(&self.folders(kind).iter().map(|folder| folder.display()).collect::<Vec<_>>()),
-            kind.url_variable(),
+            "{kind} is not on this machine: no {missing} {places}; {why_not}. Install it (Debian: \
+             `apt-get install {package}`) and have it on the PATH"
         )
     }
 }
@@ -233,7 +244,8 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
     if !run.status.success() {
         let message = [run.stdout, run.stderr].concat();
         let message = String::from_utf8_lossy(&message);
-        bail!("`apt-get {}` failed ({}):\n{message}", arguments.join(" "), run.status);
+        let message = message.trim_end();
+        bail!("`apt-get {}` failed ({}): {message}", arguments.join(" "), run.status);
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use tempfile::TempDir;
 
 use super::Kind;
-use crate::wait::{wait_for, wait_until};
+use crate::wait::wait_for_sight;
 
 /// How long a server may take until it answers: with recovery, on a busy machine.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -94,11 +94,13 @@ impl Setup {
             .with_context(|| format!("hand over `{}` to {}", self.folder.display(), self.name))
     }
 
-    /// A command that runs as the account and in the folder. The servers' messages are read, so they
-    /// are to be in one language.
+    /// A command that runs as the account and keeps to the folder: a MariaDB that starts removes the
+    /// temporary tables of every other in the same `TMPDIR`. The messages are read, so they are to be
+    /// in one language.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(&self.folder).env("LC_ALL", "C").stdin(Stdio::null());
+        command.current_dir(&self.folder).env("TMPDIR", &self.folder);
+        command.env("LC_ALL", "C").stdin(Stdio::null());
         if let Some(account) = self.account {
             command.uid(account.user).gid(account.group);
         }
@@ -180,14 +182,14 @@ impl Instance {
 
         let ready = self.life.ready;
         let what = format!("{name} to be ready");
-        let answered = wait_for(&what, START_MAX, async || {
+        let answered = wait_for_sight(&what, START_MAX, || {
             // In this order: what it wrote before it ended is still seen.
             let ended = server.try_wait().transpose();
             let text = read_from(&mut log, begin).unwrap_or_default();
-            if ended.is_some() {
-                return Some(Err(text));
+            match ended {
+                Some(_) => Some(Err(text)),
+                None => text.contains(ready).then_some(Ok(())),
             }
-            text.contains(ready).then_some(Ok(()))
         });
         let ended = match answered.await? {
             Ok(()) => return Ok(()),
@@ -212,7 +214,7 @@ impl Instance {
         // them lives the server cannot start again.
         let data = self.setup.data_folder();
         let what = format!("the processes of {name} to be gone");
-        wait_until(&what, GONE_MAX, async || !kill_any_in(&data)).await
+        wait_for_sight(&what, GONE_MAX, || (!kill_any_in(&data)).then_some(())).await
     }
 }
 

@@ -34,6 +34,7 @@ fn transaction(status: Status, phase_one: PhaseOne, closing: bool) -> GlobalTran
         phase_one,
         phase_two: PhaseTwo::Pending,
         park_report: None,
+        resolutions: Vec::new(),
     };
     GlobalTransaction {
         row: TransactionRow {
@@ -50,7 +51,12 @@ fn transaction(status: Status, phase_one: PhaseOne, closing: bool) -> GlobalTran
         stored: true,
         deadline: DEADLINE,
         closing: closing.then(|| Box::new(Closing { until: DEADLINE, callers })),
-        branches: vec![Branch { row, attempt: 0, next_attempt_at: Timestamp(0) }],
+        branches: vec![Branch {
+            row,
+            attempt: 0,
+            next_attempt_at: Timestamp(0),
+            last_reason: None,
+        }],
         awaiting: Vec::new(),
     }
 }

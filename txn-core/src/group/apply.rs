@@ -125,6 +125,10 @@ impl Group {
         let held_before = known.as_ref().is_some_and(|branch| branch.holds_locks(status));
         let branch = if let Some(branch) = known {
             branch.row = row.clone();
+            // From now on the report says why.
+            if branch.is_parked() {
+                branch.last_reason = None;
+            }
             branch
         } else {
             // Most transactions have one or two branches, and a vector would start with four.
@@ -132,7 +136,12 @@ impl Group {
                 txn.branches.reserve_exact(txn.branches.len().max(1));
             }
             let next_attempt_at = Timestamp::default();
-            txn.branches.push(Branch { row: row.clone(), attempt: 0, next_attempt_at });
+            txn.branches.push(Branch {
+                row: row.clone(),
+                attempt: 0,
+                next_attempt_at,
+                last_reason: None,
+            });
             txn.branches.last_mut().expect("a branch was just pushed")
         };
         // The knowledge was volatile, and the decision implies it (PH-1).
@@ -177,9 +186,10 @@ impl Group {
                     branch.next_attempt_at = *next_attempt_at;
                 });
             }
-            Volatile::Postponed { xid, branch, next_attempt_at } => {
+            Volatile::Postponed { xid, branch, next_attempt_at, reason } => {
                 self.change_branch(*xid, *branch, |branch| {
                     branch.next_attempt_at = *next_attempt_at;
+                    branch.last_reason = reason.clone();
                 });
             }
             Volatile::WaitBegan(waiter) => {
@@ -207,8 +217,11 @@ impl Group {
             }
             Volatile::SessionClosed(session) => self.sessions.close(*session),
             Volatile::NodeGone(node, until) => drop(self.gone.insert(*node, *until)),
-            Volatile::NodeLost(node) => drop(self.gone.remove(node)),
-            Volatile::BranchIdsIssued(end) => self.ids.branches.first = *end,
+            Volatile::NodeLost(node) => {
+                self.gone.remove(node);
+                self.ids.forget_node(*node);
+            }
+            Volatile::BranchIdsIssued(block, node) => self.ids.branches_issued(*block, *node),
             Volatile::IdsAskedFor => self.ids.asked_for = true,
             Volatile::IdsReserved(xids, branches) => self.ids.add(*xids, *branches),
         }

@@ -3,11 +3,12 @@
 //! A binding is made durably at first sight: one id, one database, for ever, until an operator
 //! forgets it. Phase two goes only to sessions that proved the pair.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Group;
-use crate::event::{Event, Timer};
+use crate::event::{Event, Proof, Timer};
 use crate::id::{NodeId, ResourceId, ResourceNumber, ResourceUid, SessionId, XidNumber};
 use crate::rejection::Rejection;
 use crate::step::{Reply, ReplyTo, Step, Volatile, Write};
@@ -70,6 +71,10 @@ impl Sessions {
         self.of_node.contains_key(&node)
     }
 
+    pub(super) fn node(&self, session: SessionId) -> Option<NodeId> {
+        self.open.get(&session).map(|session| session.node)
+    }
+
     pub(super) fn node_attached_to(
         &self,
         session: SessionId,
@@ -122,6 +127,12 @@ pub(super) struct Bindings {
     last_number: u32,
 }
 
+/// A proof's binding.
+enum Bound {
+    Known(ResourceRow),
+    New(ResourceRow),
+}
+
 impl Bindings {
     pub(super) fn iter(&self) -> impl Iterator<Item = &ResourceRow> {
         self.rows.values()
@@ -135,8 +146,21 @@ impl Bindings {
         self.by_uid.get(&uid).and_then(|number| self.rows.get(number))
     }
 
-    fn next_number(&self) -> ResourceNumber {
-        ResourceNumber(self.last_number + 1)
+    /// What a proof is bound to, or will be. Changes nothing.
+    fn check(&self, proof: &Proof) -> Result<Bound, Rejection> {
+        let Proof { resource, uid } = proof;
+        let elsewhere = uid.and_then(|uid| self.by_uid(uid));
+        match (self.by_id(resource), elsewhere) {
+            (Some(row), _) if row.uid == *uid => Ok(Bound::Known(row.clone())),
+            (None, None) => {
+                let number = ResourceNumber(self.last_number + 1);
+                Ok(Bound::New(ResourceRow { number, id: resource.clone(), uid: *uid }))
+            }
+            (Some(row), _) | (None, Some(row)) => {
+                let (id, uid) = (row.id.clone(), row.uid);
+                Err(Rejection::ResourceBound { id, uid })
+            }
+        }
     }
 
     pub(super) fn insert(&mut self, row: ResourceRow) {
@@ -160,7 +184,7 @@ impl Bindings {
 
 impl Group {
     pub(super) fn session_opened(&self, session: SessionId, node: NodeId, reply: ReplyTo) -> Step {
-        let mut step = self.branch_ids_requested(reply);
+        let mut step = self.issue_branch_ids(node, reply);
         let refused = step.replies.iter().any(|answer| matches!(answer.reply, Reply::Rejected(_)));
         if !refused && !self.sessions.is_open(session) {
             step.note(Volatile::SessionOpened(session, node));
@@ -168,36 +192,46 @@ impl Group {
         step
     }
 
+    pub(super) fn branch_ids_requested(&self, session: SessionId, reply: ReplyTo) -> Step {
+        match self.sessions.node(session) {
+            Some(node) => self.issue_branch_ids(node, reply),
+            // It was closed while this was under way: nobody waits for the answer.
+            None => Step::rejected(reply, Rejection::NotReady),
+        }
+    }
+
     pub(super) fn attach_requested(
         &self,
         session: SessionId,
-        id: &ResourceId,
-        uid: Option<ResourceUid>,
+        proofs: &[Proof],
         reply: ReplyTo,
         at: Now,
     ) -> Step {
         if !self.sessions.is_open(session) {
-            return Step::rejected(reply, Rejection::NotAttached(id.clone()));
+            let first = proofs.first().map(|proof| Rejection::NotAttached(proof.resource.clone()));
+            return Step::rejected(reply, first.unwrap_or(Rejection::NotReady));
         }
+        let mut bindings = Cow::Borrowed(&self.bindings);
         let mut step = Step::default();
-        let known = self.bindings.by_id(id);
-        let elsewhere = uid.and_then(|uid| self.bindings.by_uid(uid));
-        let row = match (known, elsewhere) {
-            (Some(row), _) if row.uid == uid => row.clone(),
-            (None, None) => {
-                let row = ResourceRow { number: self.bindings.next_number(), id: id.clone(), uid };
-                step.store(Write::PutResource(row.clone()));
-                row
+        let mut rows = Vec::with_capacity(proofs.len());
+        for proof in proofs {
+            match bindings.check(proof) {
+                Ok(Bound::Known(row)) => rows.push(row),
+                Ok(Bound::New(row)) => {
+                    // The next proof must not contradict this one either.
+                    bindings.to_mut().insert(row.clone());
+                    step.store(Write::PutResource(row.clone()));
+                    rows.push(row);
+                }
+                Err(rejection) => return Step::rejected(reply, rejection),
             }
-            (Some(row), _) | (None, Some(row)) => {
-                let (id, uid) = (row.id.clone(), row.uid);
-                return Step::rejected(reply, Rejection::ResourceBound { id, uid });
-            }
-        };
-        step.note(Volatile::SessionAttached(session, row.number));
-        // Whatever waits for this resource goes on now.
-        step.timers.push((at.mono, Timer::Resume(row.number, XidNumber(0))));
-        step.reply(reply, Reply::Attached(row));
+        }
+        for row in &rows {
+            step.note(Volatile::SessionAttached(session, row.number));
+            // Whatever waits for this resource goes on now.
+            step.timers.push((at.mono, Timer::Resume(row.number, XidNumber(0))));
+        }
+        step.reply(reply, Reply::Attached(rows));
         step
     }
 

@@ -6,11 +6,15 @@
 use super::Group;
 use super::state::Ids;
 use crate::event::{Begin, IdBlock, Timer};
-use crate::id::XidNumber;
+use crate::id::{BranchId, NodeId, XidNumber};
 use crate::rejection::{Limit, Rejection};
 use crate::step::{Answer, Command, Release, Reply, ReplyTo, Step, Volatile};
 use crate::time::Now;
 use crate::transaction::{Status, TransactionRow};
+
+/// Of how many blocks of branch ids it is kept that they are one node's: a node that never goes may
+/// take blocks for ever.
+const BLOCKS_KEPT_MAX: usize = 64;
 
 impl Group {
     pub(super) fn begin(&self, begin: &Begin, at: Now) -> Step {
@@ -58,14 +62,14 @@ impl Group {
         step
     }
 
-    pub(super) fn branch_ids_requested(&self, reply: ReplyTo) -> Step {
+    pub(super) fn issue_branch_ids(&self, node: NodeId, reply: ReplyTo) -> Step {
         let IdBlock { first, end } = self.ids.branches;
         let block = IdBlock { first, end: end.min(first + self.policy().branch_id_block) };
         if block.first == block.end {
             return self.ask_for_ids(Step::rejected(reply, Rejection::NotReady));
         }
         let mut step = Step::default();
-        step.note(Volatile::BranchIdsIssued(block.end));
+        step.note(Volatile::BranchIdsIssued(block, node));
         step.reply(reply, Reply::BranchIds(block));
         let left = end - block.end;
         if left < 8 * self.policy().branch_id_block { self.ask_for_ids(step) } else { step }
@@ -112,6 +116,32 @@ impl Ids {
         // What was left of the old blocks is given up: ids are plenty.
         self.branches = branches;
         self.asked_for = false;
+    }
+
+    pub(super) fn branches_issued(&mut self, block: IdBlock, node: NodeId) {
+        self.branches.first = block.end;
+        self.issued.insert(block.first, (block.end, node));
+        let of_node = self.issued.iter().filter(|(_, (_, of))| *of == node);
+        let mut of_node = of_node.map(|(first, _)| *first);
+        if let Some(oldest) = of_node.next()
+            && of_node.count() == BLOCKS_KEPT_MAX
+        {
+            self.issued.remove(&oldest);
+        }
+    }
+
+    /// Forgets whose the blocks of a node were.
+    pub(super) fn forget_node(&mut self, node: NodeId) {
+        self.issued.retain(|_, (_, of)| *of != node);
+    }
+
+    /// Whether a node may name a branch so: ids that nobody was given will be somebody's, and what
+    /// is known to be another node's is. Whose the ids of an earlier leadership were is not known
+    /// any more; their owners come back with branches that they named then.
+    pub(super) fn may_name(&self, node: NodeId, branch: BranchId) -> bool {
+        let block = self.issued.range(..=branch.0).next_back();
+        let owner = block.filter(|(_, (end, _))| branch.0 < *end).map(|(_, (_, owner))| *owner);
+        branch.0 < self.branches.first && owner.is_none_or(|owner| owner == node)
     }
 
     /// Whether a number may have been issued by this store.

@@ -11,7 +11,7 @@
 //! - `state`: what a group knows; `apply`: how it changes.
 //! - `lookup`: what is said of a transaction that a request names.
 //! - `begin`, `registration`, `waiting`, `wait_end`, `deadlock`, `phase_one`, `decision`,
-//!   `phase_two`, `attachment`, `history`: one file for each part of the protocol.
+//!   `phase_two`, `resolve`, `attachment`, `history`: one file for each part of the protocol.
 
 mod apply;
 mod attachment;
@@ -23,6 +23,7 @@ mod lookup;
 mod phase_one;
 mod phase_two;
 mod registration;
+mod resolve;
 mod state;
 mod wait_end;
 mod waiting;
@@ -123,12 +124,15 @@ impl Group {
             Event::SessionOpened { session, node, reply } => {
                 self.session_opened(*session, *node, *reply)
             }
-            Event::AttachRequested { session, resource, uid, reply } => {
-                self.attach_requested(*session, resource, *uid, *reply, at)
+            Event::AttachRequested { session, proofs, reply } => {
+                self.attach_requested(*session, proofs, *reply, at)
             }
-            Event::BranchIdsRequested { reply } => self.branch_ids_requested(*reply),
+            Event::BranchIdsRequested { session, reply } => {
+                self.branch_ids_requested(*session, *reply)
+            }
             Event::SessionClosed { session } => self.session_closed(*session, at),
             Event::RetryRequested { target, reply } => self.retry_requested(*target, *reply, at),
+            Event::ResolveRequested(request) => self.resolve_requested(request, at),
             Event::ForgetRequested { resource, reply } => self.forget_requested(resource, *reply),
             Event::IdsReserved { xids, branches } => {
                 let mut step = Step::default();

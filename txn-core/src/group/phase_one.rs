@@ -14,7 +14,6 @@ use super::registration::next_sequence;
 use crate::decide::Request;
 use crate::event::{PhaseOneReport, PhaseOneResult};
 use crate::id::ScopeId;
-use crate::invariants::PH_1;
 use crate::rejection::Rejection;
 use crate::step::{Reply, Step, Volatile, Write};
 use crate::time::Now;
@@ -56,6 +55,9 @@ impl Group {
         let Some(branch) = txn.branch(report.branch) else {
             return Some(Rejection::UnknownBranch(report.branch));
         };
+        if let Err(rejection) = self.check_resource(branch, report) {
+            return Some(rejection);
+        }
         match branch.row.phase_one {
             PhaseOne::Failed => return Some(Rejection::BranchFailed(report.branch)),
             PhaseOne::Unknown => {}
@@ -83,6 +85,9 @@ impl Group {
         at: Now,
     ) -> Option<Rejection> {
         let known = txn.branch(report.branch);
+        if let Some(Err(rejection)) = known.map(|branch| self.check_resource(branch, report)) {
+            return Some(rejection);
+        }
         let row = match known {
             Some(branch) => match may_fail(txn, branch) {
                 Some(true) => BranchRow {
@@ -91,7 +96,7 @@ impl Group {
                     ..branch.row.clone()
                 },
                 Some(false) => return None,
-                None => return Some(Rejection::Invariant(PH_1)),
+                None => return Some(Rejection::BranchDone(report.branch)),
             },
             // No registration can come any more, so there is nothing to keep it from.
             None if txn.row.status.is_decided() => return None,
@@ -115,6 +120,15 @@ impl Group {
             self.settle_failed(step, txn, branch, at);
         }
         None
+    }
+
+    /// A report for another resource is about another branch, whatever its id says.
+    fn check_resource(&self, branch: &Branch, report: &PhaseOneReport) -> Result<(), Rejection> {
+        let named = self.bindings.by_id(&report.resource).map(|row| row.number);
+        if named == Some(branch.row.resource) {
+            return Ok(());
+        }
+        Err(Rejection::WrongResource(report.branch, report.resource.clone()))
     }
 
     /// A Failed branch counts no more: a commit that waited for it may go on, and a rollback that
@@ -150,6 +164,7 @@ impl Group {
             phase_one: PhaseOne::Failed,
             phase_two: PhaseTwo::Pending,
             park_report: None,
+            resolutions: Vec::new(),
         })
     }
 }

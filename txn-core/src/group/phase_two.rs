@@ -12,11 +12,9 @@ use std::time::Duration;
 
 use super::Group;
 use super::decision::with_status;
-use super::lookup::Found;
-use crate::event::{Direction, PhaseTwoAnswer, Target, Timer};
+use crate::event::{Direction, PhaseTwoAnswer, Timer};
 use crate::id::{BranchId, ResourceNumber, SessionId, XidNumber};
-use crate::rejection::Rejection;
-use crate::step::{Command, Outcome, Reply, ReplyTo, Step, Task, TaskKind, Volatile, Write};
+use crate::step::{Command, Outcome, Reply, Step, Task, TaskKind, Volatile, Write};
 use crate::time::Now;
 use crate::transaction::{
     Branch, BranchMode, BranchRow, GlobalTransaction, ParkReason, PhaseOne, PhaseTwo, Status,
@@ -120,6 +118,7 @@ impl Group {
             mode: row.mode,
             attempt: branch.attempt.saturating_add(1),
             action: row.action.clone(),
+            resolution: row.resolution(),
         }
     }
 
@@ -155,12 +154,12 @@ impl Group {
         let Some(branch) = asked else { return step };
         match answer {
             PhaseTwoAnswer::Done => self.branch_done(&mut step, txn, branch, at),
-            PhaseTwoAnswer::Later(_) if branch.is_parked() => {}
-            PhaseTwoAnswer::Later(after) => {
+            PhaseTwoAnswer::Later { .. } if branch.is_parked() => {}
+            PhaseTwoAnswer::Later { after, reason } => {
                 let delay = self.back_off(branch, branch.attempt).max(after.unwrap_or_default());
                 let next_attempt_at = at.mono.after(delay);
-                let branch = branch.row.id;
-                step.note(Volatile::Postponed { xid, branch, next_attempt_at });
+                let (branch, reason) = (branch.row.id, reason.clone());
+                step.note(Volatile::Postponed { xid, branch, next_attempt_at, reason });
                 step.timers.push((next_attempt_at, Timer::PhaseTwo(xid)));
             }
             PhaseTwoAnswer::Parked { reason, report } => {
@@ -232,31 +231,6 @@ impl Group {
             step.note(Volatile::CompletionTold(txn.row.number, *reply));
             step.reply(*reply, Reply::Outcome(outcome));
         }
-    }
-
-    /// An operator's word: parked branches are tried again, and waiting ones at once.
-    pub(super) fn retry_requested(&self, target: Target, reply: ReplyTo, at: Now) -> Step {
-        let txn = match self.find(target) {
-            Ok(Found::Live(txn)) if txn.row.status.is_decided() => txn,
-            Ok(found) => return Step::rejected(reply, Rejection::NotActive(found.outcome())),
-            Err(rejection) => return Step::rejected(reply, rejection),
-        };
-        let mut step = Step::default();
-        let mut known = txn.clone();
-        let mut retried = 0;
-        let status = txn.row.status;
-        let waiting = known.branches.iter_mut().filter(|branch| branch.awaits_phase_two(status));
-        for branch in waiting {
-            retried += 1;
-            if branch.is_parked() {
-                branch.row.phase_two = PhaseTwo::Pending;
-                step.store(Write::PutBranch(branch.row.clone()));
-            }
-            branch.next_attempt_at = at.mono;
-        }
-        self.send_due(&mut step, &known, status, at);
-        step.reply(reply, Reply::Retried(retried));
-        step
     }
 
     /// Sends what waits for a resource that is back, some transactions at a time.

@@ -16,7 +16,7 @@ use crate::rejection::{Limit, Rejection};
 use crate::step::{Outcome, Reply, ReplyTo, Step, Write};
 use crate::time::Now;
 use crate::transaction::{
-    Branch, BranchRow, GlobalTransaction, PhaseOne, PhaseTwo, RollbackCause, Status,
+    Branch, BranchMode, BranchRow, GlobalTransaction, PhaseOne, PhaseTwo, RollbackCause, Status,
 };
 
 impl Group {
@@ -31,6 +31,7 @@ impl Group {
         };
         let checked = self
             .attached(register.session, &register.resource)
+            .and_then(|place| self.check_branch(place, register).map(|()| place))
             .and_then(|place| self.check_limits(txn, register).map(|()| place));
         let (node, resource) = match checked {
             Ok(place) => place,
@@ -105,6 +106,27 @@ impl Group {
         bound
             .and_then(|number| self.sessions.node_attached_to(session, number).zip(Some(number)))
             .ok_or_else(|| Rejection::NotAttached(resource.clone()))
+    }
+
+    /// The branch's name is the caller's to give, and its mode is one that the resource can carry.
+    fn check_branch(
+        &self,
+        (node, _): (NodeId, ResourceNumber),
+        register: &Register,
+    ) -> Result<(), Rejection> {
+        if !self.ids.may_name(node, register.branch) {
+            return Err(Rejection::ForeignBranchId(register.branch));
+        }
+        let has_database =
+            self.bindings.by_id(&register.resource).is_some_and(|row| row.uid.is_some());
+        match register.mode {
+            // Their phase two is the database's work: undo rows, prepared transactions.
+            BranchMode::At | BranchMode::Xa if !has_database => Err(Rejection::NoDatabase {
+                resource: register.resource.clone(),
+                mode: register.mode,
+            }),
+            BranchMode::At | BranchMode::Tcc | BranchMode::Saga | BranchMode::Xa => Ok(()),
+        }
     }
 
     fn check_limits(&self, txn: &GlobalTransaction, register: &Register) -> Result<(), Rejection> {
@@ -208,6 +230,7 @@ fn branch_row(
         phase_one: if known { PhaseOne::Done } else { PhaseOne::Unknown },
         phase_two: PhaseTwo::Pending,
         park_report: None,
+        resolutions: Vec::new(),
     }
 }
 

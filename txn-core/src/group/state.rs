@@ -49,6 +49,8 @@ pub(super) struct Ids {
     pub(super) next_xids: IdBlock,
     pub(super) branches: IdBlock,
     pub(super) asked_for: bool,
+    /// Whose the blocks of branch ids are: the first id, the first after it, the node.
+    pub(super) issued: BTreeMap<u64, (u64, NodeId)>,
 }
 
 /// How much there is of everything; for the operator and for metrics.

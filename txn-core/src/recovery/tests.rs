@@ -39,6 +39,7 @@ fn branch(xid: u64, phase_two: PhaseTwo) -> BranchRow {
         phase_one: PhaseOne::Unknown,
         phase_two,
         park_report: None,
+        resolutions: Vec::new(),
     }
 }
 

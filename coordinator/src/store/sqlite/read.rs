@@ -67,7 +67,8 @@ async fn history(connection: &mut SqliteConnection) -> Result<Vec<Ended>, Error>
 /// In the order of their sequence; the ids, by which they are stored, are the agents' choice.
 async fn unfinished_branches(connection: &mut SqliteConnection) -> Result<Vec<BranchRow>, Error> {
     let doing = "read the unfinished branches";
-    let size = "length(locks) + ifnull(length(action_payload), 0) + ifnull(length(park_report), 0)";
+    let size = "length(locks) + ifnull(length(action_payload), 0) + \
+                ifnull(length(park_report), 0) + ifnull(length(resolutions), 0)";
     // The join begins at the index of the unfinished; a history of any length costs nothing.
     let from = "FROM global_transaction CROSS JOIN branch USING (xid) WHERE status < 10";
     let sql = page(

@@ -86,14 +86,16 @@ pub(super) const BRANCH: Table = Table {
         "phase_two",
         "park_reason",
         "park_report",
+        "resolutions",
     ],
-    text: "printf('%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%s,%s,%s,%s,%s', \
+    text: "printf('%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%s,%s,%s,%s,%s,%s', \
            branch.xid, branch.branch_id, branch.sequence, branch.resource, branch.mode, \
            branch.scope, branch.lock_only, branch.phase_one, branch.phase_two, \
            branch.park_reason, hex(branch.node), hex(branch.locks), \
            iif(branch.action_name IS NULL, '-', hex(branch.action_name)), \
            iif(branch.action_payload IS NULL, '-', hex(branch.action_payload)), \
-           iif(branch.park_report IS NULL, '-', hex(branch.park_report)))",
+           iif(branch.park_report IS NULL, '-', hex(branch.park_report)), \
+           iif(branch.resolutions IS NULL, '-', hex(branch.resolutions)))",
 };
 
 /// Values on their way to a statement.
@@ -180,6 +182,7 @@ impl ToRow for BranchRow {
         values.add(phase_two);
         values.add(reason);
         values.bytes(self.park_report.as_deref());
+        values.bytes(codec::resolutions_to_row(&self.resolutions));
     }
 }
 
@@ -310,6 +313,7 @@ impl<'a> Fields<'a> {
             locks: codec::locks_from_row(self.bytes()?)?.into(),
             action: self.action()?,
             park_report: self.maybe_bytes()?.map(Into::into),
+            resolutions: codec::resolutions_from_row(self.maybe_bytes()?)?,
         })
     }
 

@@ -169,7 +169,8 @@ async fn a_row_that_cannot_be_is_reported_not_guessed() {
     let raw = SqliteConnectOptions::new().filename(directory.0.path().join("pactum.db"));
     let mut connection = raw.connect().await.unwrap();
     for damage in [
-        "UPDATE branch SET locks = x'07'",
+        "UPDATE branch SET resolutions = x'07'",
+        "UPDATE branch SET resolutions = NULL, locks = x'07'",
         "UPDATE branch SET locks = x'0100', phase_one = 9",
         "UPDATE branch SET phase_one = 1, node = x'00'",
         "UPDATE global_transaction SET status = 4",
@@ -193,7 +194,7 @@ async fn a_row_of_the_first_schema_reads_back() {
           NULL, NULL, NULL);
          INSERT INTO branch VALUES \
          (7, 1, 0, x'0000000000000000000000000000000b', 3, 1, 0, 0, \
-          x'010102140100076163636f756e7400008000000000000001', NULL, NULL, 2, 1, NULL, NULL)",
+          x'010102140100076163636f756e7400008000000000000001', NULL, NULL, 2, 1, NULL, NULL, NULL)",
     )
     .execute(&mut connection)
     .await

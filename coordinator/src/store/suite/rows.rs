@@ -47,6 +47,7 @@ pub(in crate::store) fn branch(xid: u64, id: u64, sequence: u32) -> BranchRow {
         phase_one: PhaseOne::Unknown,
         phase_two: PhaseTwo::Pending,
         park_report: None,
+        resolutions: Vec::new(),
     }
 }
 

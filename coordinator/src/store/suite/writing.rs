@@ -9,8 +9,8 @@ use pactum_core::lock::key::{KeyKind, KeyValue, LockKey, LockMode};
 use pactum_core::step::Write;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{
-    Action, BranchMode, BranchRow, ParkReason, PhaseOne, PhaseTwo, RollbackCause, Status,
-    TransactionRow,
+    Action, BranchMode, BranchRow, ParkReason, PhaseOne, PhaseTwo, RESOLUTIONS_KEPT_MAX,
+    Resolution, Resolved, RollbackCause, Status, TransactionRow,
 };
 
 use super::Place;
@@ -149,6 +149,20 @@ pub(in crate::store) async fn a_park_report_reads_back(place: &dyn Place) {
     check_branches(place, &[parked(1, 0, vec![]), parked(2, 1, vec![0]), parked(3, 2, long)]).await;
 }
 
+pub(in crate::store) async fn what_operators_decided_reads_back(place: &dyn Place) {
+    let resolved = |resolution, reason: &str, at| Resolved {
+        resolution,
+        reason: reason.into(),
+        at: WallTime(at),
+        parked: ParkReason::DirtyWrite,
+    };
+    let with = |id, sequence, resolutions| BranchRow { resolutions, ..branch(7, id, sequence) };
+    let keep = resolved(Resolution::Keep, "agreed; with \0 and ü", 1_700_000_000_000);
+    let most = vec![resolved(Resolution::Restore, &"x".repeat(1024), 3); RESOLUTIONS_KEPT_MAX];
+    let few = vec![resolved(Resolution::Retry, "", 0), keep];
+    check_branches(place, &[with(1, 0, few), with(2, 1, most), branch(7, 3, 2)]).await;
+}
+
 pub(in crate::store) async fn an_action_reads_back(place: &dyn Place) {
     let acting = |id, sequence, name: &str, payload: &[u8]| BranchRow {
         mode: BranchMode::Tcc,
@@ -191,6 +205,12 @@ pub(in crate::store) async fn a_put_replaces_the_whole_row(place: &dyn Place) {
         phase_one: PhaseOne::Done,
         phase_two: PhaseTwo::Parked(ParkReason::Heuristic),
         park_report: Some([1, 2][..].into()),
+        resolutions: vec![Resolved {
+            resolution: Resolution::Retry,
+            reason: "why".into(),
+            at: WallTime(9),
+            parked: ParkReason::DirtyWrite,
+        }],
         ..branch(7, 1, 4)
     };
     write(&*store, vec![put(&second), put_branch(&parked)]).await;

@@ -24,6 +24,7 @@ mod refusals;
 mod refused;
 mod rows;
 mod scan;
+mod split;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -31,6 +32,7 @@ mod text;
 pub(crate) use classify::plan;
 pub(crate) use read::plan_locking_read;
 pub use refused::Refused;
+pub(crate) use split::statements;
 
 /// A statement that AT understands.
 #[derive(Clone, Debug, PartialEq, Eq)]

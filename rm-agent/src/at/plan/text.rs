@@ -37,6 +37,10 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    pub(super) fn ends_statement(&self) -> bool {
+        self.depth == 0 && self.token == Token::SemiColon
+    }
+
     /// The unquoted word, if it is one.
     pub(super) fn keyword(&self) -> Option<Keyword> {
         match &self.token {

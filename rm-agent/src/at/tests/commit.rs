@@ -9,7 +9,7 @@ use pactum_proto::v1;
 use super::fake::Said;
 use super::world::World;
 use crate::at::AtError;
-use crate::at::commit::{PhaseOne, settle};
+use crate::at::commit::{PhaseOne, guarded_commit_failed, settle};
 use crate::branch::{Answer, BranchKey, Task};
 use crate::session::CallError;
 
@@ -196,4 +196,27 @@ async fn a_commit_that_is_cut_short_is_settled_by_asking() {
         assert_eq!(world.dump().await, before, "after {polls} polls");
     }
     assert!(failed > 0 && finished > 0, "{committed} {failed} {finished}");
+}
+
+/// Outside of a global transaction there is no barrier row to be looked up. What the database refused
+/// failed; what broke off is not known, and must not be called failed.
+#[tokio::test]
+async fn a_guarded_commit_fails_for_certain_or_is_unknown() {
+    let world = World::new(
+        "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (id INTEGER PRIMARY KEY, \
+         p INTEGER REFERENCES p DEFERRABLE INITIALLY DEFERRED)",
+    )
+    .await;
+    let mut tx = world.at.begin().await.unwrap();
+    sqlx::query("INSERT INTO c VALUES (1, 99)").execute(&mut *tx).await.unwrap();
+    let error = tx.commit().await.unwrap_err();
+    assert!(matches!(error, AtError::LocalCommit(_)), "{error}");
+    assert_eq!(world.value("SELECT count(*) FROM c").await, "0");
+
+    let broken = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+    for lost in [broken(), sqlx::Error::WorkerCrashed] {
+        let error = guarded_commit_failed::<sqlx::Sqlite>(lost);
+        assert!(matches!(error, AtError::GuardedOutcomeUnknown(_)), "{error}");
+        assert!(!error.is_retryable(), "run again, it might be done twice");
+    }
 }

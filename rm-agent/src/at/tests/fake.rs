@@ -7,6 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pactum_core::id::{BranchId, ResourceId, ResourceUid, StoreId, Xid};
 use pactum_core::lock::key::{EncodedKey, LockMode};
+use pactum_core::step::Outcome;
+use pactum_core::transaction::Resolution;
 use pactum_proto::v1;
 use tokio::sync::Notify;
 
@@ -35,6 +37,8 @@ struct State {
     checks: Vec<Vec<(EncodedKey, LockMode)>>,
     claims_waited: u64,
     next_answer: Option<CallError>,
+    outcomes: BTreeMap<Xid, Result<Outcome, CallError>>,
+    asked: Vec<Xid>,
     participant: Option<Arc<dyn Participant>>,
     uid: Option<ResourceUid>,
 }
@@ -97,6 +101,16 @@ impl Fake {
         self.state().next_answer = Some(error);
     }
 
+    /// What the coordinator says of a transaction that it is asked about.
+    pub(in crate::at) fn say(&self, xid: &Xid, outcome: Result<Outcome, CallError>) {
+        self.state().outcomes.insert(xid.clone(), outcome);
+    }
+
+    /// The transactions that were asked about since the last call.
+    pub(in crate::at) fn asked_about(&self) -> Vec<Xid> {
+        std::mem::take(&mut self.state().asked)
+    }
+
     pub(in crate::at) fn registrations(&self, xid: &Xid) -> Vec<Registration> {
         let of = |(holder, branch): &(Xid, Registration)| (holder == xid).then(|| branch.clone());
         self.state().branches.iter().filter_map(of).collect()
@@ -108,6 +122,11 @@ impl Fake {
             self.registrations(xid).iter().flat_map(|branch| show(&branch.locks)).collect();
         shown.sort();
         shown
+    }
+
+    /// How often locks were checked.
+    pub(in crate::at) fn checks_made(&self) -> usize {
+        self.state().checks.len()
     }
 
     pub(in crate::at) fn last_check(&self) -> Vec<String> {
@@ -133,25 +152,49 @@ impl Fake {
         branch: BranchId,
         task: Task,
     ) -> Answer {
-        let participant = self.state().participant.clone().expect("a database is attached");
         let key = BranchKey { xid: xid.clone(), branch };
-        let batch = vec![Work { key: key.clone(), store, task, attempt: 1 }];
-        let mut answers = participant.work(batch).await;
+        self.ask(Work { key, store, task, attempt: 1, resolution: None }).await
+    }
+
+    /// The same, once an operator has decided what shall become of the parked branch.
+    pub(in crate::at) async fn resolve(
+        &self,
+        xid: &Xid,
+        branch: BranchId,
+        task: Task,
+        resolution: Resolution,
+    ) -> Answer {
+        let key = BranchKey { xid: xid.clone(), branch };
+        let resolution = Some(resolution);
+        self.ask(Work { key, store: STORE, task, attempt: 1, resolution }).await
+    }
+
+    async fn ask(&self, work: Work) -> Answer {
+        let participant = self.participant();
+        if work.task != Task::Commit {
+            return participant.settle(work).await;
+        }
+        let key = work.key.clone();
+        let mut answers = participant.commit(vec![work]).await;
         assert_eq!(answers.len(), 1);
         let (answered, answer) = answers.remove(0);
         assert_eq!(answered, key);
         answer
     }
 
-    pub(in crate::at) async fn work_batch(&self, works: Vec<(Xid, BranchId, Task)>) -> Vec<Answer> {
-        let participant = self.state().participant.clone().expect("a database is attached");
-        let work = |(xid, branch, task): (Xid, BranchId, Task)| Work {
+    pub(in crate::at) fn participant(&self) -> Arc<dyn Participant> {
+        self.state().participant.clone().expect("a database is attached")
+    }
+
+    pub(in crate::at) async fn commit_batch(&self, branches: Vec<(Xid, BranchId)>) -> Vec<Answer> {
+        let work = |(xid, branch): (Xid, BranchId)| Work {
             key: BranchKey { xid, branch },
             store: STORE,
-            task,
+            task: Task::Commit,
             attempt: 1,
+            resolution: None,
         };
-        let answers = participant.work(works.into_iter().map(work).collect()).await;
+        let answers = self.participant().commit(branches.into_iter().map(work).collect()).await;
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
@@ -317,5 +360,18 @@ impl Link for Fake {
 
     async fn veto(&self, _: &TransactionContext, _: &str) {
         self.state().said.push(Said::Veto);
+    }
+
+    async fn outcome_of(&self, xid: &Xid, store: StoreId) -> Result<Outcome, CallError> {
+        let mut state = self.state();
+        state.asked.push(xid.clone());
+        let refused = |code: v1::ErrorCode| {
+            CallError::Refused(v1::Error { code: code.into(), ..v1::Error::default() })
+        };
+        if store != STORE {
+            return Err(refused(v1::ErrorCode::Foreign));
+        }
+        let known = state.outcomes.get(xid);
+        known.cloned().unwrap_or_else(|| Err(refused(v1::ErrorCode::UnknownTransaction)))
     }
 }

@@ -367,3 +367,25 @@ async fn tx_error(world: &World, sql: &'static str) -> AtError {
     let mut tx = world.at.begin().await.unwrap();
     tx.lock_rows(sqlx::query(sql)).await.unwrap_err()
 }
+
+/// Goal: a body that has dealt with a taken lock is not run again for it. Method: a body that looks
+/// for a free row, then fails for a reason of its own.
+#[tokio::test]
+async fn a_conflict_that_the_body_dealt_with_is_not_waited_for() {
+    let world = World::new(BANK).await;
+    let (first, second) = (world.context(), world.context());
+    world.run(&first, &["UPDATE account SET balance = 0 WHERE id = 1"]).await.unwrap();
+    let mut runs = 0;
+    let body = world.at.transaction_in::<_, (), AtError>(&second, |tx| {
+        runs += 1;
+        Box::pin(async move {
+            let taken = tx.lock_rows(sqlx::query("SELECT * FROM account WHERE id = 1")).await;
+            assert!(matches!(taken, Err(AtError::LockConflict { .. })));
+            tx.lock_rows(sqlx::query("SELECT * FROM account WHERE id = 2")).await?;
+            Err(AtError::DeadlinePassed)
+        })
+    });
+    let error = body.await.unwrap_err();
+    assert!(matches!(error, AtError::DeadlinePassed), "{error}");
+    assert_eq!((runs, world.fake.claims_waited()), (1, 0));
+}

@@ -1,14 +1,20 @@
-//! AT on real databases, against a coordinator in memory: SQLite files here, servers in modules of
-//! their own.
+//! AT on real databases, against a coordinator in memory: on SQLite files here, on servers in the
+//! modules that are named for them.
 
 mod barrier;
 mod capture;
+mod check;
 mod commit;
 mod executor;
 mod fake;
 mod locks;
+mod matrix;
 mod on_mysql;
+mod on_postgres;
 mod property;
+mod reading;
 mod refusals;
+mod resolve;
 mod rollback;
+mod sweep;
 mod world;

@@ -21,7 +21,7 @@ async fn tables_that_cannot_be_undone_are_refused() {
     for (schema, statement, why) in [
         ("CREATE TABLE t (a)", "INSERT INTO t VALUES (1)", "no primary key"),
         ("CREATE TABLE t (a)", "UPDATE t SET a = 1", "no primary key"),
-        ("CREATE TABLE u (a)", "DELETE FROM t", "the main database has no such table"),
+        ("CREATE TABLE u (a)", "DELETE FROM t", "has no such table"),
         (
             "CREATE TABLE u (a PRIMARY KEY); CREATE VIEW t AS SELECT * FROM u",
             "DELETE FROM t",

@@ -9,20 +9,20 @@ use crate::at::AtError;
 use crate::branch::{Answer, Task};
 use crate::context::TransactionContext;
 
-const BANK: &str = "CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT, balance INTEGER); \
+pub(super) const BANK: &str = "CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT, balance INTEGER); \
      INSERT INTO account VALUES (1, 'A', 100), (2, 'B', 50), (3, 'C', 0)";
-const ROLLBACK: Task = Task::Rollback { phase_one_done: true };
+pub(super) const ROLLBACK: Task = Task::Rollback { phase_one_done: true };
 const MAYBE: Task = Task::Rollback { phase_one_done: false };
 
 #[track_caller]
-fn parked(answer: Answer, reason: ParkReason) -> ParkReport {
+pub(super) fn parked(answer: Answer, reason: ParkReason) -> ParkReport {
     let Answer::Parked(report) = answer else { panic!("not parked: {answer:?}") };
     assert_eq!(report.reason(), reason, "{report:?}");
     report
 }
 
 /// A world with one branch of three changes, and its transaction.
-async fn changed() -> (World, TransactionContext, BranchId) {
+pub(super) async fn changed() -> (World, TransactionContext, BranchId) {
     let world = World::new(BANK).await;
     let context = world.context();
     world
@@ -151,16 +151,16 @@ async fn commits_are_deleted_in_batches_and_repeats_are_absorbed() {
         let context = world.context();
         world.run(&context, &[&format!("INSERT INTO t VALUES ({id})")]).await.unwrap();
         let branch = world.fake.registrations(context.xid())[0].branch;
-        works.push((context.xid().clone(), branch, Task::Commit));
+        works.push((context.xid().clone(), branch));
     }
     let kept = world.context();
     world.run(&kept, &["INSERT INTO t VALUES (1000)"]).await.unwrap();
     let mixed: Vec<_> = works.iter().chain(&works[..3]).cloned().collect();
-    assert_eq!(world.fake.work_batch(mixed).await, vec![Answer::Done; 303]);
+    assert_eq!(world.fake.commit_batch(mixed).await, vec![Answer::Done; 303]);
     assert_eq!(world.barrier().await, ["open"], "the branch that was not named stays");
-    assert_eq!(world.fake.work_batch(works.clone()).await, vec![Answer::Done; 300]);
+    assert_eq!(world.fake.commit_batch(works.clone()).await, vec![Answer::Done; 300]);
     // A repeated rollback order for a committed branch finds its evidence gone, and says so.
-    let (xid, branch, _) = &works[0];
+    let (xid, branch) = &works[0];
     parked(world.fake.work(xid, *branch, ROLLBACK).await, ParkReason::EvidenceLost);
     assert_eq!(world.value("SELECT count(*) FROM t").await, "301");
 }

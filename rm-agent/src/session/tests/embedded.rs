@@ -44,10 +44,20 @@ struct Recording {
 
 #[async_trait::async_trait]
 impl Participant for Recording {
-    async fn work(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
+    fn rollbacks_at_once(&self) -> usize {
+        2
+    }
+
+    async fn commit(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
         self.asked.lock().unwrap().extend(batch.iter().cloned());
         self.news.notify_one();
         batch.into_iter().map(|work| (work.key, Answer::Done)).collect()
+    }
+
+    async fn settle(&self, work: Work) -> Answer {
+        self.asked.lock().unwrap().push(work);
+        self.news.notify_one();
+        Answer::Done
     }
 }
 

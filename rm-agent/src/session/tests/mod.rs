@@ -3,6 +3,7 @@
 mod connection;
 mod embedded;
 pub(crate) mod fake;
+mod logged;
 mod phase_two;
 mod requests;
 
@@ -57,13 +58,21 @@ where
     F: Fn(Work) -> R + Send + Sync + 'static,
     R: Future<Output = Answer> + Send,
 {
-    async fn work(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
+    fn rollbacks_at_once(&self) -> usize {
+        2
+    }
+
+    async fn commit(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
         let mut answers = Vec::new();
         for work in batch {
             let key = work.key.clone();
             answers.push((key, (self.0)(work).await));
         }
         answers
+    }
+
+    async fn settle(&self, work: Work) -> Answer {
+        (self.0)(work).await
     }
 }
 

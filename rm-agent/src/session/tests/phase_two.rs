@@ -59,9 +59,68 @@ async fn work_is_answered_once_the_participant_is_done_and_commits_pass_rollback
     assert_eq!(rollback.task, Task::Rollback { phase_one_done: true });
     assert_eq!((rollback.attempt, rollback.store), (3, StoreId(fake::STORE)));
     // A participant that hangs is given up after its time, and its work asked for again.
-    let (branch, answer) = result(&mut stream).await;
+    let started = tokio::time::Instant::now();
+    let (branch, answer) = result_of_long_work(&mut stream).await;
     assert_eq!(branch, 200);
     assert!(matches!(answer, WorkResult::Later(_)), "{answer:?}");
+    assert!(started.elapsed() > Duration::from_secs(300), "a long rollback is left alone");
+}
+
+/// The next result, from a coordinator that lives: it answers heartbeats.
+async fn result_of_long_work(stream: &mut FakeStream) -> (u64, WorkResult) {
+    loop {
+        match stream.next_of_all().await.expect("the stream is up") {
+            (correlation, Request::Ping(ping)) => stream.send(correlation, Frame::Pong(ping)),
+            (_, Request::Credit(_)) => {}
+            (_, Request::WorkResult(result)) => return (result.branch_id, result.result.unwrap()),
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Goal: a rollback that takes long holds up neither those of other transactions nor what is told of
+/// them, is not begun twice, and is answered where its coordinator last asked. Method: two places;
+/// one rollback that hangs until the test lets it, pushed again and once more on another stream.
+#[tokio::test(start_paused = true)]
+async fn a_slow_rollback_holds_up_no_other_and_is_not_begun_twice() {
+    let gate = Arc::new(Semaphore::new(0));
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let (open, seen) = (Arc::clone(&gate), Arc::clone(&begun));
+    let participant = Answering(move |work: Work| {
+        let (open, seen) = (Arc::clone(&open), Arc::clone(&seen));
+        async move {
+            seen.lock().unwrap().push(work.key.branch.0);
+            if work.key.branch.0 == 100 {
+                open.acquire().await.unwrap().forget();
+            }
+            Answer::Done
+        }
+    });
+    let (mut fake, mut stream, _session) = attached(Arc::new(participant)).await;
+    let rollback =
+        |branch| v1::Work { phase_one_done: true, ..work(v1::WorkKind::Rollback, branch, branch) };
+    stream.send(0, Frame::Work(rollback(100)));
+    for branch in 1..=5 {
+        stream.send(0, Frame::Work(rollback(branch)));
+        assert_eq!(result(&mut stream).await, (branch, WorkResult::Done(v1::Done {})));
+    }
+    // A question about the same branch waits for the answer to the first.
+    stream.send(0, Frame::Work(rollback(100)));
+    stream.send(0, Frame::Work(work(v1::WorkKind::AskPhaseOne, 100, 100)));
+    assert_eq!(stream.until_quiet().await, []);
+    drop(stream);
+    let mut stream = fake.welcomed().await;
+    stream.attach().await;
+    stream.send(0, Frame::Work(rollback(100)));
+    assert_eq!(stream.until_quiet().await, []);
+    assert_eq!(*begun.lock().unwrap(), [100, 1, 2, 3, 4, 5]);
+    gate.add_permits(1);
+    assert_eq!(result(&mut stream).await, (100, WorkResult::Done(v1::Done {})));
+    assert_eq!(stream.until_quiet().await, [], "the question went with its stream");
+    gate.add_permits(1);
+    stream.send(0, Frame::Work(rollback(100)));
+    assert_eq!(result(&mut stream).await, (100, WorkResult::Done(v1::Done {})));
+    assert_eq!(begun.lock().unwrap().len(), 7, "what was answered is done again when asked");
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,12 +134,14 @@ async fn what_a_participant_cannot_answer_is_later_and_never_done() {
         v1::Work { resource_id: "another".to_owned(), ..work(v1::WorkKind::Commit, 1, 102) };
     let tcc = v1::Work { mode: v1::BranchMode::Tcc.into(), ..work(v1::WorkKind::Commit, 1, 103) };
     let malformed = v1::Work { xid: "?".to_owned(), ..work(v1::WorkKind::Rollback, 1, 104) };
+    let resolved = v1::Work { resolution: 99, ..work(v1::WorkKind::Rollback, 1, 105) };
     for (pushed, expected) in [
         (work(v1::WorkKind::Commit, 1, 100), "the participant panicked"),
         (work(v1::WorkKind::Commit, 1, 101), "busy"),
         (elsewhere, "the resource is not attached by this agent"),
         (tcc, "this agent has no branches of its mode"),
         (malformed, "its XID is malformed"),
+        (resolved, "the operator's resolution is not known"),
     ] {
         let id = pushed.branch_id;
         stream.send(0, Frame::Work(pushed));
@@ -98,10 +159,18 @@ async fn what_queues_is_done_in_one_batch_that_names_no_branch_twice() {
     struct Batches(Arc<Mutex<Vec<usize>>>, Arc<Semaphore>);
     #[async_trait::async_trait]
     impl Participant for Batches {
-        async fn work(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
+        fn rollbacks_at_once(&self) -> usize {
+            1
+        }
+
+        async fn commit(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
             self.0.lock().unwrap().push(batch.len());
             self.1.acquire().await.unwrap().forget();
             batch.into_iter().map(|work| (work.key, Answer::Done)).collect()
+        }
+
+        async fn settle(&self, work: Work) -> Answer {
+            panic!("{work:?} is no commit");
         }
     }
     let participant = Batches(Arc::clone(&sizes), Arc::clone(&gate));

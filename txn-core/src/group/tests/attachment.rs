@@ -7,33 +7,33 @@ use super::script::check;
 #[test]
 fn an_id_and_a_database_are_bound_at_first_sight_for_ever() {
     check(&expect![[r#"
-        attach 1 c uid=7
+        attach 1 c:7
           = c is c
           ~ session 1 works on c
           < #1 attached c as c
           @ 0 resume c from T0
-        attach 2 c uid=7
+        attach 2 c:7
           ~ session 2 works on c
           < #2 attached c as c
           @ 0 resume c from T0
-        attach 2 c uid=8
+        attach 2 c:8
           < #3 REFUSED ResourceBound { id: ResourceId("c"), uid: Some(ResourceUid(00000000000000000000000000000007)) }
-        attach 2 c
+        attach 2 c:
           < #4 REFUSED ResourceBound { id: ResourceId("c"), uid: Some(ResourceUid(00000000000000000000000000000007)) }
-        attach 2 d uid=7
+        attach 2 d:7
           < #5 REFUSED ResourceBound { id: ResourceId("c"), uid: Some(ResourceUid(00000000000000000000000000000007)) }
-        attach 2 a uid=9
-          < #6 REFUSED ResourceBound { id: ResourceId("a"), uid: None }
+        attach 2 a:9
+          < #6 REFUSED ResourceBound { id: ResourceId("a"), uid: Some(ResourceUid(00000000000000000000000000000061)) }
         restart
           > reserve ids
           @ 0 history
         open 3 n3
-          ~ branch ids to 200065536
+          ~ branch ids to 200065536 for n3
           ~ session 3 of n3
           < #7 branch ids 200000000..200065536
-        attach 3 c uid=8
+        attach 3 c:8
           < #8 REFUSED ResourceBound { id: ResourceId("c"), uid: Some(ResourceUid(00000000000000000000000000000007)) }
-        attach 3 c uid=7
+        attach 3 c:7
           ~ session 3 works on c
           < #9 attached c as c
           @ 0 resume c from T0
@@ -70,7 +70,7 @@ fn a_binding_is_forgotten_when_nothing_needs_it() {
           = T1 RollingBack(Requested)
           < #8 RollingBack(Requested)
         open 3 n3
-          ~ branch ids to 296608
+          ~ branch ids to 296608 for n3
           ~ session 3 of n3
           < #9 branch ids 231072..296608
         attach 3 a
@@ -93,7 +93,7 @@ fn a_binding_is_forgotten_when_nothing_needs_it() {
           = a is no more
           < #13 forgotten
         open 4 n4
-          ~ branch ids to 362144
+          ~ branch ids to 362144 for n4
           ~ session 4 of n4
           < #14 branch ids 296608..362144
         attach 4 a
@@ -107,13 +107,13 @@ fn a_binding_is_forgotten_when_nothing_needs_it() {
 #[test]
 fn a_session_that_is_not_open_binds_nothing() {
     check(&expect![[r#"
-        attach 9 c uid=7
+        attach 9 c:7
           < #1 REFUSED NotAttached(ResourceId("c"))
         open 9 n9
-          ~ branch ids to 296608
+          ~ branch ids to 296608 for n9
           ~ session 9 of n9
           < #2 branch ids 231072..296608
-        attach 9 c uid=7
+        attach 9 c:7
           = c is c
           ~ session 9 works on c
           < #3 attached c as c
@@ -131,7 +131,7 @@ fn a_node_has_its_grace_anew_each_time_it_goes() {
           @ 10 lost n1
         @5
         open 3 n1
-          ~ branch ids to 296608
+          ~ branch ids to 296608 for n1
           ~ session 3 of n1
           < #4 branch ids 231072..296608
         @6
@@ -186,7 +186,7 @@ fn a_node_with_another_session_is_not_gone() {
     check(&expect![[r#"
         given begin
         open 3 n1
-          ~ branch ids to 296608
+          ~ branch ids to 296608 for n1
           ~ session 3 of n1
           < #2 branch ids 231072..296608
         close 1
@@ -208,14 +208,41 @@ fn a_node_with_another_session_is_not_gone() {
 fn a_session_gets_a_block_of_branch_ids_and_further_ones() {
     check(&expect![[r#"
         open 3 n3
-          ~ branch ids to 296608
+          ~ branch ids to 296608 for n3
           ~ session 3 of n3
           < #1 branch ids 231072..296608
         open 3 n3
-          ~ branch ids to 362144
+          ~ branch ids to 362144 for n3
           < #2 branch ids 296608..362144
         ids
-          ~ branch ids to 427680
+          ~ branch ids to 427680 for n1
           < #3 branch ids 362144..427680
+    "#]]);
+}
+
+/// Also where the two that contradict each other come in one request.
+#[test]
+fn of_several_resources_all_are_bound_or_none() {
+    check(&expect![[r#"
+        attach 1 c:7 d:7
+          < #1 REFUSED ResourceBound { id: ResourceId("c"), uid: Some(ResourceUid(00000000000000000000000000000007)) }
+        attach 1 c:7 a:9
+          < #2 REFUSED ResourceBound { id: ResourceId("a"), uid: Some(ResourceUid(00000000000000000000000000000061)) }
+        attach 1 c:7 c:8
+          < #3 REFUSED ResourceBound { id: ResourceId("c"), uid: Some(ResourceUid(00000000000000000000000000000007)) }
+        attach 1 c:7 d: c:7
+          = c is c
+          = ? is d
+          ~ session 1 works on c
+          ~ session 1 works on ?
+          ~ session 1 works on c
+          < #4 attached c as c, d as ?, c as c
+          @ 0 resume c from T0
+          @ 0 resume ? from T0
+          @ 0 resume c from T0
+        attach 2 d:
+          ~ session 2 works on ?
+          < #5 attached d as ?
+          @ 0 resume ? from T0
     "#]]);
 }

@@ -48,7 +48,7 @@ fn a_begin_is_repeated_by_its_key_and_not_begun_twice() {
           = T1 Committing
           < #5 Committing
         open 3 n1
-          ~ branch ids to 200065536
+          ~ branch ids to 200065536 for n1
           ~ session 3 of n1
           < #6 branch ids 200000000..200065536
         attach 3 a

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::event::{Begin, Event, IdBlock};
 use crate::group::Group;
-use crate::id::{SessionId, XidNumber};
+use crate::id::{NodeId, SessionId, XidNumber};
 use crate::policy::Policy;
 use crate::recovery::Found;
 use crate::rejection::Rejection;
@@ -76,12 +76,15 @@ fn blocks_are_used_in_the_order_in_which_they_were_reserved() {
 fn branch_ids_are_handed_out_once_and_never_beyond_what_is_reserved() {
     let mut group = group(Policy { branch_id_block: 3, ..Policy::default() });
     reserve(&mut group, (1, 2), (100, 105));
+    let (session, node) = (SessionId(1), NodeId(1));
+    let open = Event::SessionOpened { session, node, reply: reply() };
+    let opened = group.handle(open, Now::default()).replies[0].reply.clone();
     let mut ask = || {
-        let event = Event::BranchIdsRequested { reply: reply() };
+        let event = Event::BranchIdsRequested { session, reply: reply() };
         group.handle(event, Now::default()).replies[0].reply.clone()
     };
     let block = |first, end| Reply::BranchIds(IdBlock { first, end });
-    assert_eq!(ask(), block(100, 103));
+    assert_eq!(opened, block(100, 103));
     assert_eq!(ask(), block(103, 105));
     assert_eq!(ask(), Reply::Rejected(Rejection::NotReady));
 }

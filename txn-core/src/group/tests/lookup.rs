@@ -86,7 +86,7 @@ fn a_commit_that_names_branches_which_are_not_there_is_lost_state() {
           < #5 begun T2000, 60s left
           @ 60 deadline T2000
         open 3 n1
-          ~ branch ids to 200065536
+          ~ branch ids to 200065536 for n1
           ~ session 3 of n1
           < #6 branch ids 200000000..200065536
         attach 3 a

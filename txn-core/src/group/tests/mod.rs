@@ -15,6 +15,7 @@ mod phase_one;
 mod phase_two;
 mod recovery;
 mod registration;
+mod resolve;
 mod script;
 mod store;
 mod wait_end;

@@ -250,7 +250,7 @@ fn a_branch_that_failed_before_it_was_registered_cannot_come_back() {
           @ 10 lost n1
           @ 0 history
         open 3 n1
-          ~ branch ids to 200065536
+          ~ branch ids to 200065536 for n1
           ~ session 3 of n1
           < #5 branch ids 200000000..200065536
         attach 3 a
@@ -320,7 +320,7 @@ fn done_and_failed_contradict_each_other_and_the_first_stands() {
         done T1 b1
           ~ T1/b1 done
         failed T1 b1 a ack
-          < #4 REFUSED Invariant("PH-1")
+          < #4 REFUSED BranchDone(BranchId(1))
         register T1 b2 a y
           = T1/b2 Unknown a:y
           < #5 registered as 2
@@ -335,12 +335,12 @@ fn done_and_failed_contradict_each_other_and_the_first_stands() {
           > commit T1/b1 at a, try 1
           @ 0.81 phase-two T1
         failed T1 b1 a ack
-          < #9 REFUSED Invariant("PH-1")
+          < #9 REFUSED BranchDone(BranchId(1))
         restart
           > reserve ids
           @ 0 history
         failed T1 b1 a ack
-          < #10 REFUSED Invariant("PH-1")
+          < #10 REFUSED BranchDone(BranchId(1))
     "#]]);
 }
 
@@ -416,7 +416,7 @@ fn for_a_node_that_is_gone_others_are_asked() {
           ~ T2 closing for #8
           @ 5 closing T2
         open 3 n3
-          ~ branch ids to 296608
+          ~ branch ids to 296608 for n3
           ~ session 3 of n3
           < #9 branch ids 231072..296608
         attach 3 a
@@ -489,5 +489,40 @@ fn rollback_knows_which_branches_were_done() {
           ~ T1/b2 sent
           > roll back (done) T1/b2 at b, try 2
           @ 2.66 phase-two T1
+    "#]]);
+}
+
+#[test]
+fn a_report_names_the_branchs_resource() {
+    check(&expect![[r#"
+        given begin; register T1 b1 a x; attach 1 c:7
+        done T1 b1 b ack
+          < #4 REFUSED WrongResource(BranchId(1), ResourceId("b"))
+        done T1 b1 zz
+        failed T1 b1 c ack
+          < #6 REFUSED WrongResource(BranchId(1), ResourceId("c"))
+        done T1 b1 a ack
+          = T1/b1 Done a:x
+          < #7 recorded
+    "#]]);
+}
+
+#[test]
+fn what_is_done_does_not_fail_afterwards() {
+    check(&expect![[r#"
+        given begin; register T1 b1 a x
+        done T1 b1 ack
+          = T1/b1 Done a:x
+          < #3 recorded
+        failed T1 b1 ack
+          < #4 REFUSED BranchDone(BranchId(1))
+        commit T1 b1
+          = T1 Committing
+          ~ T1/b1 sent
+          < #5 Committing
+          > commit T1/b1 at a, try 1
+          @ 0.81 phase-two T1
+        failed T1 b1 ack
+          < #6 REFUSED BranchDone(BranchId(1))
     "#]]);
 }

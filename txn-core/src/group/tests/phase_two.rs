@@ -77,16 +77,16 @@ fn saga_steps_are_compensated_newest_first_over_all_resources() {
         answer T1 b2 parked
           = T1/b2 Unknown, Parked(DirtyWrite) b: Saga
         retry T1
-          = T1/b2 Unknown b: Saga
+          = T1/b2 Unknown, Retry (, DirtyWrite) b: Saga
           ~ T1/b3 sent
           ~ T1/b2 sent
           < #7 retried 3
           > roll back T1/b3 at a, try 2
-          > roll back T1/b2 at b, try 2
+          > roll back T1/b2 at b, try 2, Retry
           @ 1.91 phase-two T1
           @ 1.77 phase-two T1
         answer T1 b2 done
-          = T1/b2 Unknown, Done b: Saga
+          = T1/b2 Unknown, Done, Retry (, DirtyWrite) b: Saga
           ~ T1/b1 sent
           > roll back T1/b1 at a, try 1
           @ 0.81 phase-two T1
@@ -139,7 +139,7 @@ fn a_parked_branch_holds_back_only_older_ones_of_its_resource() {
         outcome T1
           < #12 RollingBack(Requested), 1 parked
         open 3 n1
-          ~ branch ids to 200065536
+          ~ branch ids to 200065536 for n1
           ~ session 3 of n1
           < #13 branch ids 200000000..200065536
         attach 3 a
@@ -147,13 +147,13 @@ fn a_parked_branch_holds_back_only_older_ones_of_its_resource() {
           < #14 attached a as a
           @ 0 resume a from T0
         retry T1
-          = T1/b2 Unknown a:y
+          = T1/b2 Unknown, Retry (, DirtyWrite) a:y
           ~ T1/b2 sent
           < #15 retried 2
-          > roll back T1/b2 at a, try 1
+          > roll back T1/b2 at a, try 1, Retry
           @ 0.88 phase-two T1
         answer T1 b2 done
-          = T1/b2 Unknown, Done a:y
+          = T1/b2 Unknown, Done, Retry (, DirtyWrite) a:y
           ~ T1/b1 sent
           > roll back T1/b1 at a, try 1
           @ 0.81 phase-two T1
@@ -296,7 +296,7 @@ fn a_resource_that_is_away_is_sent_its_work_the_moment_it_is_back() {
           @60 deadline T1
           @60 deadline T2
         open 3 n3
-          ~ branch ids to 296608
+          ~ branch ids to 296608 for n3
           ~ session 3 of n3
           < #10 branch ids 231072..296608
         attach 3 a

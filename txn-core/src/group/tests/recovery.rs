@@ -83,7 +83,7 @@ fn locks_are_rebuilt_before_anything_is_answered() {
           @ 10 lost n1
           @ 0 history
         open 3 n3
-          ~ branch ids to 200065536
+          ~ branch ids to 200065536 for n3
           ~ session 3 of n3
           < #12 branch ids 200000000..200065536
         attach 3 a
@@ -141,7 +141,7 @@ fn what_is_decided_is_carried_on_when_a_session_comes() {
           > reserve ids
           @ 0 history
         open 3 n3
-          ~ branch ids to 200065536
+          ~ branch ids to 200065536 for n3
           ~ session 3 of n3
           < #9 branch ids 200000000..200065536
         attach 3 a
@@ -188,7 +188,7 @@ fn a_node_that_does_not_come_back_after_a_restart_is_lost() {
           @ 0 history
         @5
         open 3 n2
-          ~ branch ids to 200065536
+          ~ branch ids to 200065536 for n2
           ~ session 3 of n2
           < #5 branch ids 200000000..200065536
         @10

@@ -55,7 +55,7 @@ fn registering_twice_answers_the_first_result() {
         register T1 b1 a x,y
           < #9 REFUSED NotAttached(ResourceId("a"))
         open 3 n1
-          ~ branch ids to 296608
+          ~ branch ids to 296608 for n1
           ~ session 3 of n1
           < #10 branch ids 231072..296608
         attach 3 a
@@ -248,7 +248,7 @@ fn only_a_session_that_proved_the_resource_registers() {
         register T1 b1 c x
           < #4 REFUSED NotAttached(ResourceId("c"))
         open 3 n3
-          ~ branch ids to 296608
+          ~ branch ids to 296608 for n3
           ~ session 3 of n3
           < #5 branch ids 231072..296608
         register T1 b1 a x s=3
@@ -322,5 +322,50 @@ fn a_locking_read_whose_local_transaction_died_gives_its_locks_back() {
           = T2 Active
           = T2/b2 Unknown a:x
           < #5 registered as 1
+    "#]]);
+}
+
+#[test]
+fn a_service_without_a_database_has_no_branches_that_need_one() {
+    check(&expect![[r#"
+        given begin; attach 1 c:
+        register T1 b1 c x
+          < #3 REFUSED NoDatabase { resource: ResourceId("c"), mode: At }
+        register T1 b1 c x mode=xa
+          < #4 REFUSED NoDatabase { resource: ResourceId("c"), mode: Xa }
+        register T1 b1 c x mode=tcc
+          = T1 Active
+          = T1/b1 Unknown c:x Tcc
+          < #5 registered as 1
+        register T1 b2 c - mode=saga
+          = T1/b2 Unknown c: Saga
+          < #6 registered as 2
+    "#]]);
+}
+
+#[test]
+fn a_branch_is_named_from_the_callers_own_block() {
+    check(&expect![[r#"
+        given begin; open 3 n3; open 4 n3; attach 3 a; attach 4 a
+        ids s=3
+          ~ branch ids to 427680 for n3
+          < #6 branch ids 362144..427680
+        register T1 b231072 a x s=1
+          < #7 REFUSED ForeignBranchId(BranchId(231072))
+        register T1 b99000000 a x
+          < #8 REFUSED ForeignBranchId(BranchId(99000000))
+        register T1 b231072 a x s=3
+          = T1 Active
+          = T1/b231072 Unknown a:x
+          < #9 registered as 1
+        register T1 b296608 a y s=4
+          = T1/b296608 Unknown a:y
+          < #10 registered as 2
+        given close 1; close 3; close 4; restart; open 5 n5; attach 5 a
+        register T1 b7 a z s=5
+          = T1/b7 Unknown a:z
+          < #16 registered as 3
+        register T1 b200065536 a z s=5
+          < #17 REFUSED ForeignBranchId(BranchId(200065536))
     "#]]);
 }

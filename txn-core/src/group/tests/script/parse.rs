@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::node;
 use crate::event::{
-    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Register,
-    RequestKeys, Target, Timer,
+    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Proof,
+    Register, RequestKeys, Resolve, Target, Timer,
 };
 use crate::group::Group;
 use crate::id::{
@@ -16,7 +16,7 @@ use crate::lock::LockRequest;
 use crate::lock::key::{EncodedKey, KeyKind, KeyValue, LockKey, LockMode};
 use crate::lock::wait::{ClaimId, WaiterId};
 use crate::step::ReplyTo;
-use crate::transaction::{BranchMode, Caller, ParkReason, Status, Wait};
+use crate::transaction::{BranchMode, Caller, ParkReason, Resolution, Status, Wait};
 
 pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
     let mut words = text.split_whitespace();
@@ -47,8 +47,8 @@ pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
             let correlation = number(line.word(0), '#');
             Event::WaitCancelled { reply: ReplyTo { correlation, ..reply } }
         }
-        "done" => line.phase_one(PhaseOneResult::Done),
-        "failed" => line.phase_one(PhaseOneResult::Failed),
+        "done" => line.phase_one(PhaseOneResult::Done, group),
+        "failed" => line.phase_one(PhaseOneResult::Failed, group),
         "answer" => line.phase_two(group),
         "open" => Event::SessionOpened {
             session: SessionId(line.word(0).parse().unwrap()),
@@ -58,12 +58,12 @@ pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
         "close" => Event::SessionClosed { session: SessionId(line.word(0).parse().unwrap()) },
         "attach" => Event::AttachRequested {
             session: SessionId(line.word(0).parse().unwrap()),
-            resource: resource(line.word(1)),
-            uid: line.option("uid").map(|uid| ResourceUid(uid.parse().unwrap())),
+            proofs: line.words[1..].iter().map(|name| proof(name)).collect(),
             reply,
         },
-        "ids" => Event::BranchIdsRequested { reply },
+        "ids" => Event::BranchIdsRequested { session: line.session(), reply },
         "retry" => Event::RetryRequested { target: line.target(0), reply },
+        "resolve" => line.resolve(),
         "forget" => Event::ForgetRequested { resource: resource(line.word(0)), reply },
         "timer" => line.timer().into(),
         _ => panic!("{text:?} is no line of a script"),
@@ -158,13 +158,24 @@ impl<'a> Line<'a> {
         }))
     }
 
-    fn phase_one(&self, result: PhaseOneResult) -> Event {
+    fn phase_one(&self, result: PhaseOneResult, group: &Group) -> Event {
+        let (target, branch) = (self.target(0), BranchId(number(self.word(1), 'b')));
+        let of_branch = group.transaction(target.xid).and_then(|txn| txn.branch(branch));
+        let of_branch = of_branch.and_then(|branch| {
+            group
+                .resources()
+                .find(|row| row.number == branch.row.resource)
+                .map(|row| row.id.clone())
+        });
         let known = self.words.get(2).filter(|word| !["ack", "unnamed"].contains(word));
         Event::PhaseOneReported(Box::new(PhaseOneReport {
-            target: self.target(0),
-            branch: BranchId(number(self.word(1), 'b')),
+            target,
+            branch,
             node: NodeId(1),
-            resource: resource(known.unwrap_or(&"a")),
+            resource: known
+                .map(|name| resource(name))
+                .or(of_branch)
+                .unwrap_or_else(|| resource("a")),
             result,
             reply: self.has("ack").then_some(self.reply),
         }))
@@ -188,9 +199,10 @@ impl<'a> Line<'a> {
         };
         let answer = match self.word(2) {
             "done" => PhaseTwoAnswer::Done,
-            "later" => {
-                PhaseTwoAnswer::Later(self.option("after").map(|_| self.seconds("after", 0.0)))
-            }
+            "later" => PhaseTwoAnswer::Later {
+                after: self.option("after").map(|_| self.seconds("after", 0.0)),
+                reason: self.option("why").map(Arc::from),
+            },
             "parked" => PhaseTwoAnswer::Parked {
                 reason: ParkReason::DirtyWrite,
                 report: Arc::from(&b"report"[..]),
@@ -205,6 +217,22 @@ impl<'a> Line<'a> {
             None => proven.unwrap_or(SessionId(0)),
         };
         Event::PhaseTwoAnswered { session, xid, branch, direction, answer }
+    }
+
+    fn resolve(&self) -> Event {
+        let resolution = match self.word(2) {
+            "retry" => Resolution::Retry,
+            "restore" => Resolution::Restore,
+            "keep" => Resolution::Keep,
+            other => panic!("{other:?} is no resolution"),
+        };
+        Event::ResolveRequested(Box::new(Resolve {
+            target: self.target(0),
+            branch: BranchId(number(self.word(1), 'b')),
+            resolution,
+            reason: Arc::from(self.option("why").unwrap_or("asked")),
+            reply: self.reply,
+        }))
     }
 
     fn timer(&self) -> Timer {
@@ -238,6 +266,19 @@ fn number(word: &str, prefix: char) -> u64 {
 
 fn resource(name: &str) -> ResourceId {
     name.parse().unwrap()
+}
+
+/// `c` is a database of its own, `c:7` the database 7, `c:` a service.
+fn proof(text: &str) -> Proof {
+    let (name, uid) = text.split_once(':').unwrap_or((text, text));
+    let uid = match uid {
+        "" => None,
+        number if number.starts_with(|first: char| first.is_ascii_digit()) => {
+            Some(number.parse().unwrap())
+        }
+        name => Some(name.bytes().map(u128::from).sum()),
+    };
+    Proof { resource: resource(name), uid: uid.map(ResourceUid) }
 }
 
 fn mode(name: &str) -> BranchMode {

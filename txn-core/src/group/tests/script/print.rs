@@ -11,7 +11,7 @@ use crate::lock::{LockRequest, ResourceKey};
 use crate::rejection::Rejection;
 use crate::step::{Change, Command, Outcome, Reply, Step, Task, TaskKind, Volatile, Write};
 use crate::time::Timestamp;
-use crate::transaction::{BranchMode, BranchRow, PhaseOne, PhaseTwo, Status, Wait};
+use crate::transaction::{BranchMode, BranchRow, PhaseOne, PhaseTwo, ResourceRow, Status, Wait};
 
 pub(super) fn step(step: &Step) -> String {
     let mut out = String::new();
@@ -65,6 +65,9 @@ fn branch(row: &BranchRow) -> String {
             let _ = write!(out, ", {:?}", row.phase_two);
         }
     }
+    for word in row.resolutions.iter() {
+        let _ = write!(out, ", {:?} ({}, {:?})", word.resolution, word.reason, word.parked);
+    }
     let _ = write!(out, " {}:{}", place(row.resource), locks(&row.locks));
     if row.mode != BranchMode::At {
         let _ = write!(out, " {:?}", row.mode);
@@ -88,7 +91,10 @@ fn note(volatile: &Volatile) -> String {
         }
         Volatile::PhaseTwoConfirmed(xid, branch) => format!("T{xid}/b{branch} confirmed"),
         Volatile::Attempted { xid, branch, .. } => format!("T{xid}/b{branch} sent"),
-        Volatile::Postponed { xid, branch, .. } => format!("T{xid}/b{branch} postponed"),
+        Volatile::Postponed { xid, branch, reason, .. } => {
+            let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            format!("T{xid}/b{branch} postponed{why}")
+        }
         Volatile::WaitBegan(wait) => format!("w{} {}", wait.id.0, waiter(wait)),
         Volatile::WaitMoved { waiter, taken } => format!("w{} waits for {}", waiter.0, keys(taken)),
         Volatile::Overtaken(waiter) => format!("w{} is overtaken", waiter.0),
@@ -104,7 +110,9 @@ fn note(volatile: &Volatile) -> String {
         Volatile::SessionClosed(session) => format!("session {session} is gone"),
         Volatile::NodeGone(node, _) => format!("n{} is gone", node.0),
         Volatile::NodeLost(node) => format!("n{} is lost", node.0),
-        Volatile::BranchIdsIssued(end) => format!("branch ids to {end}"),
+        Volatile::BranchIdsIssued(block, node) => {
+            format!("branch ids to {} for n{}", block.end, node.0)
+        }
         Volatile::IdsAskedFor => "ids asked for".to_owned(),
         Volatile::IdsReserved(..) => "ids reserved".to_owned(),
     }
@@ -135,8 +143,12 @@ fn reply(reply: &Reply) -> String {
         Reply::KeysFree => "free".to_owned(),
         Reply::PhaseOneRecorded => "recorded".to_owned(),
         Reply::BranchIds(block) => format!("branch ids {}..{}", block.first, block.end),
-        Reply::Attached(row) => format!("attached {} as {}", row.id, place(row.number)),
+        Reply::Attached(rows) => {
+            let one = |row: &ResourceRow| format!("{} as {}", row.id, place(row.number));
+            format!("attached {}", rows.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
         Reply::Retried(count) => format!("retried {count}"),
+        Reply::Resolved => "resolved".to_owned(),
         Reply::Forgotten => "forgotten".to_owned(),
         Reply::Rejected(why) => rejection(why),
     }
@@ -160,6 +172,12 @@ fn rejection(rejection: &Rejection) -> String {
         | Rejection::BranchMismatch(_)
         | Rejection::BranchFailed(_)
         | Rejection::UnknownBranch(_)
+        | Rejection::NotParked(_)
+        | Rejection::ForeignBranchId(_)
+        | Rejection::NoDatabase { .. }
+        | Rejection::BranchDone(_)
+        | Rejection::WrongResource(..)
+        | Rejection::NotResolvable { .. }
         | Rejection::Limit { .. }
         | Rejection::ResourceBound { .. }
         | Rejection::UnknownResource(_)
@@ -186,8 +204,9 @@ fn send(task: &Task) -> String {
         TaskKind::Rollback { phase_one_done: false } => "roll back",
         TaskKind::AskPhaseOne => "ask about",
     };
+    let resolution = task.resolution.map_or_else(String::new, |word| format!(", {word:?}"));
     format!(
-        "{what} T{}/b{} at {}, try {}",
+        "{what} T{}/b{} at {}, try {}{resolution}",
         task.xid,
         task.branch,
         place(task.resource),

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::world::World;
 use crate::event::{
-    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Register,
-    RequestKeys, Target, Timer,
+    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Proof,
+    Register, RequestKeys, Resolve, Target, Timer,
 };
 use crate::group::tests::script::lock;
-use crate::id::{BranchId, NodeId, ResourceNumber, ScopeId, SessionId, XidNumber};
+use crate::id::{BranchId, NodeId, ResourceNumber, ResourceUid, ScopeId, SessionId, XidNumber};
 use crate::lock::LockRequest;
 use crate::policy::Policy;
 use crate::step::ReplyTo;
-use crate::transaction::{BranchMode, Caller, ParkReason, Wait};
+use crate::transaction::{BranchMode, Caller, ParkReason, Resolution, Wait};
 
 /// A branch that may be registered.
 #[derive(Clone)]
@@ -211,9 +211,13 @@ impl Alphabet {
         }
         let mut answers = vec![PhaseTwoAnswer::Done];
         if self.trouble {
-            answers.push(PhaseTwoAnswer::Later(None));
+            answers.push(PhaseTwoAnswer::Later { after: None, reason: None });
             let report = Arc::from([]);
             answers.push(PhaseTwoAnswer::Parked { reason: ParkReason::DirtyWrite, report });
+        }
+        if self.trouble {
+            // `retry` is what a retry of the whole attaches, and `restore` differs only in its name.
+            events.push(resolve(part, Resolution::Keep, reply));
         }
         for direction in [Direction::Commit, Direction::Rollback] {
             events.extend(answers.iter().map(|answer| {
@@ -271,8 +275,9 @@ fn of_session(world: &World, reply: ReplyTo, events: &mut Vec<Event>) {
 }
 
 pub(super) fn attach(number: u64, resource: &str, reply: ReplyTo) -> Event {
-    let (session, resource) = (SessionId(number), resource.parse().unwrap());
-    Event::AttachRequested { session, resource, uid: None, reply }
+    let uid = Some(ResourceUid(u128::from(number)));
+    let proofs = vec![Proof { resource: resource.parse().unwrap(), uid }];
+    Event::AttachRequested { session: SessionId(number), proofs, reply }
 }
 
 fn register(part: &Part, wait: Duration, reply: ReplyTo) -> Event {
@@ -292,6 +297,12 @@ fn register(part: &Part, wait: Duration, reply: ReplyTo) -> Event {
         phase_one_assumed: false,
         reply,
     }))
+}
+
+fn resolve(part: &Part, resolution: Resolution, reply: ReplyTo) -> Event {
+    let (target, branch) = (target(part.xid), BranchId(part.id));
+    let reason = Arc::default();
+    Event::ResolveRequested(Box::new(Resolve { target, branch, resolution, reason, reply }))
 }
 
 pub(super) fn key(xid: u64) -> Arc<str> {

@@ -47,6 +47,8 @@ fn check_tasks(next: &World, step: &Step) {
         let Command::Send(task) = command else { continue };
         let txn = next.group.transaction(task.xid).expect("only what lives is sent");
         let status = txn.row.status;
+        let row = &txn.branch(task.branch).expect("only branches of it are sent").row;
+        assert_eq!(task.resolution, row.resolution(), "the word in force goes with every task");
         match task.kind {
             TaskKind::Commit => assert_eq!(status, Status::Committing),
             TaskKind::AskPhaseOne => assert!(txn.closing.is_some()),

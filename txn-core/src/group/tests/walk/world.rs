@@ -118,7 +118,7 @@ impl World {
             closing.hash(&mut hasher);
             for branch in &txn.branches {
                 let row = &branch.row;
-                (row.id, row.phase_one, row.phase_two).hash(&mut hasher);
+                (row.id, row.phase_one, row.phase_two, row.resolution()).hash(&mut hasher);
                 (branch.next_attempt_at <= now).hash(&mut hasher);
             }
         }

@@ -1,0 +1,186 @@
+//! The sweep: what became of undo logs that have been open for long?
+//!
+//! ```text
+//! an open barrier row, ten minutes old ──▶ the coordinator of its store is asked
+//!    unfinished                      left alone: its phase two is still to come
+//!    committed and ended             a leftover, deleted
+//!    rolled back and ended           a promise broken ┐
+//!    unknown, expired, foreign       state lost       ┴ nothing is touched: a person is told
+//! ```
+//!
+//! Never by age alone: an open row is the only evidence of what a branch did, and the branch may wait
+//! for a resource that is away, or for a person. A coordinator that does not answer ends the round,
+//! and the same rows are looked at again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pactum_core::id::{ResourceId, StoreId, Xid};
+use pactum_core::step::Outcome;
+use pactum_core::time::WallTime;
+use pactum_core::transaction::Status;
+use pactum_proto::v1::ErrorCode;
+use tracing::{info, warn};
+
+use super::link::Link;
+use crate::barrier::leftovers::{OldRow, Page, Place, open_before};
+use crate::barrier::{self, FindError, Mode, State};
+use crate::branch::BranchKey;
+use crate::db::{DbError, LocalDatabase};
+use crate::session::CallError;
+
+/// From which age on a row is asked about. 10 min: ten times the default timeout, so that what is in
+/// good order is hardly ever asked about.
+const SWEEP_AFTER: Duration = Duration::from_secs(600);
+/// Rows of one round, so that a database full of leftovers does not flood the coordinator.
+pub(super) const SWEPT_ROWS_MAX: usize = 100;
+
+/// Looks through the open rows of a database, some in each round.
+pub(super) struct Sweeper {
+    pub(super) database: Arc<dyn LocalDatabase>,
+    pub(super) link: Arc<dyn Link>,
+    pub(super) resource: ResourceId,
+    pub(super) wall: fn() -> WallTime,
+    /// The last row of the round before; the next one follows it.
+    pub(super) after: Option<Place>,
+}
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Swept {
+    pub(super) seen: usize,
+    pub(super) deleted: usize,
+    /// Rows that a person must look at.
+    pub(super) told: usize,
+}
+
+/// Why a round ended early. The next one begins with the same rows.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SweepError {
+    #[error("look through the barrier rows")]
+    Db(#[from] DbError),
+    #[error("ask the coordinator what became of them")]
+    Call(#[from] CallError),
+}
+
+/// What the coordinator says of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Unfinished,
+    Committed,
+    /// There should be no open row, and why.
+    Amiss(&'static str),
+}
+
+const NEVER_UNDONE: &str = "its transaction is rolled back and ended, and it was never undone";
+const AMISS: [(ErrorCode, &str); 3] = [
+    (
+        ErrorCode::UnknownTransaction,
+        "the coordinator knows nothing of its transaction: it lost state",
+    ),
+    (ErrorCode::Expired, "its transaction ended longer ago than the coordinator's history reaches"),
+    (ErrorCode::Foreign, "its transaction belongs to another coordinator's store"),
+];
+const MALFORMED: &str = "somebody changed whose it is";
+
+impl Sweeper {
+    /// One round, which goes on where the last one ended, and after the youngest row begins again.
+    pub(super) async fn round(&mut self) -> Result<Swept, SweepError> {
+        let Page { rows, is_last } = self.old_rows().await?;
+        let mut fates = BTreeMap::new();
+        let mut committed: BTreeMap<StoreId, Vec<BranchKey>> = BTreeMap::new();
+        let mut swept = Swept { seen: rows.len(), ..Swept::default() };
+        for OldRow { place, owner } in &rows {
+            let Some((key, store)) = owner else {
+                swept.told += 1;
+                self.tell(place, MALFORMED);
+                continue;
+            };
+            match self.fate(&mut fates, &key.xid, *store).await? {
+                Fate::Unfinished => {}
+                Fate::Committed => committed.entry(*store).or_default().push(key.clone()),
+                // It may have been settled between the look and the answer.
+                Fate::Amiss(why) if self.is_open(key).await? => {
+                    swept.told += 1;
+                    self.tell(place, why);
+                }
+                Fate::Amiss(_) => {}
+            }
+        }
+        for (store, keys) in &committed {
+            swept.deleted += self.delete(*store, keys).await?;
+        }
+        self.after = rows.last().map(|row| row.place.clone()).filter(|_| !is_last);
+        Ok(swept)
+    }
+
+    async fn old_rows(&self) -> Result<Page, DbError> {
+        let age = u64::try_from(SWEEP_AFTER.as_millis()).unwrap_or(u64::MAX);
+        let before = WallTime((self.wall)().0.saturating_sub(age));
+        let mut local = self.database.begin().await?;
+        let page = open_before(&mut *local, Mode::At, before, self.after.as_ref(), SWEPT_ROWS_MAX);
+        let page = page.await?;
+        local.rollback().await;
+        Ok(page)
+    }
+
+    /// Asks once a transaction.
+    async fn fate(
+        &self,
+        known: &mut BTreeMap<(Xid, StoreId), Fate>,
+        xid: &Xid,
+        store: StoreId,
+    ) -> Result<Fate, CallError> {
+        let place = (xid.clone(), store);
+        if let Some(fate) = known.get(&place) {
+            return Ok(*fate);
+        }
+        let fate = judge(self.link.outcome_of(xid, store).await)?;
+        known.insert(place, fate);
+        Ok(fate)
+    }
+
+    async fn is_open(&self, key: &BranchKey) -> Result<bool, DbError> {
+        let mut local = self.database.begin().await?;
+        let found = barrier::find(&mut *local, key).await;
+        local.rollback().await;
+        match found {
+            Ok(row) => Ok(row.is_some_and(|row| row.state == State::Open)),
+            Err(FindError::Malformed) => Ok(true),
+            Err(FindError::Db(error)) => Err(error),
+        }
+    }
+
+    async fn delete(&self, store: StoreId, keys: &[BranchKey]) -> Result<usize, DbError> {
+        let mut local = self.database.begin().await?;
+        let left = barrier::delete_open(&mut *local, store, Mode::At, keys).await?;
+        local.commit().await?;
+        let deleted = keys.len() - left.len();
+        info!(txn.resource = %self.resource, rows = deleted,
+            "undo logs of committed transactions were left over, and are deleted");
+        Ok(deleted)
+    }
+
+    fn tell(&self, row: &Place, why: &str) {
+        warn!(txn.resource = %self.resource, branch = %row, why,
+            "an undo log is open that should not be: its rows were neither confirmed nor restored, so \
+             compare them with what `pactum tx show` reads from it, put them right by hand, and then \
+             delete its row from pactum_barrier");
+    }
+}
+
+fn judge(answer: Result<Outcome, CallError>) -> Result<Fate, CallError> {
+    match answer {
+        Ok(outcome) => Ok(match outcome.status {
+            Status::Active | Status::Committing | Status::RollingBack(_) => Fate::Unfinished,
+            Status::Committed => Fate::Committed,
+            Status::RolledBack(_) => Fate::Amiss(NEVER_UNDONE),
+        }),
+        Err(error) => {
+            let known = AMISS.iter().find(|(code, _)| error.code() == Some(*code));
+            // Whatever else it says, it does not say what became of it.
+            known.map(|(_, why)| Fate::Amiss(why)).ok_or(error)
+        }
+    }
+}
