@@ -13,7 +13,10 @@ use pactum_proto::v1::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use crate::args::{Choice, ForgetArgs, ListArgs, Remote, ResolveArgs, Resource, Tx, XidArgs};
+use crate::args::{
+    Choice, ForgetArgs, ListArgs, Remote, ResolveArgs, Resource, ShowArgs, Tx, XidArgs,
+};
+use crate::database;
 use crate::output::say;
 use crate::show::{self, json, text};
 
@@ -56,17 +59,23 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
     remote.show(json::transactions(&reply.transactions), text::transactions(&reply.transactions))
 }
 
-async fn show(args: XidArgs) -> anyhow::Result<()> {
-    let XidArgs { remote, xid } = args;
-    let reply = connect(&remote).await?.show_transaction(ShowTransactionRequest { xid }).await;
+async fn show(args: ShowArgs) -> anyhow::Result<()> {
+    let ShowArgs { on: XidArgs { remote, xid }, db } = args;
+    let request = ShowTransactionRequest { xid: xid.clone() };
+    let reply = connect(&remote).await?.show_transaction(request).await;
     let reply = answered(&remote, reply)?;
     granted(reply.error)?;
     let transaction = reply.transaction.context("the coordinator's answer is empty")?;
     let branches = reply.branches;
-    remote.show(
-        json::transaction(&transaction, &branches),
-        text::transaction(&transaction, &branches),
-    )
+    let mut object = json::transaction(&transaction, &branches);
+    let mut text = text::transaction(&transaction, &branches);
+    for url in db {
+        let found = database::evidence(&url, &xid).await?;
+        let name = database::without_password(&url);
+        object["databases"][&name] = json::evidence(&found);
+        text.push_str(&text::evidence(&name, &found));
+    }
+    remote.show(object, text)
 }
 
 async fn retry(args: XidArgs) -> anyhow::Result<()> {

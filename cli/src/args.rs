@@ -92,7 +92,7 @@ pub(crate) enum Tx {
     /// Lists global transactions, newest first.
     List(ListArgs),
     /// Shows one with its branches, its locks, and what was found where a branch is parked.
-    Show(XidArgs),
+    Show(ShowArgs),
     /// Tries its parked and waiting branches again, now.
     Retry(XidArgs),
     /// Says what shall become of one parked branch; recorded with the reason.
@@ -115,6 +115,16 @@ pub(crate) struct ListArgs {
     /// Goes on below this XID, the last of the page before.
     #[arg(long, value_name = "XID")]
     pub(crate) before: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) on: XidArgs,
+    /// A participant's database, as in `postgres://localhost/bank`: shows what its barrier rows say
+    /// of the branches, and their undo logs. May be repeated.
+    #[arg(long, value_name = "URL")]
+    pub(crate) db: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]

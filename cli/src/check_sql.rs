@@ -10,21 +10,17 @@ use serde_json::{Value, json};
 use sqlx::Pool;
 
 use crate::args::CheckSqlArgs;
+use crate::database::{self, Kind};
 use crate::output::say;
 
 /// Enough of a statement to recognise it.
 const TEXT_CHARS_MAX: usize = 72;
 
 pub(crate) async fn run(args: CheckSqlArgs) -> anyhow::Result<()> {
-    let scheme = args.db.split(':').next().unwrap_or_default();
-    match scheme {
-        "sqlite" => check::<sqlx::Sqlite>(&args).await,
-        "postgres" | "postgresql" => check::<sqlx::Postgres>(&args).await,
-        "mysql" | "mariadb" => check::<sqlx::MySql>(&args).await,
-        _ => bail!(
-            "`{scheme}` is no database that the agent knows: give a URL that begins with sqlite:, \
-             postgres: or mysql:"
-        ),
+    match database::kind(&args.db)? {
+        Kind::Sqlite => check::<sqlx::Sqlite>(&args).await,
+        Kind::Postgres => check::<sqlx::Postgres>(&args).await,
+        Kind::Mysql => check::<sqlx::MySql>(&args).await,
     }
 }
 

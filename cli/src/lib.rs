@@ -14,6 +14,7 @@ mod admin;
 mod args;
 mod check_sql;
 pub mod config;
+mod database;
 mod output;
 mod server;
 mod show;

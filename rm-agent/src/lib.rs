@@ -78,7 +78,8 @@ pub mod web;
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{
     AtConnection, AtDatabase, AtError, AtOptions, AtPool, AtSavepoint, AtTransaction,
-    CheckedStatement, Refused, SavepointMark, UnreadableUndo, Verdict, check_sql, read_undo,
+    CheckedStatement, Evidence, Refused, SavepointMark, UnreadableUndo, Verdict, check_sql,
+    evidence, read_undo,
 };
 pub use context::TransactionContext;
 pub use session::CallError;

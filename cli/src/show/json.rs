@@ -1,6 +1,7 @@
 //! Answers as JSON: every field of the wire, with words for the enums. Ids are texts, because they
 //! do not fit the numbers of JavaScript.
 
+use pactum_agent::Evidence;
 use pactum_proto::v1::{BoundResource, Branch, ParkReport, Resolved, SummaryReply, Transaction};
 use serde_json::{Value, json};
 
@@ -107,4 +108,15 @@ pub(crate) fn summary(summary: &SummaryReply) -> Value {
         "waiters": summary.waiters,
         "sessions": summary.sessions,
     })
+}
+
+pub(crate) fn evidence(found: &[Evidence]) -> Value {
+    let rows = found.iter().map(|row| {
+        let undo = match &row.undo {
+            Ok(undo) => serde_json::from_str(undo).unwrap_or_default(),
+            Err(why) => json!({ "unreadable": why.to_string() }),
+        };
+        json!({ "branch_id": row.branch.0, "state": row.state, "undo": undo })
+    });
+    rows.collect()
 }

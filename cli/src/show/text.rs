@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use pactum_agent::{Evidence, UnreadableUndo};
 use pactum_proto::v1::{
     BoundResource, Branch, ColumnReport, Outcome, ParkReport, PhaseTwoState, Resolution, Resolved,
     SummaryReply, Transaction, TransactionStatus,
@@ -247,4 +248,21 @@ pub(crate) fn summary(summary: &SummaryReply) -> String {
         let _ = writeln!(text, "  {name:<16} {value}");
     }
     text
+}
+
+/// What a participant's database says of the branches.
+pub(crate) fn evidence(database: &str, found: &[Evidence]) -> String {
+    let mut out = format!("\n{database}\n");
+    if found.is_empty() {
+        out.push_str("  no barrier row of this transaction\n");
+    }
+    for row in found {
+        out.push_str(&format!("  branch {}: {}\n", row.branch.0, row.state));
+        match &row.undo {
+            Ok(undo) => undo.lines().for_each(|line| out.push_str(&format!("    {line}\n"))),
+            Err(UnreadableUndo::Empty) => {}
+            Err(why) => out.push_str(&format!("    {why}\n")),
+        }
+    }
+    out
 }

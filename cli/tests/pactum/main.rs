@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, and what serves them")]
 
 mod commands;
+mod databases;
 mod lifecycle;
 mod server;

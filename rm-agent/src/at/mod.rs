@@ -21,6 +21,7 @@
 //! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/, mysql/
 //!             link.rs          what is asked of the coordinator
 //!             check.rs         the same plans for a script, and nothing run
+//!             evidence.rs      barrier rows for people
 //! ```
 //!
 //! See `docs/at.md` for what is supported, what is refused, and which anomalies remain.
@@ -32,6 +33,7 @@ mod commit;
 mod connection;
 mod engine;
 mod error;
+mod evidence;
 mod keys;
 mod link;
 mod locking;
@@ -60,6 +62,7 @@ pub use check::{CheckedStatement, Verdict, check_sql};
 pub use connection::AtConnection;
 pub use engine::AtDatabase;
 pub use error::AtError;
+pub use evidence::{Evidence, evidence};
 pub use options::AtOptions;
 pub use plan::Refused;
 pub use pool::AtPool;
