@@ -15,7 +15,8 @@
 //!
 //! The parameters keep their numbers: sqlx declares the types of all of them, so a part of a statement
 //! runs with the whole list. It prepares by text alone, though, and two statements with differently
-//! typed lists may have the same WHERE: what is derived from a part begins with a mark of the whole.
+//! typed lists may have the same WHERE: what is derived from a part begins with a mark of the whole, and
+//! of the table's version.
 
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, Tokenizer};
@@ -60,10 +61,12 @@ pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, R
             }
         },
     };
-    let marked = |sql: String| mark(&change.text.sql, &sql).into();
+    // A statement that was prepared before a column changed its type returns the old one, and fails.
+    let whole = format!("{} {}", table.version, change.text.sql);
+    let marked = |sql: String| mark(&whole, &sql).into();
     Ok(CompiledChange {
         before: before.map(marked),
-        change: text.into(),
+        change: marked(text),
         after: None,
         yields,
         counted: true,
