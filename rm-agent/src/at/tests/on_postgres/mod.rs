@@ -56,3 +56,13 @@ impl TestDatabase for Postgres {
         dump
     }
 }
+
+#[tokio::test]
+async fn blocked_rollbacks_hold_up_nobody_else() {
+    super::side_by_side::blocked_rollbacks_hold_up_nobody_else::<sqlx::Postgres>().await;
+}
+
+#[tokio::test]
+async fn leftovers_are_found_and_swept() {
+    super::side_by_side::leftovers_are_found_and_swept::<sqlx::Postgres>().await;
+}
