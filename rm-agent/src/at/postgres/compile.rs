@@ -19,7 +19,7 @@
 //! of the table's version.
 
 use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::dialect::{capture, quote};
 use crate::at::engine::{CompiledChange, CompiledRead, Yields};
@@ -189,31 +189,43 @@ fn unqualified(target: &str) -> &str {
 }
 
 /// A bare `*` of the user's means the table's columns; with rows of ours beside it, it has to say so.
+/// Tokens only tell where it stands: the text stays the user's.
 fn own_columns(items: &str, target: &str) -> String {
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, items).with_unescape(false).tokenize();
-    let Ok(tokens) = tokens else { return items.to_owned() };
+    let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, items).with_unescape(false);
+    let Ok(tokens) = tokens.tokenize_with_location() else { return items.to_owned() };
     let mut depth = 0_u32;
     let mut begins = true;
     let mut out = String::with_capacity(items.len());
-    for token in tokens {
-        if token == Token::Mul && begins && depth == 0 {
-            out.push_str(target);
-            out.push_str(".*");
-            begins = false;
-            continue;
-        }
+    let mut copied = 0;
+    for TokenWithSpan { token, span } in tokens {
         match &token {
+            Token::Whitespace(_) => continue,
             Token::LParen | Token::LBracket => depth += 1,
             Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
+            Token::Mul if begins && depth == 0 => {
+                let star = offset(items, span.start);
+                out.push_str(&items[copied..star]);
+                out.push_str(&format!("{target}.*"));
+                copied = star + 1;
+            }
             _ => {}
         }
-        match &token {
-            Token::Whitespace(_) => {}
-            token => begins = *token == Token::Comma && depth == 0,
-        }
-        out.push_str(&token.to_string());
+        begins = token == Token::Comma && depth == 0;
     }
+    out.push_str(&items[copied..]);
     out
+}
+
+/// Where a token begins, in bytes; lines and characters count from 1.
+fn offset(text: &str, at: Location) -> usize {
+    let (mut line, mut column) = (1, 1);
+    for (offset, letter) in text.char_indices() {
+        if (line, column) == (at.line, at.column) {
+            return offset;
+        }
+        (line, column) = if letter == '\n' { (line + 1, 1) } else { (line, column + 1) };
+    }
+    text.len()
 }
 
 /// Reads the rows that an upsert may find in its way, by the values of the key that it names. A row
@@ -327,6 +339,9 @@ mod tests {
             ("balance * 2, count(*), a.*", "balance * 2, count(*), a.*"),
             ("'*', \"*\", -- , *\n id", "'*', \"*\", -- , *\n id"),
             ("x -> '*' AS \"y\"", "x -> '*' AS \"y\""),
+            ("E'\\'*', ü\n, * -- *", "E'\\'*', ü\n, a.* -- *"),
+            ("$$, *$$ /* , * */, *", "$$, *$$ /* , * */, a.*"),
+            ("ARRAY[1, 2 * 3], (*)", "ARRAY[1, 2 * 3], (*)"),
         ] {
             assert_eq!(own_columns(items, "a"), expected);
         }
