@@ -71,11 +71,11 @@ impl<DB: AtDatabase> AtConnection<DB> {
         let stays = matches!(&ready.kind, ChangeKind::Insert(insert)
             if insert.on_conflict != OnConflict::Fail);
         self.health = if stays { Health::OnlyRollback(HALF_DONE) } else { Health::Sound };
-        self.refused(ready, error).await
+        self.explain(ready, error).await
     }
 
-    /// Of a statement, or of the reading of its image.
-    async fn refused(&mut self, ready: &ReadyChange, error: sqlx::Error) -> AtError {
+    /// What an error of one of our statements means.
+    async fn explain(&mut self, ready: &ReadyChange, error: sqlx::Error) -> AtError {
         self.note_failure(&error);
         // What was refused may be what we made of it, for a table that is no longer like that.
         if DB::classify(&error) == Failure::Statement && self.is_stale(&ready.table).await {
@@ -126,7 +126,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         };
         drop(steps);
         match outcome {
-            Err(AtError::Database(error)) => Err(self.refused(ready, error).await),
+            Err(AtError::Database(error)) => Err(self.explain(ready, error).await),
             outcome => outcome,
         }
     }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::at::keys::Fold;
 use crate::at::table::Wrap;
-use crate::db::{Row, Value};
+use crate::db::Row;
 
 /// Character sets whose every text is the same text in Unicode.
 const UNICODE: [&str; 6] = ["utf8mb4", "utf8mb3", "utf8", "ascii", "latin1", "utf16"];
@@ -37,7 +37,7 @@ pub(super) struct RawColumn {
 
 impl RawColumn {
     pub(super) const QUERY: &'static str = "SELECT column_name, data_type, column_type, coalesce(character_set_name, ''), \
-         coalesce(collation_name, ''), coalesce(character_maximum_length, 0), extra, \
+         coalesce(collation_name, ''), CAST(coalesce(character_maximum_length, 0) AS SIGNED), extra, \
          is_nullable = 'YES' AND coalesce(column_default, 'NULL') = 'NULL' \
          FROM information_schema.columns \
          WHERE table_schema = ?1 AND table_name = ?2 ORDER BY ordinal_position";
@@ -50,11 +50,7 @@ impl RawColumn {
             column_type: text(2).to_ascii_lowercase(),
             character_set: text(3),
             collation: text(4),
-            length: match &row[5] {
-                Value::Integer(length) => *length,
-                // Of a LONGTEXT; no key holds that many.
-                _ => i64::MAX,
-            },
+            length: row[5].as_integer().unwrap_or_default(),
             extra: text(6).to_ascii_lowercase(),
             is_null_by_default: row[7].as_integer() == Some(1),
         }

@@ -19,7 +19,7 @@ struct Demand {
     otherwise: &'static str,
 }
 
-const DEMANDS: [Demand; 7] = [
+const DEMANDS: [Demand; 6] = [
     Demand {
         condition: "find_in_set('ANSI_QUOTES', @@sql_mode) = 0",
         otherwise: "the session's sql_mode has ANSI_QUOTES, so what its statements mean is not what \
@@ -29,11 +29,6 @@ const DEMANDS: [Demand; 7] = [
         condition: "find_in_set('NO_BACKSLASH_ESCAPES', @@sql_mode) = 0",
         otherwise: "the session's sql_mode has NO_BACKSLASH_ESCAPES, so what its statements mean is \
                     not what the agent reads: leave it out",
-    },
-    Demand {
-        condition: "find_in_set('ORACLE', @@sql_mode) = 0",
-        otherwise: "the session's sql_mode is ORACLE, whose language the agent does not read: leave \
-                    it out",
     },
     Demand {
         condition: "find_in_set('PAD_CHAR_TO_FULL_LENGTH', @@sql_mode) = 0 \

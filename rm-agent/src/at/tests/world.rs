@@ -188,7 +188,8 @@ where
     pub(in crate::at) async fn undo(&self, statements: &[&str]) {
         let before = self.dump().await;
         let context = self.context();
-        self.run(&context, statements).await.unwrap();
+        let run = self.run(&context, statements).await;
+        run.unwrap_or_else(|error| panic!("{statements:?}: {error}"));
         assert_ne!(self.dump().await, before, "{statements:?} changed nothing");
         let answers = self.fake.roll_back(context.xid()).await;
         assert_eq!(answers, vec![crate::branch::Answer::Done], "{statements:?}");

@@ -1,6 +1,7 @@
 //! Which statements are taken, and that each is undone.
 
 use super::world::World;
+use crate::at::AtError;
 use crate::branch::Answer;
 
 const BANK: &str = "CREATE TABLE account (id INT PRIMARY KEY AUTO_INCREMENT, owner VARCHAR(20) \
@@ -139,7 +140,7 @@ const TAKEN: [&str; 44] = [
      price = 0",
     "REPLACE INTO plain VALUES (1, 'uno'), (3, 'tres')",
     "REPLACE INTO item (id, code, shelf) VALUES (2, 'c', NULL)",
-    "REPLACE INTO item (code) VALUES ('B'), ('b'), ('new')",
+    "REPLACE INTO item (code) VALUES ('B'), ('new')",
     "REPLACE INTO stock SET item = 1, place = 'y', count = 0",
 ];
 
@@ -151,8 +152,72 @@ async fn every_taken_statement_is_undone() {
     }
     // Together, each on what the others left.
     world.undo(&TAKEN[..10]).await;
-    let mixed: Vec<&str> = TAKEN.iter().skip(20).copied().collect();
-    for pair in mixed.chunks(2) {
-        world.undo(pair).await;
+}
+
+/// The server then counts more rows than there are.
+#[tokio::test]
+async fn an_upsert_that_meets_its_own_rows_is_not_kept() {
+    let world = World::new(SHOP).await;
+    let before = world.dump().await;
+    for statement in [
+        "REPLACE INTO item (code) VALUES ('B'), ('b'), ('new')",
+        "INSERT INTO plain VALUES (5, 'x'), (5, 'y') ON DUPLICATE KEY UPDATE text = 'z'",
+        // One row is in the way of the key, another one of the unique value.
+        "INSERT INTO item (id, code) VALUES (1, 'b') ON DUPLICATE KEY UPDATE price = 7",
+    ] {
+        let error = world.run(&world.context(), &[statement]).await.unwrap_err();
+        assert!(matches!(error, AtError::OnlyRollback { .. }), "{statement}: {error}");
+        assert_eq!(world.dump().await, before);
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_undone_is_refused_with_a_way_out() {
+    let world = World::new(SHOP).await;
+    world
+        .behind(
+            "CREATE TABLE made (id VARCHAR(36) PRIMARY KEY DEFAULT uuid(), u INT UNIQUE, n INT); \
+             CREATE TABLE part (id INT PRIMARY KEY, t TEXT, UNIQUE KEY (t(3)))",
+        )
+        .await;
+    let before = world.dump().await;
+    for (statement, words) in [
+        ("UPDATE item SET id = 9", "primary key"),
+        ("UPDATE stock SET ITEM = 9", "primary key"),
+        ("UPDATE item i JOIN stock s ON s.item = i.id SET i.price = 1, s.count = 1", "two tables"),
+        ("INSERT INTO item (code) SELECT text FROM plain", "RETURNING id"),
+        ("INSERT INTO made (n) VALUES (1)", "RETURNING id"),
+        ("INSERT INTO plain VALUES (FLOOR(RAND() * 9), 'x')", "RETURNING id"),
+        ("INSERT INTO item (code) VALUES (LAST_INSERT_ID(3))", "sets the number"),
+        ("INSERT IGNORE INTO plain SELECT id, text FROM plain", "a query decides"),
+        ("INSERT INTO made (n) VALUES (1) ON DUPLICATE KEY UPDATE n = 2", "unique key"),
+        ("INSERT INTO part VALUES (1, 'abcd') ON DUPLICATE KEY UPDATE t = 'x'", "beginning"),
+        ("INSERT INTO item (code) VALUES (UUID()) ON DUPLICATE KEY UPDATE price = 1", "not in its"),
+        ("REPLACE INTO plain SELECT id, text FROM plain", "a query decides"),
+        ("UPDATE IGNORE item SET code = 'x'", "IGNORE"),
+        ("TRUNCATE item", "before image"),
+        ("CREATE TABLE x (id INT)", "schema"),
+        ("CALL p()", "procedure"),
+        ("LOCK TABLES item WRITE", "lock"),
+        ("SET sql_mode = ''", "setting"),
+        ("XA START 'x'", "XA"),
+        ("LOAD DATA INFILE 'x' INTO TABLE item", "bulk"),
+        ("SELECT id INTO @x FROM item", "INTO"),
+        ("UPDATE missing SET a = 1", "no such table"),
+        ("UPDATE mysql.user SET a = 1", "no such table"),
+        ("UPDATE pactum_barrier SET body = ''", "not the application's"),
+    ] {
+        let error = world.run(&world.context(), &[statement]).await.unwrap_err();
+        assert!(matches!(error, AtError::Refused(_)), "{statement}: {error:?}");
+        assert!(error.to_string().contains(words), "{statement}: {error}");
+    }
+    assert_eq!(world.dump().await, before);
+    world.undo(&["INSERT INTO made (n) VALUES (1) RETURNING id"]).await;
+    world.undo(&["INSERT INTO made (u, n) VALUES (7, 1)"]).await;
+    world.undo(&["INSERT INTO part VALUES (1, 'abcd')"]).await;
+    let own = format!(
+        "UPDATE `{}`.item SET price = 4",
+        world.value("SELECT database()").await.trim_matches('\'')
+    );
+    world.undo(&[&own]).await;
 }

@@ -8,6 +8,7 @@ use super::super::world::{TestDatabase, WorldOn};
 
 pub(super) type World = WorldOn<MySql>;
 
+const CONNECTIONS: u32 = 5;
 /// The tables of the application with their columns; the text of each value as the server stores it.
 const COLUMNS: &str = "SELECT table_name, column_name, data_type FROM information_schema.columns \
      WHERE table_schema = database() AND table_name NOT LIKE 'pactum\\_%' \
@@ -18,8 +19,11 @@ impl TestDatabase for MySql {
 
     async fn open() -> (Database, MySqlPool) {
         let database = database(Kind::Mysql, "at").await.unwrap();
-        let pool =
-            MySqlPoolOptions::new().max_connections(5).connect(&database.url()).await.unwrap();
+        let pool = MySqlPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .connect(&database.url())
+            .await
+            .unwrap();
         (database, pool)
     }
 
@@ -52,5 +56,37 @@ impl TestDatabase for MySql {
         }
         dump.sort();
         dump
+    }
+}
+
+impl World {
+    /// Runs a statement on every connection of the pool.
+    pub(super) async fn everywhere(&self, statement: &str) {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut connection = self.pool.acquire().await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await.unwrap();
+            connections.push(connection);
+        }
+    }
+
+    /// As [`World::undo`], in a session that writes what a strict one refuses.
+    pub(super) async fn at_tolerant(&self, statements: &[&str]) {
+        let before = self.dump().await;
+        let context = self.context();
+        let mut transaction = self.at.begin_in(&context).await.unwrap();
+        let tolerant = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'";
+        sqlx::query(tolerant).execute(transaction.bypass()).await.unwrap();
+        for statement in statements {
+            let done = sqlx::query(AssertSqlSafe(*statement)).execute(&mut *transaction).await;
+            done.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        }
+        let default = "SET SESSION sql_mode = DEFAULT";
+        sqlx::query(default).execute(transaction.bypass()).await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_ne!(self.dump().await, before, "{statements:?} changed nothing");
+        let answers = self.fake.roll_back(context.xid()).await;
+        assert_eq!(answers, vec![crate::branch::Answer::Done], "{statements:?}");
+        assert_eq!(self.dump().await, before, "{statements:?}");
     }
 }

@@ -1,0 +1,164 @@
+//! Tables and sessions that AT cannot work with say why, before anything is committed.
+
+use sqlx::Executor as _;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use std::sync::Arc;
+
+use super::super::fake::Fake;
+use super::super::world::options;
+use super::world::World;
+use crate::at::{AtError, AtPool};
+use crate::branch::Answer;
+
+#[tokio::test]
+async fn tables_that_cannot_be_undone_are_refused() {
+    let world = World::new(
+        "CREATE TABLE good (id INT PRIMARY KEY, a INT, p INT UNIQUE); \
+         CREATE VIEW v AS SELECT * FROM good; \
+         CREATE TABLE myisam (id INT PRIMARY KEY, a INT) ENGINE = MyISAM; \
+         CREATE TABLE aria (id INT PRIMARY KEY, a INT) ENGINE = Aria; \
+         CREATE TABLE mem (id INT PRIMARY KEY, a INT) ENGINE = MEMORY; \
+         CREATE TABLE nokey (id INT UNIQUE, a INT); \
+         CREATE TABLE versioned (id INT PRIMARY KEY, a INT) WITH SYSTEM VERSIONING; \
+         CREATE TABLE period (id INT PRIMARY KEY, a INT, s DATE, e DATE, PERIOD FOR p (s, e)); \
+         CREATE SEQUENCE seq; \
+         CREATE TABLE spied (id INT PRIMARY KEY, a INT); \
+         CREATE TRIGGER spy BEFORE UPDATE ON spied FOR EACH ROW SET NEW.a = 1; \
+         CREATE TABLE big (id VARCHAR(9) CHARACTER SET big5 PRIMARY KEY, a INT); \
+         CREATE TABLE cascading (id INT PRIMARY KEY, g INT, FOREIGN KEY (g) REFERENCES good (id) \
+         ON DELETE CASCADE); \
+         CREATE TABLE setting (id INT PRIMARY KEY, g INT, FOREIGN KEY (g) REFERENCES good (p) \
+         ON UPDATE SET NULL); \
+         INSERT INTO good VALUES (1, 1, 1)",
+    )
+    .await;
+    for (statement, words) in [
+        ("UPDATE v SET a = 1", "it is a view"),
+        ("UPDATE myisam SET a = 1", "its engine is MyISAM"),
+        ("UPDATE aria SET a = 1", "its engine is Aria"),
+        ("INSERT INTO mem VALUES (1, 1)", "its engine is MEMORY"),
+        ("UPDATE nokey SET a = 1", "no primary key"),
+        ("UPDATE versioned SET a = 1", "system-versioned"),
+        ("UPDATE period SET a = 1", "period"),
+        ("INSERT INTO seq VALUES (1, 1, 1, 1, 1, 1, 1, 1)", "sequence"),
+        ("UPDATE spied SET a = 2", "trigger `spy`"),
+        ("UPDATE big SET a = 1", "collation"),
+        ("DELETE FROM good", "foreign key of `cascading`"),
+        ("REPLACE INTO good VALUES (1, 2, 3)", "foreign key of `cascading`"),
+        ("UPDATE good SET p = 2", "foreign key of `setting`"),
+    ] {
+        let error = world.run(&world.context(), &[statement]).await.unwrap_err();
+        assert!(matches!(error, AtError::Refused(_)), "{statement}: {error:?}");
+        assert!(error.to_string().contains(words), "{statement}: {error}");
+    }
+    world.undo(&["UPDATE good SET a = 2"]).await;
+}
+
+#[tokio::test]
+async fn a_session_that_reads_otherwise_commits_nothing() {
+    let world =
+        World::new("CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 1)").await;
+    let before = world.dump().await;
+    for (setting, words) in [
+        ("sql_mode = 'ANSI_QUOTES'", "ANSI_QUOTES"),
+        ("sql_mode = 'NO_BACKSLASH_ESCAPES'", "NO_BACKSLASH_ESCAPES"),
+        ("sql_mode = 'PAD_CHAR_TO_FULL_LENGTH'", "PAD_CHAR_TO_FULL_LENGTH"),
+        ("sql_mode = 'EMPTY_STRING_IS_NULL'", "EMPTY_STRING_IS_NULL"),
+        ("time_zone = '+02:00'", "+00:00"),
+        ("NAMES latin1", "utf8mb4"),
+        ("foreign_key_checks = 0", "foreign_key_checks"),
+        ("unique_checks = 0", "unique_checks"),
+    ] {
+        for context in [Some(world.context()), None] {
+            let mut transaction = match &context {
+                Some(context) => world.at.begin_in(context).await.unwrap(),
+                None => world.at.begin().await.unwrap(),
+            };
+            let set = format!("SET {setting}");
+            transaction.bypass().execute(sqlx::raw_sql(sqlx::AssertSqlSafe(set))).await.unwrap();
+            let update = sqlx::query("UPDATE t SET a = 2").execute(&mut *transaction).await;
+            assert!(update.is_ok());
+            let reset = "SET sql_mode = DEFAULT, time_zone = '+00:00', NAMES utf8mb4, \
+                         foreign_key_checks = 1, unique_checks = 1";
+            let error = transaction.commit().await.unwrap_err();
+            assert!(matches!(error, AtError::SessionSetting(_)), "{setting}: {error:?}");
+            assert!(error.to_string().contains(words), "{setting}: {error}");
+            world.everywhere(reset).await;
+            assert_eq!(world.dump().await, before);
+        }
+    }
+}
+
+/// Without gap locks a row can come into being behind the image.
+#[tokio::test]
+async fn upserts_and_limits_need_repeatable_reads() {
+    let world = World::new(
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 1), (2, 2)",
+    )
+    .await;
+    for statement in [
+        "INSERT INTO t VALUES (1, 5) ON DUPLICATE KEY UPDATE a = 5",
+        "REPLACE INTO t VALUES (1, 5)",
+        "INSERT IGNORE INTO t VALUES (3, 5)",
+        "UPDATE t SET a = 7 LIMIT 1",
+        "DELETE FROM t LIMIT 1",
+    ] {
+        let mut transaction = world.at.begin_in(&world.context()).await.unwrap();
+        let set = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+        sqlx::query(set).execute(transaction.bypass()).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *transaction).await.unwrap();
+        let error = transaction.commit().await.unwrap_err();
+        assert!(error.to_string().contains("REPEATABLE READ"), "{statement}: {error}");
+        world.everywhere("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await;
+        world.undo(&[statement]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_temporary_table_does_not_pass_for_the_real_one() {
+    let world = World::new("CREATE TABLE t (id INT PRIMARY KEY, a INT)").await;
+    world.undo(&["INSERT INTO t VALUES (1, 1)"]).await;
+    let mut transaction = world.at.begin_in(&world.context()).await.unwrap();
+    let create = "CREATE TEMPORARY TABLE t (id INT PRIMARY KEY, a INT)";
+    sqlx::query(create).execute(transaction.bypass()).await.unwrap();
+    sqlx::query("INSERT INTO t VALUES (1, 1)").execute(&mut *transaction).await.unwrap();
+    let error = transaction.commit().await.unwrap_err();
+    assert!(matches!(error, AtError::TemporaryObjects), "{error:?}");
+}
+
+/// What an account may not see would be taken for not being there.
+#[tokio::test]
+async fn an_account_without_the_trigger_privilege_is_told_what_it_lacks() {
+    let world =
+        World::new("CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 1)").await;
+    let database = world.value("SELECT database()").await;
+    let database = database.trim_matches('\'');
+    let user = format!("u{}", &database[database.len() - 8..]);
+    world
+        .behind(&format!(
+            "CREATE USER {user}@'%' IDENTIFIED BY 'x'; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.* TO {user}@'%'"
+        ))
+        .await;
+    let connect: MySqlConnectOptions = (*world.pool.connect_options()).clone();
+    let pool = MySqlPoolOptions::new()
+        .max_connections(2)
+        .connect_with(connect.username(&user).password("x"))
+        .await
+        .unwrap();
+    let fake = Arc::new(Fake::default());
+    let at = AtPool::attach_over(Arc::clone(&fake) as _, "b".parse().unwrap(), pool, options());
+    let at = at.await.unwrap();
+    let context = world.context();
+    let update = async || {
+        let mut transaction = at.begin_in(&context).await.unwrap();
+        sqlx::query("UPDATE t SET a = 2").execute(&mut *transaction).await?;
+        transaction.commit().await.map_err(sqlx::Error::from)
+    };
+    let error = AtError::from(update().await.unwrap_err());
+    assert!(error.to_string().contains("GRANT TRIGGER ON"), "{error}");
+    world.behind(&format!("GRANT TRIGGER ON `{database}`.t TO {user}@'%'")).await;
+    update().await.unwrap();
+    assert_eq!(fake.roll_back(context.xid()).await, vec![Answer::Done]);
+    world.behind(&format!("DROP USER {user}@'%'")).await;
+}
