@@ -127,8 +127,10 @@ impl AtParticipant {
             }
             Verdict::Keep(answer) => match local.commit().await {
                 Ok(()) => Ok(answer),
-                // Foreign keys of restored rows are looked at here.
-                Err(error) if error.failure == Failure::Constraint => Ok(refused(&error)),
+                // Deferred keys of restored rows are looked at here.
+                Err(error) if matches!(error.failure, Failure::Constraint | Failure::Unique) => {
+                    Ok(refused(&error))
+                }
                 Err(error) => Err(error),
             },
         }

@@ -15,10 +15,11 @@
 //!
 //! The parameters keep their numbers: sqlx declares the types of all of them, so a part of a statement
 //! runs with the whole list. It prepares by text alone, though, and two statements with differently
-//! typed lists may have the same WHERE: what is derived from a part begins with a mark of the whole.
+//! typed lists may have the same WHERE: what is derived from a part begins with a mark of the whole, and
+//! of the table's version.
 
 use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::dialect::{capture, quote};
 use crate::at::engine::{CompiledChange, CompiledRead, Yields};
@@ -60,10 +61,12 @@ pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, R
             }
         },
     };
-    let marked = |sql: String| mark(&change.text.sql, &sql).into();
+    // A statement that was prepared before a column changed its type returns the old one, and fails.
+    let whole = format!("{} {}", table.version, change.text.sql);
+    let marked = |sql: String| mark(&whole, &sql).into();
     Ok(CompiledChange {
         before: before.map(marked),
-        change: text.into(),
+        change: marked(text),
         after: None,
         yields,
         counted: true,
@@ -186,31 +189,43 @@ fn unqualified(target: &str) -> &str {
 }
 
 /// A bare `*` of the user's means the table's columns; with rows of ours beside it, it has to say so.
+/// Tokens only tell where it stands: the text stays the user's.
 fn own_columns(items: &str, target: &str) -> String {
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, items).with_unescape(false).tokenize();
-    let Ok(tokens) = tokens else { return items.to_owned() };
+    let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, items).with_unescape(false);
+    let Ok(tokens) = tokens.tokenize_with_location() else { return items.to_owned() };
     let mut depth = 0_u32;
     let mut begins = true;
     let mut out = String::with_capacity(items.len());
-    for token in tokens {
-        if token == Token::Mul && begins && depth == 0 {
-            out.push_str(target);
-            out.push_str(".*");
-            begins = false;
-            continue;
-        }
+    let mut copied = 0;
+    for TokenWithSpan { token, span } in tokens {
         match &token {
+            Token::Whitespace(_) => continue,
             Token::LParen | Token::LBracket => depth += 1,
             Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
+            Token::Mul if begins && depth == 0 => {
+                let star = offset(items, span.start);
+                out.push_str(&items[copied..star]);
+                out.push_str(&format!("{target}.*"));
+                copied = star + 1;
+            }
             _ => {}
         }
-        match &token {
-            Token::Whitespace(_) => {}
-            token => begins = *token == Token::Comma && depth == 0,
-        }
-        out.push_str(&token.to_string());
+        begins = token == Token::Comma && depth == 0;
     }
+    out.push_str(&items[copied..]);
     out
+}
+
+/// Where a token begins, in bytes; lines and characters count from 1.
+fn offset(text: &str, at: Location) -> usize {
+    let (mut line, mut column) = (1, 1);
+    for (offset, letter) in text.char_indices() {
+        if (line, column) == (at.line, at.column) {
+            return offset;
+        }
+        (line, column) = if letter == '\n' { (line + 1, 1) } else { (line, column + 1) };
+    }
+    text.len()
 }
 
 /// Reads the rows that an upsert may find in its way, by the values of the key that it names. A row
@@ -324,6 +339,9 @@ mod tests {
             ("balance * 2, count(*), a.*", "balance * 2, count(*), a.*"),
             ("'*', \"*\", -- , *\n id", "'*', \"*\", -- , *\n id"),
             ("x -> '*' AS \"y\"", "x -> '*' AS \"y\""),
+            ("E'\\'*', ü\n, * -- *", "E'\\'*', ü\n, a.* -- *"),
+            ("$$, *$$ /* , * */, *", "$$, *$$ /* , * */, a.*"),
+            ("ARRAY[1, 2 * 3], (*)", "ARRAY[1, 2 * 3], (*)"),
         ] {
             assert_eq!(own_columns(items, "a"), expected);
         }

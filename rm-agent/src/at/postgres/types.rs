@@ -41,7 +41,7 @@ pub(super) enum Form {
 }
 
 /// Types whose equal values have one captured text.
-const CANONICAL: [&str; 27] = [
+const CANONICAL: [&str; 26] = [
     "bit",
     "bool",
     "bytea",
@@ -52,7 +52,6 @@ const CANONICAL: [&str; 27] = [
     "int8",
     "macaddr",
     "macaddr8",
-    "money",
     "name",
     "oid",
     "pg_lsn",

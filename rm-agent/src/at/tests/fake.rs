@@ -41,6 +41,7 @@ struct State {
     asked: Vec<Xid>,
     participant: Option<Arc<dyn Participant>>,
     uid: Option<ResourceUid>,
+    waits_inside: bool,
 }
 
 /// See the module's head.
@@ -94,6 +95,11 @@ impl Fake {
 
     pub(in crate::at) fn uid(&self) -> Option<ResourceUid> {
         self.state().uid
+    }
+
+    /// The database lets other writers go on, so a registration may wait.
+    pub(in crate::at) fn let_wait_inside(&self) {
+        self.state().waits_inside = true;
     }
 
     /// The next registration or check gets this answer.
@@ -290,6 +296,7 @@ impl Link for Fake {
         registration: &Registration,
     ) -> Result<(), CallError> {
         if !registration.wait.is_zero() {
+            assert!(self.state().waits_inside, "SQLite must not wait inside");
             // Whether it was granted is seen below, with everything else.
             self.free(Some(context.xid()), &registration.locks, registration.wait).await.ok();
         }

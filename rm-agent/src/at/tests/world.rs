@@ -15,7 +15,7 @@ use crate::at::connection::AtConnection;
 use crate::at::options::Environment;
 use crate::at::{AtDatabase, AtError, AtOptions, AtPool};
 use crate::context::TransactionContext;
-use crate::db::{Row, Sql};
+use crate::db::Row;
 
 /// The wall clock of the tests, in milliseconds.
 pub(in crate::at) const NOW: u64 = 1_700_000_000_000;
@@ -118,6 +118,9 @@ where
     ) -> Self {
         DB::script(&pool, schema).await;
         let fake = Arc::new(Fake::default());
+        if DB::WAITS_INSIDE {
+            fake.let_wait_inside();
+        }
         let link = Arc::clone(&fake);
         let at = AtPool::attach_over(link, "bank-a".parse().unwrap(), pool.clone(), options);
         let at = at.await.unwrap();

@@ -4,6 +4,7 @@ use super::World;
 use crate::at::tests::fake::Said;
 use crate::branch::Answer;
 use pactum_core::id::BranchId;
+use pactum_proto::v1::ParkReason;
 
 const BANK: &str = "CREATE TABLE account (id bigint PRIMARY KEY, owner text NOT NULL, \
      balance bigint NOT NULL); INSERT INTO account VALUES (1, 'A', 100), (2, 'B', 50)";
@@ -109,4 +110,52 @@ async fn a_unique_value_that_wanders_over_the_rows_wanders_back() {
             "INSERT INTO t VALUES (4, 1)",
         ])
         .await;
+}
+
+/// What was taken behind the global lock stands in the way of a restore, also where the database looks
+/// at it no earlier than at COMMIT.
+#[tokio::test]
+async fn what_the_database_refuses_to_restore_parks() {
+    for (schema, statement, behind) in [
+        (
+            "CREATE TABLE t (id int PRIMARY KEY, u text UNIQUE); INSERT INTO t VALUES (1, 'e')",
+            "UPDATE t SET u = 'f'",
+            "INSERT INTO t VALUES (2, 'e')",
+        ),
+        (
+            "CREATE TABLE t (id int PRIMARY KEY, u text UNIQUE DEFERRABLE); \
+             INSERT INTO t VALUES (1, 'e')",
+            "UPDATE t SET u = 'f'",
+            "INSERT INTO t VALUES (2, 'e')",
+        ),
+        (
+            "CREATE TABLE t (id int PRIMARY KEY); \
+             CREATE TABLE c (id int PRIMARY KEY, t int REFERENCES t)",
+            "INSERT INTO t VALUES (1)",
+            "INSERT INTO c VALUES (1, 1)",
+        ),
+        (
+            "CREATE TABLE t (id numeric PRIMARY KEY); \
+             CREATE TABLE c (id int PRIMARY KEY, t numeric REFERENCES t ON DELETE CASCADE)",
+            "INSERT INTO t VALUES (1.0)",
+            "INSERT INTO c VALUES (1, 1.000)",
+        ),
+        (
+            "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE c (id int PRIMARY KEY, \
+             t int REFERENCES t DEFERRABLE); INSERT INTO t VALUES (1); INSERT INTO c VALUES (1, 1)",
+            "DELETE FROM c",
+            "DELETE FROM t",
+        ),
+    ] {
+        let world = World::new(schema).await;
+        let context = world.context();
+        world.run(&context, &[statement]).await.unwrap();
+        world.behind(behind).await;
+        let before = world.dump().await;
+        let answers = world.fake.roll_back(context.xid()).await;
+        let [Answer::Parked(report)] = answers.as_slice() else { panic!("{schema}: {answers:?}") };
+        assert_eq!(report.reason(), ParkReason::DirtyWrite, "{schema}");
+        assert_eq!(world.dump().await, before, "{schema}");
+        assert_eq!(world.barrier().await, ["open"]);
+    }
 }

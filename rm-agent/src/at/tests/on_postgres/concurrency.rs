@@ -259,7 +259,7 @@ async fn a_branch_waits_inside_for_a_lock_that_comes_free() {
 
 #[tokio::test]
 async fn phase_two_comes_again_where_rows_are_locked() {
-    let options = options().local_lock_wait_max(Duration::from_millis(50));
+    let options = options().local_lock_wait_max(Duration::from_millis(300));
     let world = World::with(BANK, options).await;
     let context = world.context();
     world.run(&context, &[CHANGE]).await.unwrap();
@@ -411,5 +411,29 @@ async fn a_schema_that_changed_is_noticed_in_both_phases() {
         assert!(report.message.contains(word), "{}", report.message);
         assert_eq!(world.dump().await, before);
         world.fake.release(context.xid(), None);
+    }
+}
+
+/// The form that runs again does so by itself, also where a statement was prepared for a type that its
+/// column no longer has.
+#[tokio::test]
+async fn plans_are_made_anew_after_a_change_of_the_schema() {
+    let world = World::new(BANK).await;
+    let statement = "UPDATE account SET balance = balance + 1 WHERE id = 1 RETURNING *, balance";
+    for change in [
+        "SELECT 1",
+        "ALTER TABLE account ALTER COLUMN balance TYPE numeric",
+        "ALTER TABLE account ADD COLUMN note text",
+        "ALTER TABLE account ALTER COLUMN balance TYPE int",
+        "ALTER TABLE account DROP COLUMN note",
+    ] {
+        world.behind(change).await;
+        let context = world.context();
+        let done =
+            context.clone().scope(async { sqlx::query(statement).fetch_all(&world.at).await });
+        let done = done.await.unwrap_or_else(|error| panic!("{change}: {error}"));
+        assert_eq!(done.len(), 1, "{change}");
+        assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done], "{change}");
+        assert_eq!(world.value("SELECT balance::text FROM account WHERE id = 1").await, "'100'");
     }
 }
