@@ -198,7 +198,11 @@ async fn every_kind_of_column_and_table_is_restored() {
             "CREATE TABLE t (id INT PRIMARY KEY, u INT UNIQUE); INSERT INTO t VALUES (1, 1), (2, 2), \
              (3, 3)",
             "UPDATE t SET u = u - 1; UPDATE t SET u = NULL WHERE id = 3; UPDATE t SET u = 2 WHERE \
-             id = 1; UPDATE t SET u = u + 1 ORDER BY u DESC",
+             id = 1",
+        ),
+        (
+            "CREATE TABLE t (id INT PRIMARY KEY, u INT UNIQUE); INSERT INTO t VALUES (1, 1), (2, 2)",
+            "UPDATE t SET u = u + 1 ORDER BY u DESC; UPDATE t SET u = u + 1 ORDER BY id DESC",
         ),
         (
             "CREATE TABLE t (id INT PRIMARY KEY, up INT, FOREIGN KEY (up) REFERENCES t (id)); \
