@@ -207,7 +207,7 @@ async fn every_kind_of_column_and_table_is_restored() {
         (
             "CREATE TABLE t (id INT PRIMARY KEY, up INT, FOREIGN KEY (up) REFERENCES t (id)); \
              INSERT INTO t VALUES (1, 1), (2, 1), (3, 2)",
-            "INSERT INTO t VALUES (8, 8), (9, 8); DELETE FROM t WHERE id IN (2, 3) ORDER BY id DESC",
+            "INSERT INTO t VALUES (8, NULL), (9, 8); DELETE FROM t WHERE id IN (2, 3) ORDER BY id DESC",
         ),
         // A table that refers to itself, and one that refers to another.
         (
