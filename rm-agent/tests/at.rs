@@ -179,6 +179,11 @@ async fn a_dirty_write_parks_and_touches_nothing() {
     assert!(!outcome.completed);
     assert_eq!(banks.balances().await, (71, 20));
     assert_eq!(banks.barrier_rows("open").await, 1);
+    // A person can read what the branch did.
+    let row = sqlx::query_as("SELECT format, body FROM pactum_barrier WHERE state = 'open'");
+    let (format, body): (i64, String) = row.fetch_one(banks.a.bypass()).await.unwrap();
+    let shown = pactum_agent::read_undo(format, &body).unwrap();
+    assert!(shown.contains("\"balance\": 70"), "{shown}");
     banks.close().await;
 }
 

@@ -17,9 +17,10 @@ use super::keys;
 use super::plan::{ChangeKind, OnConflict};
 use super::table::Table;
 use super::undo::RowChange;
-use crate::db::{Row, Value};
+use crate::db::{Failure, Row, Value};
 
 const CUT_SHORT: &str = "a statement was cut short";
+const HALF_DONE: &str = "an upsert failed, and what it did before may not have been undone";
 const DRIFTED: &str = "a statement changed other rows than its image showed";
 /// Rows that are read again by one statement.
 const ROWS_PER_STATEMENT: usize = 200;
@@ -41,11 +42,12 @@ impl<DB: AtDatabase> AtConnection<DB> {
         self.health = Health::OnlyRollback(CUT_SHORT);
         let steps = match self.collect_change(statement.with_sql(&ready.compiled.change)).await {
             Ok(steps) => steps,
-            Err(error) => return Err(self.change_failed(error)),
+            Err(error) => return Err(self.change_failed(ready, error).await),
         };
         let (affected, steps) = images.take_returned::<DB>(ready, steps)?;
         if let Some(sql) = &ready.compiled.after {
             images.after = self.read_images(ready, statement.with_sql(sql)).await?;
+            images.note_made(ready)?;
         }
         if let Some(read) = images.to_be_read(ready) {
             let again = self.read_again(&ready.table, &read).await?;
@@ -62,10 +64,37 @@ impl<DB: AtDatabase> AtConnection<DB> {
 
     /// A statement that the database refused as a whole changed nothing. After anything else it may
     /// have rolled back by itself, and what follows would run outside of any transaction.
-    fn change_failed(&mut self, error: sqlx::Error) -> AtError {
-        self.health = Health::Sound;
+    ///
+    /// Of one that deals with conflicts by itself that is not sure: SQLite keeps no journal for it,
+    /// so what it did before it failed on something else (a text for a row number) stays.
+    async fn change_failed(&mut self, ready: &ReadyChange, error: sqlx::Error) -> AtError {
+        let stays = matches!(&ready.kind, ChangeKind::Insert(insert)
+            if insert.on_conflict != OnConflict::Fail);
+        self.health = if stays { Health::OnlyRollback(HALF_DONE) } else { Health::Sound };
+        self.explain(ready, error).await
+    }
+
+    /// What an error of one of our statements means.
+    async fn explain(&mut self, ready: &ReadyChange, error: sqlx::Error) -> AtError {
         self.note_failure(&error);
+        // What was refused may be what we made of it, for a table that is no longer like that.
+        if DB::classify(&error) == Failure::Statement && self.is_stale(&ready.table).await {
+            return AtError::SchemaChanged;
+        }
         AtError::Database(error)
+    }
+
+    /// Whether a table is not, or no more, as its plans take it.
+    async fn is_stale(&mut self, table: &Table) -> bool {
+        let found = if DB::SURVIVES_ERRORS {
+            DB::dialect().load(&mut *DB::sql(&mut self.local), &table.written).await
+        } else {
+            let Ok(mut local) = self.shared.own.begin().await else { return false };
+            let found = DB::dialect().load(&mut *local, &table.name).await;
+            local.rollback().await;
+            found
+        };
+        found.is_ok_and(|found| found.is_none_or(|now| now.version != table.version))
     }
 
     /// The rows that a change is about to meet.
@@ -96,10 +125,10 @@ impl<DB: AtDatabase> AtConnection<DB> {
             }
         };
         drop(steps);
-        if let Err(AtError::Database(error)) = &outcome {
-            self.note_failure(error);
+        match outcome {
+            Err(AtError::Database(error)) => Err(self.explain(ready, error).await),
+            outcome => outcome,
         }
-        outcome
     }
 
     /// What lies under the keys of these rows now.
@@ -156,6 +185,8 @@ struct Images {
     after: Vec<Row>,
     /// The keys of rows that an upsert says it found, not made.
     found: HashSet<Vec<KeyValue>>,
+    /// The keys of rows that a REPLACE says it made.
+    made: HashSet<Vec<KeyValue>>,
 }
 
 impl Images {
@@ -186,6 +217,7 @@ impl Images {
                 }
             }
         }
+        self.note_made(ready)?;
         let affected = steps.iter().map(|step| match step {
             Either::Left(result) => DB::rows_affected(result),
             Either::Right(_) => 0,
@@ -195,6 +227,18 @@ impl Images {
         Ok((affected, steps))
     }
 
+    /// Of a REPLACE, the rows seen so far after the change are those that it made.
+    fn note_made(&mut self, ready: &ReadyChange) -> Result<(), AtError> {
+        if matches!(&ready.kind, ChangeKind::Insert(it) if it.on_conflict == OnConflict::Replace) {
+            for row in &self.after {
+                let key = keys::identity(&ready.table, row);
+                let problem = |problem| AtError::from_key(problem, &ready.table.name);
+                self.made.insert(key.map_err(problem)?);
+            }
+        }
+        Ok(())
+    }
+
     /// The rows whose keys tell where the images after the change are still to be read.
     fn to_be_read(&self, ready: &ReadyChange) -> Option<Vec<Row>> {
         match &ready.kind {
@@ -202,8 +246,12 @@ impl Images {
                 Some(self.before.clone()).filter(|rows| !rows.is_empty())
             }
             ChangeKind::Insert(insert) => match insert.on_conflict {
-                // A row of the statement may have replaced another one of it.
-                OnConflict::Replace => Some(self.after.clone()).filter(|rows| rows.len() > 1),
+                // A row of the statement may have replaced another one of it, and the image may be
+                // of rows that were not in the way after all.
+                OnConflict::Replace => {
+                    let rows: Vec<Row> = self.before.iter().chain(&self.after).cloned().collect();
+                    Some(rows).filter(|rows| rows.len() > 1)
+                }
                 // It may have changed the values that its rows are found by.
                 OnConflict::Update { .. } if ready.compiled.after.is_some() => {
                     Some(self.before.clone()).filter(|rows| !rows.is_empty())
@@ -237,7 +285,7 @@ impl Images {
     /// What happened to each row; `None` if the images are not about the rows that were changed.
     fn pair(self, ready: &ReadyChange, affected: u64) -> Option<Vec<RowChange>> {
         let table = &ready.table;
-        let Images { before, after, found } = self;
+        let Images { before, after, found, made } = self;
         let rows: Vec<RowChange> = match &ready.kind {
             ChangeKind::Update(_) => {
                 let mut before = by_key(table, before)?;
@@ -280,9 +328,17 @@ impl Images {
                     rows
                 }
                 OnConflict::Replace => {
-                    let gone = distinct(table, before)?.into_iter().map(RowChange::Deleted);
-                    let new = distinct(table, after)?.into_iter().map(RowChange::Inserted);
-                    gone.chain(new).collect()
+                    let is_made =
+                        |row: &Row| keys::identity(table, row).is_ok_and(|key| made.contains(&key));
+                    let (new, left): (Vec<Row>, Vec<Row>) =
+                        distinct(table, after)?.into_iter().partition(is_made);
+                    let left = by_key(table, left)?;
+                    let is_left = |row: &Row| {
+                        keys::identity(table, row).is_ok_and(|key| left.contains_key(&key))
+                    };
+                    let gone = distinct(table, before)?.into_iter().filter(|row| !is_left(row));
+                    let gone = gone.map(RowChange::Deleted);
+                    gone.chain(new.into_iter().map(RowChange::Inserted)).collect()
                 }
             },
         };

@@ -30,7 +30,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many rollbacks run side by side where the database has many writers. 4: enough that one which
 /// waits for a row does not hold up the others, and few beside what serves the application.
-const ROLLBACKS_AT_ONCE: usize = 4;
+const ROLLBACKS_AT_ONCE: u32 = 4;
+/// What phase two needs of such a database: a connection for each rollback, one for the commits,
+/// which must pass them, and one to look up what became of a local commit.
+pub(super) const CONNECTIONS: u32 = ROLLBACKS_AT_ONCE + 2;
 
 /// The largest undo log that is read, if none larger may be written. 64 MiB: a limit that was lowered
 /// after a log was written must not keep it from being undone.
@@ -59,7 +62,7 @@ enum Verdict {
 #[async_trait]
 impl Participant for AtParticipant {
     fn rollbacks_at_once(&self) -> usize {
-        self.writers.clamp(1, ROLLBACKS_AT_ONCE)
+        self.writers.clamp(1, usize::try_from(ROLLBACKS_AT_ONCE).unwrap_or(1))
     }
 
     /// Deletes the undo logs of a batch with one statement.

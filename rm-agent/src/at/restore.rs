@@ -56,8 +56,20 @@ pub(crate) trait Dialect: Send + Sync {
     /// Makes the row `from` the row `to`; `None` if nothing that is stored differs.
     fn update(&self, table: &Table, from: &Row, to: &Row) -> Option<Spoken>;
     fn delete(&self, table: &Table, row: &Row) -> Spoken;
+    /// Makes rows of a table come, or go, that may refer to each other: by one statement, where the
+    /// database looks at references at the end of each. `None` where it can be told to look later.
+    fn together(&self, _table: &Table, _rows: &[&Row], _turn: Turn) -> Option<Spoken> {
+        None
+    }
     /// Looks for rows of a child table that refer to the row.
     fn referring(&self, table: &Table, child: &Child, row: &Row) -> Spoken;
+}
+
+/// What becomes of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Come,
+    Go,
 }
 
 /// Why a restore stopped. Nothing of it may be committed.

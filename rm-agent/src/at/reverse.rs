@@ -1,4 +1,5 @@
-//! A restore's writing: each step of the undo log backwards, row by row.
+//! A restore's writing: each step of the undo log backwards, row by row; together only the rows of one
+//! statement that may refer to each other.
 //!
 //! A step is taken from what is there *now* to what was before it. Where nobody interfered that is the
 //! step's own after image; where an operator decided to overwrite, it is whatever somebody wrote.
@@ -10,7 +11,7 @@ use pactum_proto::v1::ParkReason;
 
 use super::keys::identity;
 use super::report::{Images, Report};
-use super::restore::{Dialect, Present, Spoken, Stopped, park, stopped};
+use super::restore::{Dialect, Present, Spoken, Stopped, Turn, park, stopped};
 use super::table::{Child, Table};
 use super::undo::{RowChange, TableChange};
 use crate::db::{DbError, Failure, Row, Sql};
@@ -20,27 +21,104 @@ use crate::db::{DbError, Failure, Row, Sql};
 pub(super) async fn reverse<'l>(
     sql: &mut dyn Sql,
     dialect: &dyn Dialect,
-    table: &Table,
+    table: &'l Table,
     change: &'l TableChange,
     present: &mut Present<'l>,
 ) -> Result<(), Stopped> {
-    for row in change.rows.iter().rev() {
-        let id = identity(table, row.image()).unwrap_or_default();
-        let Some(now) = present.get_mut(&(change.table.as_str(), id)) else { continue };
-        let to = row.before();
-        if let Some(spoken) = step(sql, dialect, table, now.as_ref(), to).await? {
-            match sql.execute(&spoken.sql, &spoken.values).await {
-                Ok(1) => {}
-                Ok(count) => {
-                    let what =
-                        format!("a restore changed {count} rows of `{}`, not one", table.name);
-                    return Err(park(ParkReason::Invariant, what));
-                }
-                Err(error) => return Err(refused_by_database(table, row, now.as_ref(), error)),
-            }
+    for run in runs(table, change) {
+        if reverse_together(sql, dialect, table, &run, present).await? {
+            continue;
         }
-        *now = to.cloned();
+        for row in run {
+            reverse_one(sql, dialect, table, row, present).await?;
+        }
     }
+    Ok(())
+}
+
+/// The rows, the last one first; where they may refer to each other, those that came or went by one
+/// statement in one piece.
+fn runs<'l>(table: &Table, change: &'l TableChange) -> Vec<Vec<&'l RowChange>> {
+    let rows: Vec<&RowChange> = change.rows.iter().rev().collect();
+    let refers_to_itself = table.children.iter().any(|child| child.table == table.name);
+    let alike = |a: &&RowChange, b: &&RowChange| {
+        refers_to_itself
+            && (a.before().is_some(), a.after().is_some())
+                == (b.before().is_some(), b.after().is_some())
+    };
+    rows.chunk_by(alike).map(<[&RowChange]>::to_vec).collect()
+}
+
+/// Whether the rows were reversed, all of them by one statement.
+async fn reverse_together<'l>(
+    sql: &mut dyn Sql,
+    dialect: &dyn Dialect,
+    table: &'l Table,
+    run: &[&'l RowChange],
+    present: &mut Present<'l>,
+) -> Result<bool, Stopped> {
+    let [first, _, ..] = run else { return Ok(false) };
+    let mut ids = Vec::with_capacity(run.len());
+    let mut rows = Vec::with_capacity(run.len());
+    let (turn, mut stands_alone) = match first {
+        RowChange::Inserted(_) => (Turn::Go, true),
+        RowChange::Deleted(_) => (Turn::Come, true),
+        RowChange::Updated { .. } => return Ok(false),
+    };
+    for row in run {
+        let id = (table.name.as_str(), identity(table, row.image()).unwrap_or_default());
+        match (turn, present.get(&id)) {
+            (_, None) => continue,
+            (Turn::Go, Some(Some(now))) => rows.push(now.clone()),
+            (Turn::Come, Some(None)) => rows.extend(row.before().cloned()),
+            (Turn::Go, Some(None)) | (Turn::Come, Some(Some(_))) => stands_alone = false,
+        }
+        ids.push(id);
+    }
+    let all: Vec<&Row> = rows.iter().collect();
+    let spoken = dialect.together(table, &all, turn).filter(|_| stands_alone && !all.is_empty());
+    let Some(spoken) = spoken else { return Ok(false) };
+    if turn == Turn::Go {
+        for row in &all {
+            check_children(sql, dialect, table, row, |child| child.acts_on_delete).await?;
+        }
+    }
+    match sql.execute(&spoken.sql, &spoken.values).await {
+        Ok(count) if usize::try_from(count) == Ok(all.len()) => {}
+        Ok(count) => {
+            let what =
+                format!("a restore changed {count} rows of `{}`, not {}", table.name, all.len());
+            return Err(park(ParkReason::Invariant, what));
+        }
+        Err(error) => return Err(refused_by_database(table, first, None, error)),
+    }
+    for (id, row) in ids.into_iter().zip(rows) {
+        present.insert(id, (turn == Turn::Come).then_some(row));
+    }
+    Ok(true)
+}
+
+async fn reverse_one<'l>(
+    sql: &mut dyn Sql,
+    dialect: &dyn Dialect,
+    table: &'l Table,
+    row: &RowChange,
+    present: &mut Present<'l>,
+) -> Result<(), Stopped> {
+    let id = identity(table, row.image()).unwrap_or_default();
+    let Some(now) = present.get_mut(&(table.name.as_str(), id)) else { return Ok(()) };
+    let to = row.before();
+    if let Some(spoken) = step(sql, dialect, table, now.as_ref(), to).await? {
+        match sql.execute(&spoken.sql, &spoken.values).await {
+            Ok(1) => {}
+            Ok(count) => {
+                let what = format!("a restore changed {count} rows of `{}`, not one", table.name);
+                return Err(park(ParkReason::Invariant, what));
+            }
+            Err(error) => return Err(refused_by_database(table, row, now.as_ref(), error)),
+        }
+    }
+    *now = to.cloned();
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use pactum_core::id::{ResourceId, StoreId, Xid};
 use pactum_core::step::Outcome;
 use pactum_core::time::WallTime;
-use pactum_core::transaction::Status;
+use pactum_core::transaction::{RollbackCause, Status};
 use pactum_proto::v1::ErrorCode;
 use tracing::{info, warn};
 
@@ -74,11 +74,9 @@ enum Fate {
 }
 
 const NEVER_UNDONE: &str = "its transaction is rolled back and ended, and it was never undone";
+const LOST: &str = "the coordinator knows nothing of its transaction: it lost state";
 const AMISS: [(ErrorCode, &str); 3] = [
-    (
-        ErrorCode::UnknownTransaction,
-        "the coordinator knows nothing of its transaction: it lost state",
-    ),
+    (ErrorCode::UnknownTransaction, LOST),
     (ErrorCode::Expired, "its transaction ended longer ago than the coordinator's history reaches"),
     (ErrorCode::Foreign, "its transaction belongs to another coordinator's store"),
 ];
@@ -175,6 +173,8 @@ fn judge(answer: Result<Outcome, CallError>) -> Result<Fate, CallError> {
         Ok(outcome) => Ok(match outcome.status {
             Status::Active | Status::Committing | Status::RollingBack(_) => Fate::Unfinished,
             Status::Committed => Fate::Committed,
+            // So it says where its store has no record, and a branch is registered before it commits.
+            Status::RolledBack(RollbackCause::Unrecorded) => Fate::Amiss(LOST),
             Status::RolledBack(_) => Fate::Amiss(NEVER_UNDONE),
         }),
         Err(error) => {

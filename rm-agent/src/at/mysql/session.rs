@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Executor, MySqlPool};
 
 use crate::at::engine::Assumed;
 use crate::at::options::AtOptions;
+use crate::at::phase_two;
 
 /// What must hold, and what it would mean if it did not.
 struct Demand {
@@ -82,10 +83,6 @@ pub(super) fn demands(assumed: &Assumed) -> (String, Vec<&'static str>) {
     (format!("SELECT {}", conditions.join(", ")), meanings)
 }
 
-/// Connections of the agent's own. Four: phase two of one branch does not wait for another's, and
-/// the servers' connections are few.
-const OWN_CONNECTIONS: u32 = 4;
-
 /// The same database, over connections that write what a table can hold.
 ///
 /// READ COMMITTED, because gap locks of phase two would only be in everybody's way: whatever it reads
@@ -101,7 +98,7 @@ pub(super) fn own_pool(pool: &MySqlPool, options: &AtOptions) -> MySqlPool {
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
     );
     MySqlPoolOptions::new()
-        .max_connections(OWN_CONNECTIONS)
+        .max_connections(phase_two::CONNECTIONS)
         .acquire_timeout(wait.max(Duration::from_secs(1)))
         .after_connect(move |connection, _| {
             let settings = settings.clone();

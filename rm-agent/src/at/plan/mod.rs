@@ -22,6 +22,7 @@ mod read;
 mod reader;
 mod refusals;
 mod refused;
+mod repeat;
 mod rows;
 mod scan;
 mod split;
@@ -32,6 +33,7 @@ mod text;
 pub(crate) use classify::plan;
 pub(crate) use read::plan_locking_read;
 pub use refused::Refused;
+pub(crate) use repeat::{check_repeatable_query, check_repeatable_value};
 pub(crate) use split::statements;
 
 /// A statement that AT understands.
@@ -40,7 +42,7 @@ pub(crate) enum Plan {
     /// Changes nothing.
     Read,
     /// Reads rows whose global locks are to be checked.
-    LockingRead(LockingRead),
+    LockingRead(Box<LockingRead>),
     /// Changes rows of one table.
     Change(Box<Change>),
 }
@@ -73,7 +75,7 @@ pub(crate) enum RowsRead {
     /// this offset of the text.
     Returned { items_end: usize },
     /// It aggregates, so its rows are all that meet the condition.
-    Matching(Source),
+    Matching(Box<Source>),
 }
 
 /// The rows that a statement is about. The parts are in the order of the statement.

@@ -30,6 +30,10 @@ pub(super) fn named(
         || Refused::new(statement, "its table's name is not understood", "name the table plainly");
     let idents = idents(name).ok_or_else(unknown)?;
     let (first, last) = idents.first().zip(idents.last()).ok_or_else(unknown)?;
+    // The parser takes `ONLY t` for a table with an alias.
+    if text.kind == Kind::Postgres && first.quote_style.is_none() && is_only(first) {
+        return Err(unknown());
+    }
     let called = alias.unwrap_or(last);
     let target = match alias {
         Some(alias) => text.written(alias, alias),
@@ -41,6 +45,10 @@ pub(super) fn named(
         qualifier: value(text.kind, called),
         last: value(text.kind, last),
     })
+}
+
+fn is_only(ident: &Ident) -> bool {
+    ident.value.eq_ignore_ascii_case("only")
 }
 
 fn reference(kind: Kind, statement: &'static str, name: &[&Ident]) -> Result<String, Refused> {

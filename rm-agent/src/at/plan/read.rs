@@ -23,7 +23,7 @@ const FOR_UPDATE: &str = "use `FOR UPDATE`, which checks the global locks";
 
 pub(super) fn plan_read(text: &Text<'_>) -> Result<Plan, Refused> {
     if locking_clause(text).is_some() {
-        return locking_read(text).map(Plan::LockingRead);
+        return locking_read(text).map(|read| Plan::LockingRead(Box::new(read)));
     }
     let begins_plainly =
         matches!(text.keyword(0), Some(Keyword::SELECT | Keyword::VALUES | Keyword::TABLE));
@@ -86,7 +86,7 @@ fn locking_read(text: &Text<'_>) -> Result<LockingRead, Refused> {
     } else if !is_plain {
         return Err(refused("it waits for no lock, and so its groups may be of other rows"));
     } else {
-        RowsRead::Matching(matching(text, select, from, end)?)
+        RowsRead::Matching(Box::new(matching(text, select, from, end)?))
     };
     let locking = text.cut(end, text.pieces.len()).sql;
     Ok(LockingRead {

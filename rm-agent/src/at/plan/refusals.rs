@@ -25,8 +25,8 @@ const REFUSED: [(&[&str], &str, &str, &str); 20] = [
     (
         &["XA"],
         "XA statement",
-        "another coordinator's branch cannot be part of the local transaction",
-        "use the agent's XA mode for this resource",
+        "it would make the local transaction a branch of another coordinator's",
+        BYPASS,
     ),
     (
         &["TRUNCATE"],
@@ -121,7 +121,7 @@ const REFUSED: [(&[&str], &str, &str, &str); 20] = [
         &["EXPLAIN", "DESCRIBE", "DESC", "SHOW", "PRAGMA", "TABLE", "HELP"],
         "statement",
         "this database has no such statement",
-        "use the one that it has",
+        "use the one that this database has",
     ),
 ];
 

@@ -127,12 +127,13 @@ impl Scan<'_> {
         }
     }
 
-    /// A string may go on after a line break, and keeps its escapes then.
+    /// A string may go on after a line break, and keeps its escapes then, which the parser does not
+    /// know.
     fn postgres_string(&mut self) -> Result<(), &'static str> {
         let word = self.word_before();
         let backslash = word.eq_ignore_ascii_case(b"e");
         self.quoted(backslash)?;
-        while backslash && self.continues() {
+        if backslash && self.continues() {
             return Err("a string with escapes goes on after a line break");
         }
         Ok(())

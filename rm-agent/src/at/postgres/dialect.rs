@@ -6,12 +6,15 @@
 use async_trait::async_trait;
 
 use super::table;
-use crate::at::restore::{Dialect, Spoken};
+use crate::at::restore::{Dialect, Spoken, Turn};
 use crate::at::table::{Child, Column, Table};
 use crate::db::{DbError, Row, Sql, Value};
 
 /// The dialect.
 pub(super) struct PostgresDialect;
+
+/// What the protocol can count.
+const PARAMETERS_MAX: usize = 65_535;
 
 /// A name, quoted so that it can be nothing but a name.
 pub(super) fn quote(name: &str) -> String {
@@ -81,6 +84,25 @@ pub(super) fn capture(column: &Column, qualifier: Option<&str>) -> String {
     column.capture.around(&name)
 }
 
+fn insert(table: &Table, rows: &[&Row]) -> Spoken {
+    let stored = |row| table.columns.iter().zip(row).filter(|(column, _)| !column.generated);
+    let names = table.columns.iter().filter(|column| !column.generated);
+    Build::default()
+        .push("INSERT INTO ")
+        .push(&table.name)
+        .push(" (")
+        .list(names, ", ", |build, column| build.push(&quote(&column.name)))
+        // A column GENERATED ALWAYS AS IDENTITY takes its old value too.
+        .push(") OVERRIDING SYSTEM VALUE VALUES ")
+        .list(rows, ", ", |build, row| {
+            let values = build
+                .push("(")
+                .list(stored(*row), ", ", |build, (column, value)| build.value(column, value));
+            values.push(")")
+        })
+        .0
+}
+
 #[async_trait]
 impl Dialect for PostgresDialect {
     async fn load(&self, sql: &mut dyn Sql, name: &str) -> Result<Option<Table>, DbError> {
@@ -104,17 +126,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn insert(&self, table: &Table, row: &Row) -> Spoken {
-        let stored = || table.columns.iter().zip(row).filter(|(column, _)| !column.generated);
-        Build::default()
-            .push("INSERT INTO ")
-            .push(&table.name)
-            .push(" (")
-            .list(stored(), ", ", |build, (column, _)| build.push(&quote(&column.name)))
-            // A column GENERATED ALWAYS AS IDENTITY takes its old value too.
-            .push(") OVERRIDING SYSTEM VALUE VALUES (")
-            .list(stored(), ", ", |build, (column, value)| build.value(column, value))
-            .push(")")
-            .0
+        insert(table, &[row])
     }
 
     fn update(&self, table: &Table, from: &Row, to: &Row) -> Option<Spoken> {
@@ -136,6 +148,20 @@ impl Dialect for PostgresDialect {
 
     fn delete(&self, table: &Table, row: &Row) -> Spoken {
         Build::default().push("DELETE FROM ").push(&table.name).row_of(table, row).0
+    }
+
+    /// A foreign key that is not deferrable is looked at when a statement ends.
+    fn together(&self, table: &Table, rows: &[&Row], turn: Turn) -> Option<Spoken> {
+        if rows.len() * table.columns.len() > PARAMETERS_MAX {
+            return None;
+        }
+        Some(match turn {
+            Turn::Come => insert(table, rows),
+            Turn::Go => {
+                let build = Build::default().push("DELETE FROM ").push(&table.name);
+                build.push(" WHERE ").one_of(table, rows).0
+            }
+        })
     }
 
     fn referring(&self, table: &Table, child: &Child, row: &Row) -> Spoken {

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step};
 use super::error::AtError;
 use super::options::AtOptions;
+use super::phase_two;
 use super::plan::{self, Change, LockingRead, Plan, Refused};
 use super::restore::Dialect;
 use super::table::Table;
@@ -31,10 +32,6 @@ use crate::db::{
     self, DbError, Failure, Kind, LocalDatabase, PostgresDatabase, PostgresSql, Row, Sql, Value,
 };
 use dialect::PostgresDialect;
-
-/// Phase two works on some branches at a time; one more is for looking up what became of a local
-/// commit.
-const OWN_CONNECTIONS: u32 = 4;
 
 /// What a session must be like, and what is said if it is not. Images are compared as text with what
 /// the agent's own sessions see, and a plan is a reading of the statement's text.
@@ -226,10 +223,10 @@ impl Engine for Postgres {
         options: &AtOptions,
     ) -> Arc<dyn LocalDatabase> {
         let own = PgPoolOptions::new()
-            .max_connections(OWN_CONNECTIONS)
+            .max_connections(phase_two::CONNECTIONS)
             .acquire_timeout(options.local_lock_wait_max)
             .test_before_acquire(false)
             .connect_lazy_with((*pool.connect_options()).clone());
-        Arc::new(PostgresDatabase::new(own, OWN_CONNECTIONS, options.local_lock_wait_max))
+        Arc::new(PostgresDatabase::new(own, phase_two::CONNECTIONS, options.local_lock_wait_max))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! INSERT, DELETE    one statement: RETURNING gives the image
-//! UPDATE            SELECT … WHERE <the user's condition>, then UPDATE … RETURNING
+//! UPDATE            SELECT … FROM … WHERE <the user's condition>, then UPDATE … RETURNING
+//! upsert, REPLACE   SELECT … of the rows in the way, then INSERT … RETURNING
 //! ```
 //!
 //! A local transaction that will write begins IMMEDIATE, so from its first statement on nobody else
@@ -14,6 +15,7 @@
 
 mod dialect;
 mod table;
+mod upsert;
 
 use std::sync::Arc;
 
@@ -27,7 +29,7 @@ use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, St
 use super::error::AtError;
 use super::options::AtOptions;
 use super::plan::{
-    self, Change, ChangeKind, Insert, LockingRead, OnConflict, Plan, Refused, RowsRead, Source,
+    self, Change, ChangeKind, LockingRead, OnConflict, Plan, Refused, RowsRead, Source,
 };
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
@@ -57,28 +59,36 @@ impl Engine for Sqlite {
 
     fn compile_change(change: &Change, table: &Table) -> Result<CompiledChange, Refused> {
         let places: Vec<usize> = (0..table.columns.len()).collect();
-        let columns = captures(table, &places);
+        let columns = captures(table, &places, None);
         let before = match &change.kind {
-            ChangeKind::Update(update) => Some(select(&columns, &update.rows).into()),
-            ChangeKind::Insert(Insert {
-                on_conflict: OnConflict::Fail | OnConflict::Skip, ..
-            })
-            | ChangeKind::Delete(_) => None,
-            ChangeKind::Insert(_) => {
-                let why = "the rows in its way are not looked up here";
-                return Err(Refused::new("upsert", why, "use UPDATE, and INSERT if it met no row"));
+            ChangeKind::Update(update) => {
+                let columns = captures(table, &places, Some(&change.target));
+                Some(select(&columns, &update.rows))
             }
+            ChangeKind::Insert(insert) => {
+                let columns = captures(table, &places, Some(upsert::TABLE));
+                upsert::before(insert, table, &columns)?
+            }
+            ChangeKind::Delete(_) => None,
         };
         let yields = match &change.kind {
             ChangeKind::Delete(_) => Yields::Before,
             ChangeKind::Insert(_) | ChangeKind::Update(_) => Yields::After,
         };
+        // An upsert may meet one row several times.
+        let counted = match &change.kind {
+            ChangeKind::Update(_) | ChangeKind::Delete(_) => true,
+            ChangeKind::Insert(insert) => match insert.on_conflict {
+                OnConflict::Fail | OnConflict::Skip => true,
+                OnConflict::Update { .. } | OnConflict::Replace => false,
+            },
+        };
         Ok(CompiledChange {
-            before,
+            before: before.map(Into::into),
             change: change.returning(&columns).into(),
             yields,
             after: None,
-            counted: true,
+            counted,
             counts_changes_twice: false,
             repeatable_read: false,
         })
@@ -86,7 +96,7 @@ impl Engine for Sqlite {
 
     fn compile_read(read: &LockingRead, table: &Table) -> Result<CompiledRead, Refused> {
         let places: Vec<usize> = table.key.iter().map(|key: &KeyColumn| key.column).collect();
-        let columns = captures(table, &places);
+        let columns = captures(table, &places, Some(&read.target));
         Ok(match &read.rows {
             RowsRead::Returned { items_end: _ } => CompiledRead::Together(
                 read.returning(&columns).unwrap_or_else(|| read.text.sql.clone()).into(),
@@ -211,9 +221,11 @@ impl Engine for Sqlite {
 
 /// The columns as they are stored. Aliased, so that none of them hides a column that the user asks
 /// for by name.
-fn captures(table: &Table, places: &[usize]) -> String {
-    let capture =
-        |place: &usize| format!("{} AS `__pactum_{place}`", quote(&table.columns[*place].name));
+fn captures(table: &Table, places: &[usize], qualifier: Option<&str>) -> String {
+    let qualifier = qualifier.map_or_else(String::new, |qualifier| format!("{qualifier}."));
+    let capture = |place: &usize| {
+        format!("{qualifier}{} AS `__pactum_{place}`", quote(&table.columns[*place].name))
+    };
     places.iter().map(capture).collect::<Vec<_>>().join(", ")
 }
 

@@ -16,5 +16,7 @@ mod reading;
 mod refusals;
 mod resolve;
 mod rollback;
+mod side_by_side;
 mod sweep;
+mod upserts;
 mod world;

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use pactum_coordinator::Embedded;
 use pactum_core::lock::key::{EncodedKey, KeyKind, KeyValue, LockKey, LockMode};
-use pactum_core::transaction::RollbackCause;
+use pactum_core::transaction::{RollbackCause, Status};
 use tokio::sync::Notify;
 
 use super::*;
@@ -181,4 +181,40 @@ async fn the_closure_form_ends_as_the_coordinator_says() {
     let refused = agent.global("t").timeout(Duration::ZERO).run(async |_| Ok::<_, String>(()));
     let Err(RunError::Begin(error)) = refused.await else { panic!("no transaction lives 0 ms") };
     assert_eq!(error.code(), Some(v1::ErrorCode::InvalidArgument));
+}
+
+/// What the sweep relies on: an outcome is not asked for by its manager, and *unknown* is no outcome.
+#[tokio::test]
+async fn anybody_hears_what_became_of_a_transaction_by_its_number() {
+    let coordinator = Embedded::start().await.unwrap();
+    let (agent, _participant) = attached(&coordinator).await;
+    let session = agent.session();
+    let store = agent.store().unwrap();
+
+    let first = begin(&agent).await;
+    branch(&agent, &first, 1).await;
+    let xid = first.xid().clone();
+    let status = session.outcome_of(&xid, store).await.unwrap().status;
+    assert_eq!(status, Status::Active);
+    assert!(first.commit().await.unwrap().completed);
+    let status = session.outcome_of(&xid, store).await.unwrap().status;
+    assert_eq!(status, Status::Committed);
+
+    let second = begin(&agent).await;
+    branch(&agent, &second, 1).await;
+    let xid = second.xid().clone();
+    assert!(second.rollback().await.completed);
+    let status = session.outcome_of(&xid, store).await.unwrap().status;
+    assert_eq!(status, Status::RolledBack(RollbackCause::Requested));
+
+    let mut never = xid.clone();
+    never.number.0 = i64::MAX.cast_unsigned();
+    let unknown = session.outcome_of(&never, store).await.unwrap_err();
+    assert_eq!(unknown.code(), Some(v1::ErrorCode::UnknownTransaction));
+    never.number.0 = 1;
+    let expired = session.outcome_of(&never, store).await.unwrap_err();
+    assert_eq!(expired.code(), Some(v1::ErrorCode::Expired));
+    let foreign = session.outcome_of(&xid, StoreId(1)).await.unwrap_err();
+    assert_eq!(foreign.code(), Some(v1::ErrorCode::Foreign));
+    agent.shutdown().await;
 }

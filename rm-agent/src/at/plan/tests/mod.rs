@@ -1,6 +1,9 @@
 //! What the planner takes and what it refuses, as tables: one file a database. `docs/at.md` lists
 //! the same.
 
+mod hostile;
+mod mysql;
+mod postgres;
 mod sqlite;
 
 use super::*;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pactum_core::id::BranchId;
 use pactum_proto::v1::ParkReason;
 use pactum_testkit::server::{Kind, Server};
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 use super::World;
 use crate::at::AtError;
@@ -19,18 +19,21 @@ const BANK: &str = "CREATE TABLE account (id bigint PRIMARY KEY, balance bigint 
 const CHANGE: &str = "UPDATE account SET balance = balance - 30 WHERE id = 1";
 const MAYBE: Task = Task::Rollback { phase_one_done: false };
 
-/// Waits until a session of this database waits for that: `Lock`, or `IPC` for a standby.
-async fn until_somebody_waits(pool: &PgPool, kind: &str) {
-    let waits = async || {
-        let asked = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
-             AND wait_event_type = $1 AND state = 'active' AND pid <> pg_backend_pid())",
-        );
-        let found: bool = asked.bind(kind).fetch_one(pool).await.unwrap();
-        found
+/// Waits until there is a session of this database of which this holds.
+async fn until_a_session(pool: &PgPool, condition: &str) {
+    let asked = format!(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
+         AND pid <> pg_backend_pid() AND {condition})"
+    );
+    let found = async || -> bool {
+        sqlx::query_scalar(AssertSqlSafe(asked.as_str())).fetch_one(pool).await.unwrap()
     };
     let limit = Duration::from_secs(20);
-    tokio::time::timeout(limit, async { while !waits().await {} }).await.expect("somebody waits");
+    tokio::time::timeout(limit, async { while !found().await {} }).await.expect(condition);
+}
+
+async fn until_somebody_waits(pool: &PgPool) {
+    until_a_session(pool, "wait_event_type = 'Lock'").await;
 }
 
 /// Another session that has changed rows and not committed.
@@ -52,7 +55,7 @@ async fn an_update_that_waited_undoes_to_what_it_met() {
         let other = writer(&world, behind).await;
         let change = world.run(&context, &[CHANGE]);
         let meanwhile = async {
-            until_somebody_waits(&world.pool, "Lock").await;
+            until_somebody_waits(&world.pool).await;
             other.commit().await.unwrap();
         };
         let (changed, ()) = tokio::join!(change, meanwhile);
@@ -81,7 +84,7 @@ async fn rows_that_slip_away_while_a_statement_waits_are_not_in_its_image() {
         let other = writer(&world, behind).await;
         let change = world.run(&context, std::slice::from_ref(&statement));
         let meanwhile = async {
-            until_somebody_waits(&world.pool, "Lock").await;
+            until_somebody_waits(&world.pool).await;
             other.commit().await.unwrap();
         };
         let (changed, ()) = tokio::join!(change, meanwhile);
@@ -96,6 +99,42 @@ async fn rows_that_slip_away_while_a_statement_waits_are_not_in_its_image() {
     }
 }
 
+/// Rows that come between the image and the change are in no image: nothing of it may be committed.
+#[tokio::test]
+async fn a_change_of_rows_that_its_image_did_not_show_fails() {
+    let schema = format!(
+        "{BANK}; CREATE TABLE item (id int PRIMARY KEY, sku text UNIQUE, n int); \
+         CREATE TABLE bonus (account bigint, amount bigint); INSERT INTO bonus VALUES (1, 5)"
+    );
+    for (behind, statement) in [
+        // The upsert finds nothing in its way, waits for the insert, and then finds it there.
+        (
+            "INSERT INTO item VALUES (1, 'a', 1)",
+            "INSERT INTO item VALUES (2, 'a', 2) ON CONFLICT (sku) DO UPDATE SET n = 9",
+        ),
+        // The image waits for the row, and sees no bonus that came meanwhile; the change does.
+        (
+            "WITH new AS (INSERT INTO bonus VALUES (2, 7)) UPDATE account SET balance = 1 WHERE id = 1",
+            "UPDATE account SET balance = b.amount FROM bonus b WHERE b.account = id",
+        ),
+    ] {
+        let world = World::new(&schema).await;
+        let context = world.context();
+        let other = writer(&world, behind).await;
+        let change = world.run(&context, std::slice::from_ref(&statement));
+        let meanwhile = async {
+            until_somebody_waits(&world.pool).await;
+            other.commit().await.unwrap();
+        };
+        let (changed, ()) = tokio::join!(change, meanwhile);
+        assert!(matches!(changed, Err(AtError::OnlyRollback { .. })), "{statement}: {changed:?}");
+        assert!(world.fake.registrations(context.xid()).is_empty());
+        assert_eq!(world.value("SELECT count(*)::text FROM item WHERE n = 9").await, "'0'");
+        // Once it is there, it is in the image.
+        world.undo(&[statement]).await;
+    }
+}
+
 #[tokio::test]
 async fn a_statement_that_is_cut_short_can_only_be_rolled_back() {
     let world = World::new(BANK).await;
@@ -106,7 +145,7 @@ async fn a_statement_that_is_cut_short_can_only_be_rolled_back() {
         let change = sqlx::query(CHANGE).execute(&mut *tx);
         tokio::select! {
             _ = change => panic!("the row is locked"),
-            () = until_somebody_waits(&world.pool, "Lock") => {}
+            () = until_somebody_waits(&world.pool) => {}
         }
     }
     other.rollback().await.unwrap();
@@ -209,20 +248,13 @@ async fn a_branch_waits_inside_for_a_lock_that_comes_free() {
     // 7 is free in the database, and its global lock is not.
     let insert = world.run(&context, &["INSERT INTO u VALUES (2, 7)"]);
     let free = async {
-        until_a_branch_waits(&world).await;
+        let written = "state = 'idle in transaction' AND query LIKE '%INSERT INTO pactum_barrier%'";
+        until_a_session(&world.pool, written).await;
         assert_eq!(world.fake.commit(holder.xid()).await, vec![Answer::Done]);
     };
     let (done, ()) = tokio::join!(insert, free);
     done.unwrap();
     assert_eq!(world.fake.claims_waited(), 0);
-}
-
-async fn until_a_branch_waits(world: &World) {
-    let asked = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() \
-                 AND state = 'idle in transaction' AND query LIKE '%INSERT INTO pactum_barrier%'";
-    let limit = Duration::from_secs(20);
-    let wait = async { while world.value(asked).await == "'0'" {} };
-    tokio::time::timeout(limit, wait).await.expect("a branch wrote its barrier row");
 }
 
 #[tokio::test]
@@ -279,12 +311,23 @@ async fn a_local_commit_that_died_after_it_took_place_is_reported_done() {
         sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *tx).await.unwrap();
     world.behind("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
     world.behind("SELECT pg_reload_conf()").await;
+    // The server has heard of it when somebody else's commit no longer ends.
+    let pool = world.pool.clone();
+    let probe = tokio::spawn(async move {
+        loop {
+            let again = sqlx::query("UPDATE account SET balance = balance WHERE id = 2");
+            again.execute(&pool).await.unwrap();
+        }
+    });
+    let waits = "wait_event = 'SyncRep'";
+    until_a_session(&world.pool, waits).await;
     let meanwhile = async {
-        until_somebody_waits(&world.pool, "IPC").await;
+        until_a_session(&world.pool, &format!("{waits} AND pid = {process}")).await;
         world.behind(&format!("SELECT pg_terminate_backend({process})")).await;
     };
     let (committed, ()) = tokio::join!(tx.commit(), meanwhile);
     committed.unwrap();
+    probe.abort();
     assert_eq!(world.fake.said(), [Said::Done(BranchId(1))]);
     world.behind("ALTER SYSTEM RESET synchronous_standby_names").await;
     world.behind("SELECT pg_reload_conf()").await;

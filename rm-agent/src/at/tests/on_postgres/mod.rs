@@ -4,6 +4,7 @@ mod basics;
 mod concurrency;
 mod locks;
 mod refusals;
+mod statements;
 mod types;
 
 use pactum_testkit::server::{self, Kind};
@@ -54,4 +55,14 @@ impl TestDatabase for Postgres {
         dump.sort();
         dump
     }
+}
+
+#[tokio::test]
+async fn blocked_rollbacks_hold_up_nobody_else() {
+    super::side_by_side::blocked_rollbacks_hold_up_nobody_else::<sqlx::Postgres>().await;
+}
+
+#[tokio::test]
+async fn leftovers_are_found_and_swept() {
+    super::side_by_side::leftovers_are_found_and_swept::<sqlx::Postgres>().await;
 }
