@@ -264,12 +264,21 @@ impl Images {
 
     /// Takes what was read by keys.
     fn read_again(&mut self, ready: &ReadyChange, rows: Vec<Row>) {
-        if matches!(&ready.kind, ChangeKind::Insert(insert)
-            if matches!(insert.on_conflict, OnConflict::Update { .. }))
-        {
-            self.after.extend(rows);
-        } else {
-            self.after = rows;
+        match &ready.kind {
+            ChangeKind::Insert(insert)
+                if matches!(insert.on_conflict, OnConflict::Update { .. }) =>
+            {
+                self.after.extend(rows);
+            }
+            // In the order in which the statement met its rows: undone in any other order, one row
+            // may want a unique value that another still has.
+            ChangeKind::Update(_) => {
+                let mut found = by_key(&ready.table, rows).unwrap_or_default();
+                let order = self.before.iter();
+                let order = order.filter_map(|row| keys::identity(&ready.table, row).ok());
+                self.after = order.filter_map(|key| found.remove(&key)).collect();
+            }
+            ChangeKind::Insert(_) | ChangeKind::Delete(_) => self.after = rows,
         }
     }
 
@@ -333,10 +342,13 @@ impl Images {
                 }
             },
         };
-        let twice = |row: &&RowChange| matches!(row, RowChange::Updated { before, after } if before != after);
+        let changed = |row: &&RowChange| match row {
+            RowChange::Updated { before, after } => before != after,
+            RowChange::Inserted(_) | RowChange::Deleted(_) => false,
+        };
         let mut count = rows.len();
         if ready.compiled.counts_changes_twice {
-            count += rows.iter().filter(twice).count();
+            count += rows.iter().filter(changed).count();
         }
         (!ready.compiled.counted || count as u64 == affected).then_some(rows)
     }

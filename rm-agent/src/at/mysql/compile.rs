@@ -12,6 +12,14 @@ use crate::at::plan::{Change, ChangeKind, Part, Refused, Source};
 use crate::at::table::Table;
 
 pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, Refused> {
+    let returns_rows = table.mysql.as_deref().is_some_and(|facts| facts.returning);
+    if change.returning.is_some() && !returns_rows {
+        return Err(Refused::new(
+            format!("change of `{}` with RETURNING", table.name),
+            "this server returns no rows from a change",
+            "leave RETURNING out, and read the rows in a statement of its own",
+        ));
+    }
     match &change.kind {
         ChangeKind::Update(update) => Ok(rows(change, table, &update.rows)),
         ChangeKind::Delete(_) if change.returning.is_some() => {

@@ -57,14 +57,21 @@ pub(super) fn insert(
 fn refuse(table: &Table, why: &'static str) -> Refused {
     let key: Vec<&str> =
         table.primary.iter().map(|place| table.columns[*place].name.as_str()).collect();
+    let returns_rows = table.mysql.as_deref().is_some_and(|facts| facts.returning);
+    let instead = if returns_rows {
+        format!("end it with `RETURNING {}`, or bind a unique key's values", key.join(", "))
+    } else {
+        "bind a unique key's values as parameters".to_owned()
+    };
+    Refused::new(format!("INSERT into `{}`", table.name), why, instead)
+}
+
+fn refuse_upsert(table: &Table, why: &'static str) -> Refused {
     Refused::new(
-        format!("INSERT into `{}`", table.name),
+        format!("upsert, REPLACE or INSERT IGNORE into `{}`", table.name),
         why,
-        format!(
-            "end it with `RETURNING {}` where the server knows that, or write a unique key's values \
-             as parameters",
-            key.join(", ")
-        ),
+        "bind the values of every unique key that is not left to NULL or AUTO_INCREMENT, or use an \
+         UPDATE, and an INSERT if it changed no row",
     )
 }
 
@@ -113,20 +120,21 @@ fn in_the_way(
     facts: &Facts,
     insert: &Insert,
 ) -> Result<String, Refused> {
-    let rows = Rows::of(table, facts, insert)?;
+    let no_rows = |_| refuse_upsert(table, "a query decides which rows it writes");
+    let rows = Rows::of(table, facts, insert).map_err(no_rows)?;
     let mut keys = Vec::new();
     for key in &facts.unique_keys {
         let key = key.as_ref().ok_or_else(|| {
-            refuse(table, "a unique key holds an expression or the beginning of a column")
+            refuse_upsert(table, "a unique key holds an expression or the beginning of a column")
         })?;
         if key.iter().all(|place| rows.is_written(*place)) {
             keys.push(key);
         } else if !key.iter().any(|place| rows.is_nobodys(*place, facts)) {
-            return Err(refuse(table, "the values of a unique key are not in its text"));
+            return Err(refuse_upsert(table, "the values of a unique key are not in its text"));
         }
     }
     if keys.is_empty() {
-        return Err(refuse(table, "it names the values of no unique key"));
+        return Err(refuse_upsert(table, "it names the values of no unique key"));
     }
     let columns = captures(table, &all(table), Some(&quote(&table.name)));
     Ok(rows.joined(change, table, facts, insert, &columns, &keys))

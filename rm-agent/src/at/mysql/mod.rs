@@ -13,11 +13,14 @@
 //! Parameters have no numbers here: a statement that is derived from the user's has all of them, in
 //! their order, and those that it does not need are swallowed by `COALESCE(1, ?, …)`.
 
+mod around;
 mod column;
 mod compile;
 mod dialect;
 mod insert;
+mod raw;
 mod session;
+mod shape;
 mod table;
 
 use std::sync::Arc;

@@ -266,6 +266,8 @@ async fn an_old_snapshot_is_not_taken_for_an_image() {
     sqlx::query("UPDATE t SET a = a WHERE id = 1").execute(&mut *transaction).await.unwrap();
     sqlx::query("UPDATE t SET b = 'new' WHERE id = 1").execute(&mut *transaction).await.unwrap();
     transaction.commit().await.unwrap();
+    let body = world.value("SELECT body FROM pactum_barrier").await;
+    assert!(body.contains(r#"{"before":[1,77,"x"],"set":{}}"#), "{body}");
     assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done]);
     assert_eq!(world.value("SELECT concat(a, b) FROM t WHERE id = 1").await, "'77x'");
 }

@@ -1,7 +1,13 @@
 //! Which statements are taken, and that each is undone.
 
+use std::sync::Arc;
+
+use sqlx::MySql;
+
 use super::world::World;
 use crate::at::AtError;
+use crate::at::engine::Engine as _;
+use crate::at::plan::Plan;
 use crate::branch::Answer;
 
 const BANK: &str = "CREATE TABLE account (id INT PRIMARY KEY AUTO_INCREMENT, owner VARCHAR(20) \
@@ -220,4 +226,27 @@ async fn what_cannot_be_undone_is_refused_with_a_way_out() {
         world.value("SELECT database()").await.trim_matches('\'')
     );
     world.undo(&[&own]).await;
+}
+
+/// MySQL has no RETURNING; what is taken without it must not need it.
+#[tokio::test]
+async fn a_server_without_returning_is_never_asked_for_it() {
+    let world = World::new(SHOP).await;
+    let mut connection = world.pool.acquire().await.unwrap();
+    let mut refused = 0;
+    for statement in TAKEN {
+        let Ok(Plan::Change(change)) = MySql::plan(statement) else { panic!("{statement}") };
+        let mut sql = MySql::sql(&mut connection);
+        let mut table = MySql::dialect().load(&mut *sql, &change.table).await.unwrap().unwrap();
+        Arc::get_mut(table.mysql.as_mut().unwrap()).unwrap().returns_nothing();
+        match MySql::compile_change(&change, &table) {
+            Ok(compiled) => assert!(!compiled.change.contains("RETURNING"), "{statement}"),
+            Err(error) => {
+                assert!(error.to_string().contains("this server returns no rows"), "{error}");
+                assert!(statement.contains("RETURNING"), "{statement}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 8);
 }

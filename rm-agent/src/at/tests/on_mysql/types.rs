@@ -200,6 +200,15 @@ async fn every_kind_of_column_and_table_is_restored() {
             "UPDATE t SET u = u - 1; UPDATE t SET u = NULL WHERE id = 3; UPDATE t SET u = 2 WHERE \
              id = 1",
         ),
+        (
+            "CREATE TABLE t (id INT PRIMARY KEY, u INT UNIQUE); INSERT INTO t VALUES (1, 1), (2, 2)",
+            "UPDATE t SET u = u + 1 ORDER BY u DESC; UPDATE t SET u = u + 1 ORDER BY id DESC",
+        ),
+        (
+            "CREATE TABLE t (id INT PRIMARY KEY, up INT, FOREIGN KEY (up) REFERENCES t (id)); \
+             INSERT INTO t VALUES (1, 1), (2, 1), (3, 2)",
+            "INSERT INTO t VALUES (8, NULL), (9, 8); DELETE FROM t WHERE id IN (2, 3) ORDER BY id DESC",
+        ),
         // A table that refers to itself, and one that refers to another.
         (
             "CREATE TABLE p (id INT PRIMARY KEY); CREATE TABLE t (id INT PRIMARY KEY, up INT, p INT, \
