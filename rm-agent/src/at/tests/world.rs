@@ -15,7 +15,7 @@ use crate::at::connection::AtConnection;
 use crate::at::options::Environment;
 use crate::at::{AtDatabase, AtError, AtOptions, AtPool};
 use crate::context::TransactionContext;
-use crate::db::{Row, Sql};
+use crate::db::Row;
 
 /// The wall clock of the tests, in milliseconds.
 pub(in crate::at) const NOW: u64 = 1_700_000_000_000;
