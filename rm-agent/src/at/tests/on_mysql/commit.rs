@@ -1,15 +1,21 @@
 //! Where phase one can be disturbed: by DDL, by others, by a future that is dropped or a connection
 //! that is killed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use pactum_core::id::BranchId;
+use pactum_core::time::WallTime;
 use pactum_testkit::wait::wait_until;
 use sqlx::Row as _;
 
 use super::super::fake::Said;
 use super::world::World;
 use crate::at::AtError;
-use crate::branch::Answer;
+use crate::at::commit::{PhaseOne, settle};
+use crate::barrier::{Mode, OpenRow, insert_open};
+use crate::branch::{Answer, BranchKey};
+use crate::db::MySqlSql;
 
 const TABLE: &str = "CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(9)); \
      INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'y'), (3, 3, 'z')";
@@ -270,4 +276,48 @@ async fn an_old_snapshot_is_not_taken_for_an_image() {
     assert!(body.contains(r#"{"before":[1,77,"x"],"set":{}}"#), "{body}");
     assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done]);
     assert_eq!(world.value("SELECT concat(a, b) FROM t WHERE id = 1").await, "'77x'");
+}
+
+/// The answer to COMMIT is lost, and the connection with it: while the server still has the local
+/// transaction open nobody may call it failed, and after its end the row says what became of it.
+#[tokio::test]
+async fn a_commit_without_an_answer_is_settled_by_the_barrier_row() {
+    let world = World::new(TABLE).await;
+    let context = world.context();
+    for (number, commits) in [(1, true), (2, false)] {
+        let branch = BranchId(number);
+        let key = BranchKey { xid: context.xid().clone(), branch };
+        let mut open = world.pool.begin().await.unwrap();
+        let row = OpenRow {
+            key: key.clone(),
+            store: context.store_id(),
+            mode: Mode::At,
+            format: 1,
+            body: String::new(),
+        };
+        let written =
+            insert_open(&mut MySqlSql(&mut open), &row, WallTime(1), ("1 = 1", &[])).await;
+        assert!(written.unwrap());
+        let phase_one = PhaseOne {
+            link: Arc::clone(&world.fake) as _,
+            context: context.clone(),
+            resource: world.at.resource().clone(),
+            branch,
+            armed: false,
+        };
+        let settling = settle(&world.at.0, &phase_one, &key, sqlx::Error::WorkerCrashed);
+        let ending = async {
+            let waiting = "SELECT count(*) FROM information_schema.processlist WHERE db = database() \
+                           AND info LIKE 'SELECT store_id%FOR UPDATE'";
+            let looks = async || world.value(waiting).await != "0";
+            wait_until("it waits for the row", Duration::from_secs(5), looks).await.unwrap();
+            assert!(!world.fake.said().contains(&Said::Failed(branch)));
+            if commits { open.commit().await } else { open.rollback().await }.unwrap();
+        };
+        let (settled, ()) = tokio::join!(settling, ending);
+        assert_eq!(settled.is_ok(), commits, "{settled:?}");
+        let expected = if commits { Said::Done(branch) } else { Said::Failed(branch) };
+        assert_eq!(world.fake.said().last(), Some(&expected));
+    }
+    assert_eq!(world.barrier().await, ["open", "tombstone"]);
 }

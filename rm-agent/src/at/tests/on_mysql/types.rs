@@ -3,7 +3,7 @@
 use super::world::World;
 
 /// A type, with its ugly values.
-const TYPES: [(&str, &[&str]); 47] = [
+const TYPES: [(&str, &[&str]); 49] = [
     ("TINYINT", &["-128", "127", "0"]),
     ("TINYINT(1)", &["-128", "127", "TRUE"]),
     ("TINYINT(1) UNSIGNED", &["0", "200", "255"]),
@@ -90,6 +90,8 @@ const TYPES: [(&str, &[&str]); 47] = [
         "GEOMETRY",
         &["ST_GeomFromText('POINT(1 2)', 4326)", "ST_GeomFromText('POLYGON((0 0,0 1,1 1,0 0))')"],
     ),
+    ("INET6", &["'::ffff:1.2.3.4'", "'::'"]),
+    ("INET4", &["'1.2.3.4'"]),
     ("UUID", &["'123e4567-e89b-12d3-a456-426614174000'", "'00000000-0000-0000-0000-000000000000'"]),
 ];
 
