@@ -147,6 +147,7 @@ async fn an_account_without_the_trigger_privilege_is_told_what_it_lacks() {
         .await
         .unwrap();
     let fake = Arc::new(Fake::default());
+    fake.let_wait_inside();
     let at = AtPool::attach_over(Arc::clone(&fake) as _, "b".parse().unwrap(), pool, options());
     let at = at.await.unwrap();
     let context = world.context();
