@@ -1,10 +1,22 @@
 //! Everything that SQLite can store comes back byte for byte: through INSERT, UPDATE and DELETE.
+//! `docs/at-sqlite.md` has the same values.
 
+use super::page;
 use super::world::World;
 
-/// A column of each affinity, and one of none.
-const TYPES: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, i INTEGER, r REAL, t TEXT, n NUMERIC, \
-     b BLOB, x, d DECIMAL(10, 2), dt DATETIME, bo BOOLEAN, s STRING)";
+/// A column of each affinity, and one of none, with what they are declared as.
+const COLUMNS: [(&str, &str); 10] = [
+    ("i", "INTEGER"),
+    ("r", "REAL"),
+    ("t", "TEXT"),
+    ("n", "NUMERIC"),
+    ("b", "BLOB"),
+    ("x", ""),
+    ("d", "DECIMAL(10, 2)"),
+    ("dt", "DATETIME"),
+    ("bo", "BOOLEAN"),
+    ("s", "STRING"),
+];
 
 /// SQL literals of every storage class, with the ugly ones.
 const VALUES: [&str; 34] = [
@@ -45,14 +57,14 @@ const VALUES: [&str; 34] = [
 ];
 
 fn columns(value: &str) -> String {
-    ["i", "r", "t", "n", "b", "x", "d", "dt", "bo", "s"]
-        .map(|column| format!("{column} = {value}"))
-        .join(", ")
+    COLUMNS.map(|(column, _)| format!("{column} = {value}")).join(", ")
 }
 
 #[tokio::test]
 async fn every_value_survives_every_undo() {
-    let world = World::new(TYPES).await;
+    let declared = COLUMNS.map(|(column, declared)| format!("{column} {declared}")).join(", ");
+    let schema = format!("CREATE TABLE t (id INTEGER PRIMARY KEY, {declared})");
+    let world = World::new(&schema).await;
     world.behind("INSERT INTO t (id) VALUES (1)").await;
     for value in VALUES {
         let insert = format!(
@@ -225,4 +237,15 @@ async fn an_undo_log_over_the_limit_is_refused() {
     world.run(&context, &[half]).await.unwrap();
     let error = world.run(&context, &[half, "UPDATE t SET x = 3 WHERE id > 10"]).await;
     assert!(error.is_err());
+}
+
+#[test]
+fn the_page_lists_the_values_that_are_tried() {
+    let declared = COLUMNS.map(|(_, declared)| if declared.is_empty() { "no type" } else { declared });
+    let lists = format!(
+        "Columns declared as: {}.\n\nValues in each of them: {}.\n",
+        page::codes(&declared),
+        page::codes(&VALUES)
+    );
+    page::check("at-sqlite.md", "types sqlite", |_| lists);
 }

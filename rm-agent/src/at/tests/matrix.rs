@@ -5,11 +5,10 @@
 //! column a database; `UPDATE_EXPECT=1` writes a database's column anew.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::{env, fs};
 
 use sqlx::{AssertSqlSafe, Executor, IntoArguments};
 
+use super::page;
 use super::world::{TestDatabase, WorldOn, take};
 use crate::at::AtError;
 use crate::at::connection::AtConnection;
@@ -367,27 +366,7 @@ where
         Kind::Postgres => 2,
         Kind::Mysql => 3,
     };
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/at.md");
-    let page = fs::read_to_string(&path).unwrap();
-    let (head, table, tail) = parts(&page);
-    let written = with_column(table, column, &outcomes);
-    if env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&path, format!("{head}{written}{tail}")).unwrap();
-    } else {
-        assert!(
-            table == written,
-            "docs/at.md says something else; UPDATE_EXPECT=1 mends it:\n{written}"
-        );
-    }
-}
-
-const BEGIN: &str = "<!-- statements: written by the tests -->\n";
-const END: &str = "<!-- end of statements -->";
-
-fn parts(page: &str) -> (&str, &str, &str) {
-    let begin = page.find(BEGIN).expect("the page marks where the table begins") + BEGIN.len();
-    let end = page.find(END).expect("the page marks where the table ends");
-    (&page[..begin], &page[begin..end], &page[end..])
+    page::check("at.md", "statements", |table| with_column(table, column, &outcomes));
 }
 
 /// The table with one column as it was found now; the others as they are.

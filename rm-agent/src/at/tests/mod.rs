@@ -11,6 +11,7 @@ mod locks;
 mod matrix;
 mod on_mysql;
 mod on_postgres;
+mod page;
 mod property;
 mod reading;
 mod refusals;

@@ -1,6 +1,8 @@
-//! Every built-in type with its ugly values comes back byte for byte.
+//! Every built-in type with its ugly values comes back byte for byte. `docs/at-mysql.md` has the same
+//! list.
 
 use super::world::World;
+use crate::at::tests::page;
 
 /// A type, with its ugly values.
 const TYPES: [(&str, &[&str]); 49] = [
@@ -229,4 +231,9 @@ async fn every_kind_of_column_and_table_is_restored() {
             world.behind(statement).await;
         }
     }
+}
+
+#[test]
+fn the_page_lists_the_types_that_are_tried() {
+    page::check("at-mysql.md", "types mysql", |_| page::types(&TYPES));
 }

@@ -1,7 +1,8 @@
 //! Every built-in type, with its ugly values, comes back byte for byte: through INSERT, UPDATE and
-//! DELETE. `docs/at.md` has the same list.
+//! DELETE. `docs/at-postgres.md` has the same list.
 
 use super::World;
+use crate::at::tests::page;
 
 /// Kinds of types that users make.
 const MADE: &str = "CREATE SCHEMA \"Other Place\"; \
@@ -229,4 +230,9 @@ async fn every_type_that_can_be_a_key_can_be_found_again() {
     let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
     world.undo(&statements).await;
     assert!(keys > 60, "{keys}");
+}
+
+#[test]
+fn the_page_lists_the_types_that_are_tried() {
+    page::check("at-postgres.md", "types postgres", |_| page::types(&TYPES));
 }
