@@ -241,7 +241,8 @@ async fn an_undo_log_over_the_limit_is_refused() {
 
 #[test]
 fn the_page_lists_the_values_that_are_tried() {
-    let declared = COLUMNS.map(|(_, declared)| if declared.is_empty() { "no type" } else { declared });
+    let declared =
+        COLUMNS.map(|(_, declared)| if declared.is_empty() { "no type" } else { declared });
     let lists = format!(
         "Columns declared as: {}.\n\nValues in each of them: {}.\n",
         page::codes(&declared),
