@@ -243,10 +243,10 @@ async fn an_undo_log_over_the_limit_is_refused() {
 fn the_page_lists_the_values_that_are_tried() {
     let declared =
         COLUMNS.map(|(_, declared)| if declared.is_empty() { "no type" } else { declared });
-    let lists = format!(
-        "Columns declared as: {}.\n\nValues in each of them: {}.\n",
+    let table = format!(
+        "| columns declared as | values tried in each |\n|---|---|\n| {} | {} |\n",
         page::codes(&declared),
         page::codes(&VALUES)
     );
-    page::check("at-sqlite.md", "types sqlite", |_| lists);
+    page::check("at-sqlite.md", "types sqlite", |_| table);
 }
