@@ -3,11 +3,12 @@
 //! ```text
 //! check   everything that must be quiet before a commit; reads only
 //! fix     what a machine can mend: format, clippy's suggestions
-//! test    all tests, then the demo
+//! test    all tests, on database servers of its own, then the demo
 //! bench   the load programs, in release
 //! tidy    the house rules that no compiler knows; also a test of this crate
 //! ```
 
+mod servers;
 mod steps;
 mod tidy;
 

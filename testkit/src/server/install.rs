@@ -129,6 +129,16 @@ impl Places {
         }
     }
 
+    fn describe(&self) -> String {
+        match self {
+            Places::ThisMachine => "on the PATH or where packages put it".to_owned(),
+            Places::Only(folders) => {
+                let folders: Vec<_> = folders.iter().map(|folder| folder.display()).collect();
+                format!("in {}", list(&folders))
+            }
+        }
+    }
+
     /// `find` answers with the names of what is missing, if anything is.
     fn find_or_install<T>(
         &self,
@@ -159,12 +169,10 @@ impl Places {
                 });
             }
         };
+        let (missing, places) = (list(&missing), self.describe());
         bail!(
-            "{kind} is not on this machine: no {} in {}; {why_not}. Install it (Debian: `apt-get \
-             install {package}`) and have it on the PATH, or name a running server: {}=URL",
-            list(&missing),
-            list(&self.folders(kind).iter().map(|folder| folder.display()).collect::<Vec<_>>()),
-            kind.url_variable(),
+            "{kind} is not on this machine: no {missing} {places}; {why_not}. Install it (Debian: \
+             `apt-get install {package}`) and have it on the PATH"
         )
     }
 }

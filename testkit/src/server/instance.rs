@@ -94,11 +94,13 @@ impl Setup {
             .with_context(|| format!("hand over `{}` to {}", self.folder.display(), self.name))
     }
 
-    /// A command that runs as the account and in the folder. The servers' messages are read, so they
-    /// are to be in one language.
+    /// A command that runs as the account and keeps to the folder: a MariaDB that starts removes the
+    /// temporary tables of every other in the same `TMPDIR`. The messages are read, so they are to be
+    /// in one language.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(&self.folder).env("LC_ALL", "C").stdin(Stdio::null());
+        command.current_dir(&self.folder).env("TMPDIR", &self.folder);
+        command.env("LC_ALL", "C").stdin(Stdio::null());
         if let Some(account) = self.account {
             command.uid(account.user).gid(account.group);
         }

@@ -43,6 +43,9 @@ async fn own(kind: Kind) -> Result<&'static Server> {
         Kind::Postgres => &POSTGRES,
         Kind::Mysql => &MYSQL,
     };
-    let start = || async { Server::start(kind).await.map_err(|error| format!("{error:#}")) };
+    let start = || async {
+        let way_out = format!("or name a running server: {}=URL", kind.url_variable());
+        Server::start(kind).await.map_err(|error| format!("{error:#}; {way_out}"))
+    };
     shared.0.get_or_init(start).await.as_ref().map_err(|error| anyhow!("{error}"))
 }

@@ -22,9 +22,15 @@ const BANNED_WORDS: [(&str, &str); 16] = [
     ("null compensation", "empty rollback"),
 ];
 
-/// Where the other words may stand: beside ours in the glossary, and where they are translated.
-const WORDS_MAY_STAND_IN: [&str; 4] =
-    ["docs/glossary.md", "proto/src/convert", "xtask/src/tidy/text.rs", "xtask/src/tidy/tests.rs"];
+/// Where the other words may stand: beside ours in the glossary, where they are translated, and where
+/// the operating system means something else by them.
+const WORDS_MAY_STAND_IN: [&str; 5] = [
+    "docs/glossary.md",
+    "proto/src/convert",
+    "testkit/src/server/instance.rs",
+    "xtask/src/tidy/text.rs",
+    "xtask/src/tidy/tests.rs",
+];
 
 /// One word, one meaning.
 pub(super) fn no_banned_words(tree: &Tree) -> Vec<Finding> {
