@@ -36,11 +36,7 @@ const BATCH_MAX: usize = 250;
 /// When the rows are dated.
 const NOW: i64 = 1 << 40;
 
-pub(super) async fn measure<DB: Speaks>(
-    round: &Round<'_>,
-    wait: Wait,
-    sync: Sync,
-) -> Result<Line> {
+pub(super) async fn measure<DB: Speaks>(round: &Round<'_>, wait: Wait, sync: Sync) -> Result<Line> {
     let books = Books::<DB>::open(round.places().await?).await?;
     let (log, writer) = Log::open(books.places.folder.path(), sync)?;
     let mut cleaners = JoinSet::new();
@@ -193,7 +189,10 @@ fn body(account: i64, owner: &str, before: i64, after: i64) -> String {
 }
 
 /// Deletes what has ended, all that is there at a time, until nobody can end anything any more.
-async fn clean<DB: Speaks>(bank: Bank<DB>, mut ended: mpsc::UnboundedReceiver<Ended>) -> Result<()> {
+async fn clean<DB: Speaks>(
+    bank: Bank<DB>,
+    mut ended: mpsc::UnboundedReceiver<Ended>,
+) -> Result<()> {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while ended.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let (turn, mut local) = bank.begin().await?;

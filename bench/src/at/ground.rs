@@ -43,7 +43,9 @@ impl Ground {
     pub(super) async fn open(options: &Options) -> Result<Self> {
         let Some(kind) = options.db.kind() else {
             if options.db_url.is_some() {
-                bail!("`--db-url` names a server, and SQLite has none: add `--db postgres` or `mysql`");
+                bail!(
+                    "`--db-url` names a server, and SQLite has none: add `--db postgres` or `mysql`"
+                );
             }
             return Ok(Ground(None));
         };

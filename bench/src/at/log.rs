@@ -38,7 +38,8 @@ impl Log {
         let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
         let (records, to_write) = mpsc::unbounded_channel();
         let writer = std::thread::Builder::new().name("log".to_owned());
-        let writer = writer.spawn(move || write(file, to_write)).context("start the log's writer")?;
+        let writer =
+            writer.spawn(move || write(file, to_write)).context("start the log's writer")?;
         Ok((Log(Some(records)), Some(writer)))
     }
 

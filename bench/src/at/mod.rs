@@ -181,9 +181,7 @@ fn tell(workers: usize, rounds: &[Lines], report: &mut Report) {
         report.finding(Finding::new(name, value, "", target.then_some(bound)));
     };
     compare("agent to floor, decided", true, &|lines| (&lines.decided, &lines.floor_decided));
-    compare("agent to floor, completed", true, &|lines| {
-        (&lines.completed, &lines.floor_completed)
-    });
+    compare("agent to floor, completed", true, &|lines| (&lines.completed, &lines.floor_completed));
     compare("agent to plain, decided", false, &|lines| (&lines.decided, &lines.plain));
     compare("floor to plain, decided", false, &|lines| (&lines.floor_decided, &lines.plain));
 }

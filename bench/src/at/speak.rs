@@ -93,9 +93,8 @@ impl Branch {
 fn delete_one_by_one(branches: &[Branch]) -> (SqlStr, Vec<Bind>) {
     let terms = vec!["(xid = ? AND branch_id = ?)"; branches.len()].join(" OR ");
     let sql = format!("DELETE FROM pactum_barrier WHERE state = 'open' AND ({terms})");
-    let values = branches.iter().flat_map(|branch| {
-        [Bind::Text(branch.xid()), Bind::Number(branch.id())]
-    });
+    let values =
+        branches.iter().flat_map(|branch| [Bind::Text(branch.xid()), Bind::Number(branch.id())]);
     (AssertSqlSafe(sql).into_sql_str(), values.collect())
 }
 
@@ -169,8 +168,7 @@ macro_rules! transacts {
 /// As many as a pool has connections: no limit.
 const WRITERS: usize = 32;
 
-const ACCOUNT: &str =
-    "CREATE TABLE account (id BIGINT NOT NULL PRIMARY KEY, owner TEXT NOT NULL, \
+const ACCOUNT: &str = "CREATE TABLE account (id BIGINT NOT NULL PRIMARY KEY, owner TEXT NOT NULL, \
      balance BIGINT NOT NULL)";
 
 const SQLITE: Texts = Texts {
