@@ -74,6 +74,9 @@ pub enum AtError {
         "the connection has temporary objects, and they could stand in for real ones: drop them"
     )]
     TemporaryObjects,
+    /// A setting of the connection is not as AT mode needs it.
+    #[error("{0}")]
+    SessionSetting(&'static str),
     /// A row's primary key holds a NULL, so that nothing could find the row again.
     #[error("a row of `{table}` has a NULL in its primary key: declare the key NOT NULL")]
     NullKey {
@@ -127,6 +130,7 @@ impl AtError {
             | AtError::UndoLogTooLarge { .. }
             | AtError::OnlyRollback { .. }
             | AtError::TemporaryObjects
+            | AtError::SessionSetting(_)
             | AtError::NullKey { .. }
             | AtError::Key { .. }
             | AtError::ResourceId(_)
@@ -153,6 +157,7 @@ impl AtError {
             | AtError::OnlyRollback { .. }
             | AtError::SchemaChanged
             | AtError::TemporaryObjects
+            | AtError::SessionSetting(_)
             | AtError::NullKey { .. }
             | AtError::Key { .. }
             | AtError::ResourceId(_)

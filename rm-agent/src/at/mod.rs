@@ -14,7 +14,7 @@
 //! phase two   phase_two.rs     what the coordinator asks
 //!               restore.rs     rows back to what they were, or a dirty write
 //!               report.rs      what a person sees of a parked branch
-//! both        engine.rs        what a database must offer; sqlite/ is the first
+//! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/
 //!             link.rs          what is asked of the coordinator
 //! ```
 //!
@@ -33,6 +33,7 @@ mod options;
 mod phase_two;
 mod plan;
 mod pool;
+mod postgres;
 mod report;
 mod restore;
 mod savepoint;

@@ -49,7 +49,7 @@ pub(crate) trait Dialect: Send + Sync {
     fn update(&self, table: &Table, from: &Row, to: &Row) -> Option<Spoken>;
     fn delete(&self, table: &Table, row: &Row) -> Spoken;
     /// Looks for rows of a child table that refer to the row.
-    fn referring(&self, child: &Child, row: &Row) -> Spoken;
+    fn referring(&self, table: &Table, child: &Child, row: &Row) -> Spoken;
 }
 
 /// Why a restore stopped. Nothing of it may be committed.
@@ -252,7 +252,7 @@ async fn check_children(
     row: &Row,
 ) -> Result<(), Stopped> {
     for child in table.children.iter().filter(|child| child.acts_on_delete) {
-        let spoken = dialect.referring(child, row);
+        let spoken = dialect.referring(table, child, row);
         if sql.query(&spoken.sql, &spoken.values).await?.is_empty() {
             continue;
         }

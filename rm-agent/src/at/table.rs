@@ -137,7 +137,7 @@ impl Table {
         let is_assigned = |place: usize| {
             assigned.iter().any(|name| name.eq_ignore_ascii_case(&self.columns[place].name))
         };
-        if self.key.iter().any(|key| is_assigned(key.column)) {
+        if self.primary.iter().any(|place| is_assigned(*place)) {
             return Err(Refused::new(
                 format!("UPDATE of `{}`", self.name),
                 "it assigns the primary key, by which rows are found again",

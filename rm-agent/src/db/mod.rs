@@ -10,6 +10,7 @@
 //! Statements number their parameters (`?1`, `?2`), so that one value may be used twice; another
 //! database's implementor rewrites them.
 
+mod postgres;
 mod sqlite;
 mod value;
 
@@ -17,6 +18,7 @@ use std::error::Error;
 
 use async_trait::async_trait;
 
+pub(crate) use postgres::{PostgresDatabase, PostgresSql, classify_pg, read_pg_row};
 pub(crate) use sqlite::{SqliteDatabase, SqliteSql, classify, read_row};
 pub(crate) use value::Value;
 #[cfg(test)]

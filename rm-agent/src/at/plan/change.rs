@@ -158,7 +158,9 @@ fn plan_update(text: &Text<'_>, update: Update) -> Result<Change, Refused> {
             Some(text.cut(found + 1, end))
         }
     };
-    let rows = Source { from: text.cut(1, set), condition, ..Source::default() };
+    let assignments_end = text.find(Keyword::WHERE, set).unwrap_or(end);
+    let set_part = Some(text.cut(set + 1, assignments_end));
+    let rows = Source { from: text.cut(1, set), set: set_part, condition, ..Source::default() };
     let kind = ChangeKind::Update(UpdatePlan { assigned, rows });
     change(text, "UPDATE", name, alias_of(&table.relation), returning, kind)
 }

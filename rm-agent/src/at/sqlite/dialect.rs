@@ -124,7 +124,7 @@ impl Dialect for SqliteDialect {
         build.row_of(table, row).0
     }
 
-    fn referring(&self, child: &Child, row: &Row) -> Spoken {
+    fn referring(&self, _table: &Table, child: &Child, row: &Row) -> Spoken {
         let build = Build::default().push("SELECT 1 FROM main.").push(&quote(&child.table));
         let build =
             build.push(" WHERE ").list(&child.columns, " AND ", |build, (column, place)| {

@@ -1,4 +1,5 @@
-//! AT on real SQLite files, against a coordinator in memory.
+//! AT on real databases, against a coordinator in memory: on SQLite files here, on servers in the
+//! modules that are named for them.
 
 mod barrier;
 mod capture;
@@ -6,6 +7,7 @@ mod commit;
 mod executor;
 mod fake;
 mod locks;
+mod on_postgres;
 mod property;
 mod refusals;
 mod rollback;

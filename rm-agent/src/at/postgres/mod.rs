@@ -1,0 +1,235 @@
+//! AT on PostgreSQL, from version 14.
+//!
+//! Writers do not exclude each other here. What a statement changed is behind the database's own row
+//! locks until the local transaction ends, and by then the branch has its global locks.
+//!
+//! What a plan took for granted is confirmed by the statement that writes the barrier row: that the
+//! names still mean the same tables, that these are as they were, and that the session reads and
+//! shows values as the agent's own sessions do.
+
+mod compile;
+mod dialect;
+mod keys;
+mod table;
+mod types;
+
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use sqlx::postgres::{PgArguments, PgPoolOptions, PgQueryResult, PgRow};
+use sqlx::{Executor, PgConnection, PgPool, Postgres, Row as _, SqlStr};
+use tokio::sync::Semaphore;
+
+use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step};
+use super::error::AtError;
+use super::options::AtOptions;
+use super::plan::{self, Change, LockingRead, Plan, Refused};
+use super::restore::Dialect;
+use super::table::Table;
+use crate::db::{
+    self, DbError, Failure, Kind, LocalDatabase, PostgresDatabase, PostgresSql, Row, Sql, Value,
+};
+use dialect::PostgresDialect;
+
+/// Phase two works on some branches at a time; one more is for looking up what became of a local
+/// commit.
+const OWN_CONNECTIONS: u32 = 4;
+
+/// What a session must be like, and what is said if it is not. Images are compared as text with what
+/// the agent's own sessions see, and a plan is a reading of the statement's text.
+const SETTINGS: [(&str, &str); 10] = [
+    (
+        "current_setting('transaction_isolation') = 'read committed'",
+        "the transaction is not READ COMMITTED, so it cannot see whether a table was altered before \
+         its statements ran: leave `default_transaction_isolation` alone",
+    ),
+    (
+        "current_setting('session_replication_role') = 'origin'",
+        "`session_replication_role` is not `origin`, so other triggers fire than in a rollback",
+    ),
+    (
+        "current_setting('synchronous_commit') <> 'off'",
+        "`synchronous_commit` is off, so a local commit could be lost after it was reported: turn it \
+         on, or set it to `local`",
+    ),
+    (
+        "current_setting('standard_conforming_strings') = 'on'",
+        "`standard_conforming_strings` is off, so texts in statements mean something else",
+    ),
+    (
+        "current_setting('DateStyle') LIKE 'ISO%'",
+        "`DateStyle` is not ISO: leave it as the driver sets it",
+    ),
+    (
+        "current_setting('TimeZone') IN ('UTC', 'Etc/UTC', 'GMT')",
+        "`TimeZone` is not UTC: leave it as the driver sets it, and use AT TIME ZONE in statements",
+    ),
+    (
+        "current_setting('IntervalStyle') = 'postgres'",
+        "`IntervalStyle` is not `postgres`: leave it at its default",
+    ),
+    (
+        "current_setting('extra_float_digits')::int >= 1",
+        "`extra_float_digits` is below 1, so numbers lose digits: leave it as the driver sets it",
+    ),
+    (
+        "current_setting('bytea_output') = 'hex'",
+        "`bytea_output` is not `hex`: leave it at its default",
+    ),
+    (
+        "current_setting('xmloption') = 'content'",
+        "`xmloption` is not `content`: leave it at its default",
+    ),
+];
+
+#[allow(private_interfaces, reason = "sealed, see the trait")]
+impl Engine for Postgres {
+    const WRITERS: usize = Semaphore::MAX_PERMITS;
+    const SURVIVES_ERRORS: bool = false;
+    const WAITS_INSIDE: bool = true;
+    const BEGIN: &'static str = "BEGIN";
+
+    fn plan(sql: &str) -> Result<Plan, Refused> {
+        plan::plan(sql, Kind::Postgres)
+    }
+
+    fn plan_locking_read(sql: &str) -> Result<LockingRead, Refused> {
+        plan::plan_locking_read(sql, Kind::Postgres)
+    }
+
+    fn compile_change(change: &Change, table: &Table) -> Result<CompiledChange, Refused> {
+        compile::change(change, table)
+    }
+
+    fn compile_read(read: &LockingRead, table: &Table) -> Result<CompiledRead, Refused> {
+        Ok(compile::read(read, table))
+    }
+
+    fn run<'e>(
+        connection: &'e mut PgConnection,
+        statement: Statement<Postgres>,
+    ) -> BoxStream<'e, Result<Step<Postgres>, sqlx::Error>> {
+        connection.fetch_many(statement)
+    }
+
+    fn prepare<'e>(
+        connection: &'e mut PgConnection,
+        sql: SqlStr,
+        parameters: &'e [Self::TypeInfo],
+    ) -> BoxFuture<'e, Result<Self::Statement, sqlx::Error>> {
+        connection.prepare_with(sql, parameters)
+    }
+
+    fn describe(
+        connection: &mut PgConnection,
+        sql: SqlStr,
+    ) -> BoxFuture<'_, Result<sqlx::Describe<Postgres>, sqlx::Error>> {
+        connection.describe(sql)
+    }
+
+    fn copy_arguments(arguments: &PgArguments) -> PgArguments {
+        arguments.clone()
+    }
+
+    fn sql(connection: &mut PgConnection) -> Box<dyn Sql + '_> {
+        Box::new(PostgresSql(connection))
+    }
+
+    fn last_values(row: &PgRow, count: usize) -> Result<Row, sqlx::Error> {
+        let first = row
+            .len()
+            .checked_sub(count)
+            .ok_or(sqlx::Error::ColumnIndexOutOfBounds { index: count, len: row.len() })?;
+        db::read_pg_row(row, first, count)
+    }
+
+    fn rows_affected(result: &PgQueryResult) -> u64 {
+        result.rows_affected()
+    }
+
+    fn classify(error: &sqlx::Error) -> Failure {
+        db::classify_pg(error)
+    }
+
+    fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>) {
+        let mut condition = SETTINGS.map(|(holds, _)| holds).join(" AND ");
+        let mut values = Vec::new();
+        for table in &assumed.tables {
+            let number = first + values.len();
+            condition.push_str(&format!(
+                " AND (SELECT {} FROM pg_catalog.pg_class c WHERE c.oid = to_regclass(?{number})) \
+                 = ?{}",
+                table::VERSION,
+                number + 1
+            ));
+            values.push(Value::text(&table.written));
+            values.push(Value::text(&table.version));
+        }
+        (condition, values)
+    }
+
+    fn broken_assumption<'e>(
+        sql: &'e mut dyn Sql,
+        assumed: &'e Assumed,
+    ) -> BoxFuture<'e, Result<AtError, DbError>> {
+        Box::pin(async move {
+            let holds = SETTINGS.map(|(holds, _)| holds).join(", ");
+            let found = sql.query(&format!("SELECT {holds}"), &[]).await?;
+            let found = found.first().map(Vec::as_slice).unwrap_or_default();
+            let broken = SETTINGS.iter().zip(found).find(|(_, holds)| !table::is_true(holds));
+            if let Some(((_, why), _)) = broken {
+                return Ok(AtError::SessionSetting(why));
+            }
+            for table in &assumed.tables {
+                let temporary = "SELECT 1 FROM pg_catalog.pg_class \
+                                 WHERE oid = to_regclass(?1) AND relpersistence = 't'";
+                if !sql.query(temporary, &[Value::text(&table.written)]).await?.is_empty() {
+                    return Ok(AtError::TemporaryObjects);
+                }
+            }
+            Ok(AtError::SchemaChanged)
+        })
+    }
+
+    fn dialect() -> &'static dyn Dialect {
+        &PostgresDialect
+    }
+
+    fn check_suitable<'e>(
+        sql: &'e mut dyn Sql,
+    ) -> BoxFuture<'e, Result<Result<(), &'static str>, DbError>> {
+        Box::pin(async move {
+            let found = sql
+                .query(
+                    "SELECT current_setting('server_version_num')::int >= 140000, \
+                     current_setting('server_encoding') = 'UTF8', NOT pg_is_in_recovery(), \
+                     current_setting('synchronous_commit') <> 'off'",
+                    &[],
+                )
+                .await?;
+            let found = found.first().map(Vec::as_slice).unwrap_or_default();
+            let faults = [
+                "the server is older than PostgreSQL 14",
+                "the database's encoding is not UTF8: images of its text would not be exact",
+                "the server is a standby, on which nothing can be written",
+                "`synchronous_commit` is off: a local commit could be lost after it was reported",
+            ];
+            let fault = faults.into_iter().zip(found).find(|(_, holds)| !table::is_true(holds));
+            Ok(fault.map_or(Ok(()), |(why, _)| Err(why)))
+        })
+    }
+
+    fn own_connections(
+        pool: &PgPool,
+        _writer: &Arc<Semaphore>,
+        options: &AtOptions,
+    ) -> Arc<dyn LocalDatabase> {
+        let own = PgPoolOptions::new()
+            .max_connections(OWN_CONNECTIONS)
+            .acquire_timeout(options.local_lock_wait_max)
+            .test_before_acquire(false)
+            .connect_lazy_with((*pool.connect_options()).clone());
+        Arc::new(PostgresDatabase::new(own, OWN_CONNECTIONS, options.local_lock_wait_max))
+    }
+}

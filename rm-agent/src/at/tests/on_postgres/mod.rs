@@ -1,0 +1,48 @@
+//! AT on a real PostgreSQL server.
+
+mod basics;
+
+use pactum_testkit::server::{self, Kind};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool, Postgres};
+
+use super::world::{TestDatabase, WorldOn};
+
+/// A world of PostgreSQL.
+type World = WorldOn<Postgres>;
+
+impl TestDatabase for Postgres {
+    type Guard = server::Database;
+
+    async fn open() -> (server::Database, PgPool) {
+        let database = server::database(Kind::Postgres, "at").await.unwrap();
+        let pool = PgPoolOptions::new().max_connections(5).connect(&database.url()).await.unwrap();
+        (database, pool)
+    }
+
+    async fn script(pool: &PgPool, sql: &str) {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Each row as text, and a digest of what goes over the wire in binary: two values may look the
+    /// same and not be.
+    async fn dump(world: &WorldOn<Self>) -> Vec<String> {
+        let tables = world
+            .query(
+                "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c \
+                 JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' \
+                 AND n.nspname !~ '^(pg_|information_schema)' AND c.relname !~ '^pactum_'",
+            )
+            .await;
+        let mut dump = Vec::new();
+        for table in tables {
+            let name = table[0].as_text().unwrap();
+            let rows =
+                world.query(&format!("SELECT t::text, md5(record_send(t)) FROM {name} t")).await;
+            dump.extend(rows.into_iter().map(|row| format!("{name} {} {}", row[0], row[1])));
+        }
+        dump.sort();
+        dump
+    }
+}
