@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use pactum_agent::Wait;
-use sqlx::Sqlite;
+use sqlx::{Postgres, Sqlite};
 use tempfile::TempDir;
 use tokio::time::Duration;
 
@@ -99,7 +99,8 @@ pub(crate) fn run(options: Options) -> Result<()> {
     runtime.block_on(async {
         match options.db {
             Db::Sqlite => measure::<Sqlite>(&options).await,
-            Db::Postgres | Db::Mysql => anyhow::bail!("not yet"),
+            Db::Postgres => measure::<Postgres>(&options).await,
+            Db::Mysql => anyhow::bail!("not yet"),
         }
     })
 }

@@ -231,3 +231,4 @@ speaks!(Postgres, POSTGRES, delete_by_lists);
 speaks!(MySql, MYSQL, delete_one_by_one);
 
 transacts!(Sqlite);
+transacts!(Postgres);
