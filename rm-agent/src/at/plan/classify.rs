@@ -1,18 +1,13 @@
-//! The first look at a statement: by its first word, then by the parser.
+//! The first look at a statement: by its first word.
 
-use sqlparser::ast::Statement;
 use sqlparser::keywords::Keyword;
-use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
+use super::reader::Reader;
+use super::refusals::refuse;
 use super::text::Text;
 use super::{Plan, Refused, change, read};
 use crate::db::Kind;
-
-pub(super) const BYPASS: &str = "run it outside of global transactions, through `bypass()`";
-const REWRITE: &str = "write it in a form that the parser knows, or run it through `bypass()`";
-/// How deeply expressions may nest; the parser is recursive.
-const NESTING_MAX: usize = 100;
 
 /// Pragmas that only report. Any of them with a value set is refused too.
 const READING_PRAGMAS: [&str; 19] = [
@@ -46,25 +41,23 @@ pub(crate) fn plan(sql: &str, kind: Kind) -> Result<Plan, Refused> {
     let Some(first) = text.pieces.first() else {
         return Err(Refused::new("text", "it holds no statement", "send one statement"));
     };
-    match (first.keyword(), &first.token) {
-        (Some(Keyword::SELECT | Keyword::VALUES | Keyword::WITH), _) | (_, Token::LParen) => {
+    if first.token == Token::LParen {
+        return read::plan_read(&text);
+    }
+    match (first.word().as_str(), kind) {
+        ("SELECT" | "VALUES", _) | ("TABLE", Kind::Postgres | Kind::Mysql) => {
             read::plan_read(&text)
         }
-        // EXPLAIN never runs what it explains.
-        (Some(Keyword::EXPLAIN), _) => Ok(Plan::Read),
-        (Some(Keyword::PRAGMA), _) => plan_pragma(&text),
-        (Some(Keyword::INSERT | Keyword::UPDATE | Keyword::DELETE), _) => {
-            if text.mixes_parameters() {
-                return Err(Refused::new(
-                    "statement",
-                    "it mixes `?` and numbered parameters",
-                    "use one kind",
-                ));
-            }
-            change::plan_change(&text, parse(&text)?).map(|change| Plan::Change(Box::new(change)))
+        ("WITH", _) => plan_with(&text),
+        ("SHOW", Kind::Postgres | Kind::Mysql) | ("EXPLAIN", Kind::Sqlite) => Ok(Plan::Read),
+        ("EXPLAIN", Kind::Postgres | Kind::Mysql) | ("DESCRIBE" | "DESC", Kind::Mysql) => {
+            plan_explain(&text)
         }
-        (Some(keyword), _) => Err(refuse_keyword(keyword, &first.token)),
-        (None, token) => Err(unknown(token)),
+        ("PRAGMA", Kind::Sqlite) => plan_pragma(&text),
+        ("INSERT" | "UPDATE" | "DELETE", _) | ("REPLACE", Kind::Sqlite | Kind::Mysql) => {
+            plan_change(&text)
+        }
+        (word, _) => Err(refuse(word, &first.token)),
     }
 }
 
@@ -75,7 +68,8 @@ pub(super) fn single(sql: &str, kind: Kind) -> Result<Text<'_>, Refused> {
         return Err(Refused::new("statement", "its text contains a NUL character", "bind values"));
     }
     let text = Text::new(sql, kind).map_err(|error| {
-        Refused::new("statement", format!("it cannot be read: {error}"), REWRITE)
+        let instead = "write it in a form that cannot be misread, or bind texts as parameters";
+        Refused::new("statement", format!("it cannot be read: {error}"), instead)
     })?;
     if text.is_multiple() {
         return Err(Refused::new(
@@ -87,18 +81,39 @@ pub(super) fn single(sql: &str, kind: Kind) -> Result<Text<'_>, Refused> {
     Ok(text)
 }
 
-pub(super) fn parse(text: &Text<'_>) -> Result<Statement, Refused> {
-    let unparsable =
-        |error: String| Refused::new("statement", format!("it cannot be parsed: {error}"), REWRITE);
-    let mut statements = Parser::new(text.kind.dialect())
-        .with_recursion_limit(NESTING_MAX)
-        .with_tokens_with_locations(text.tokens.clone())
-        .parse_statements()
-        .map_err(|error| unparsable(error.to_string()))?;
-    match (statements.pop(), statements.is_empty()) {
-        (Some(statement), true) => Ok(statement),
-        (Some(_), false) | (None, _) => Err(unparsable("it is not one statement".to_owned())),
+fn plan_change(text: &Text<'_>) -> Result<Plan, Refused> {
+    change::plan_change(text).map(|change| Plan::Change(Box::new(change)))
+}
+
+/// `WITH …`, and then a query or a change.
+fn plan_with(text: &Text<'_>) -> Result<Plan, Refused> {
+    let mut reader = Reader::new(text, "WITH");
+    reader.with()?;
+    match text.keyword(reader.at()) {
+        Some(Keyword::INSERT | Keyword::UPDATE | Keyword::DELETE | Keyword::REPLACE) => {
+            plan_change(text)
+        }
+        Some(_) | None => read::plan_read(text),
     }
+}
+
+/// EXPLAIN runs what it explains only where it is told to ANALYZE it.
+fn plan_explain(text: &Text<'_>) -> Result<Plan, Refused> {
+    let begins = |word: &str| {
+        matches!(word, "SELECT" | "VALUES" | "TABLE" | "WITH" | "INSERT" | "UPDATE" | "DELETE")
+            || matches!(word, "REPLACE" | "MERGE" | "EXECUTE" | "CREATE" | "DECLARE" | "REFRESH")
+    };
+    let words: Vec<String> = text.pieces.iter().map(super::text::Piece::word).collect();
+    let start = words.iter().position(|word| begins(word)).unwrap_or(words.len());
+    let runs = words[..start].iter().any(|word| word == "ANALYZE" || word == "ANALYSE");
+    if !runs {
+        return Ok(Plan::Read);
+    }
+    let statement = "EXPLAIN ANALYZE";
+    let mut reader = Reader::from(text, statement, start);
+    reader.query()?;
+    reader.finish()?;
+    Ok(Plan::Read)
 }
 
 fn plan_pragma(text: &Text<'_>) -> Result<Plan, Refused> {
@@ -117,40 +132,4 @@ fn plan_pragma(text: &Text<'_>) -> Result<Plan, Refused> {
     }
     let why = "it may change how the connection or the database behaves";
     Err(Refused::new("PRAGMA", why, "set it in the connect options, or use `bypass()`"))
-}
-
-fn refuse_keyword(keyword: Keyword, token: &Token) -> Refused {
-    match keyword {
-        Keyword::REPLACE => change::refuse_or("REPLACE"),
-        Keyword::BEGIN | Keyword::COMMIT | Keyword::END | Keyword::ROLLBACK | Keyword::START => {
-            Refused::new(
-                "transaction control",
-                "the agent must know where its local transaction begins and ends",
-                "use `begin()`, `commit()` and `rollback()`; for a savepoint, `savepoint()`",
-            )
-        }
-        Keyword::SAVEPOINT | Keyword::RELEASE => Refused::new(
-            "savepoint",
-            "as text it would leave the undo log and the database out of step",
-            "use `savepoint()` of the transaction",
-        ),
-        Keyword::CREATE | Keyword::ALTER | Keyword::DROP | Keyword::REINDEX | Keyword::TRUNCATE => {
-            Refused::new("DDL", "a change of the schema has no before image", BYPASS)
-        }
-        Keyword::ATTACH | Keyword::DETACH => Refused::new(
-            "ATTACH",
-            "another database's rows are not this resource's",
-            "attach each database to the agent as a resource of its own",
-        ),
-        Keyword::VACUUM | Keyword::ANALYZE => {
-            Refused::new("maintenance statement", "it works on the whole database", BYPASS)
-        }
-        // Not one of our enums: every word that SQL has.
-        _ => unknown(token),
-    }
-}
-
-fn unknown(token: &Token) -> Refused {
-    let why = format!("a statement that begins with `{token}` is not known here");
-    Refused::new("statement", why, REWRITE)
 }

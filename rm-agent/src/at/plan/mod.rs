@@ -15,8 +15,15 @@
 
 mod change;
 mod classify;
+mod insert;
+mod names;
+mod pure;
 mod read;
+mod reader;
+mod refusals;
 mod refused;
+mod rows;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -1,41 +1,41 @@
 //! SELECT: what only reads, and what asks for locks.
 //!
 //! On SQLite a statement that begins with SELECT or VALUES cannot change anything, so one that the
-//! parser does not know (`a IS NOT ?`) still runs. One that begins with WITH can, so it must parse.
+//! parser does not know (`a IS NOT ?`) still runs. Everywhere else a query may hold a change, or
+//! make a table, so it must parse.
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{
-    Expr, GroupByExpr, LockType, Query, Select, SetExpr, Statement, Visit, Visitor,
-};
+use sqlparser::ast::{Expr, GroupByExpr, Query, Select, Visit, Visitor};
 use sqlparser::keywords::Keyword;
 
-use super::change::{plain_table, table_name};
-use super::classify::{parse, single};
+use super::change::check_parameters;
+use super::classify::single;
+use super::names;
+use super::reader::Reader;
 use super::text::Text;
-use super::{LockingRead, Plan, Refused, RowsRead, Source};
+use super::{LockingRead, Plan, Refused, RowsRead, Source, pure};
 use crate::db::Kind;
 
 const STATEMENT: &str = "locking SELECT";
 const SINGLE_TABLE: &str = "select the rows to be locked from one table, without grouping";
+const FOR_UPDATE: &str = "use `FOR UPDATE`, which checks the global locks";
 
 pub(super) fn plan_read(text: &Text<'_>) -> Result<Plan, Refused> {
     if locking_clause(text).is_some() {
         return locking_read(text).map(Plan::LockingRead);
     }
-    let must_parse = text.pieces[0].keyword() != Some(Keyword::SELECT)
-        && text.pieces[0].keyword() != Some(Keyword::VALUES);
-    match parse(text) {
-        Ok(Statement::Query(query)) if is_pure(query.as_ref()) && query.locks.is_empty() => {
-            Ok(Plan::Read)
-        }
-        Err(_) if !must_parse => Ok(Plan::Read),
+    let begins_plainly =
+        matches!(text.keyword(0), Some(Keyword::SELECT | Keyword::VALUES | Keyword::TABLE));
+    let mut reader = Reader::new(text, "query");
+    let parsed = reader.read(|parser| parser.parse_query()).and_then(|(query, _)| {
+        reader.finish()?;
+        Ok(query)
+    });
+    match parsed {
+        Ok(query) => pure::check("query", text.kind, &query).map(|()| Plan::Read),
+        Err(_) if text.kind == Kind::Sqlite && begins_plainly => Ok(Plan::Read),
         Err(refused) => Err(refused),
-        Ok(_) => Err(Refused::new(
-            "query",
-            "a part of it changes rows, or asks for locks inside",
-            "send the change as a statement of its own",
-        )),
     }
 }
 
@@ -49,52 +49,105 @@ pub(crate) fn plan_locking_read(sql: &str, kind: Kind) -> Result<LockingRead, Re
 
 /// Where `FOR UPDATE` or one of its sisters begins.
 fn locking_clause(text: &Text<'_>) -> Option<usize> {
-    let found = text.find_last(Keyword::FOR)?;
-    let next = text.pieces.get(found + 1)?.keyword()?;
-    matches!(next, Keyword::UPDATE | Keyword::SHARE | Keyword::NO | Keyword::KEY).then_some(found)
+    let words = [Keyword::UPDATE, Keyword::SHARE, Keyword::NO, Keyword::KEY];
+    let locks = |at: usize| text.keyword(at + 1).is_some_and(|next| words.contains(&next));
+    let shares = |at: usize| text.keyword(at + 1) == Some(Keyword::IN);
+    let after_for = text.find_last(Keyword::FOR).filter(|at| locks(*at));
+    after_for.or_else(|| text.find_last(Keyword::LOCK).filter(|at| *at > 0 && shares(*at)))
 }
 
 fn locking_read(text: &Text<'_>) -> Result<LockingRead, Refused> {
+    check_parameters(text)?;
     let refused = |why: &'static str| Refused::new(STATEMENT, why, SINGLE_TABLE);
-    let Statement::Query(query) = parse(text)? else { return Err(refused("it is no SELECT")) };
-    check_lock(&query)?;
-    if !is_pure(query.as_ref()) {
-        return Err(refused("a part of it changes rows"));
-    }
-    if query.with.is_some() || query.fetch.is_some() || !query.pipe_operators.is_empty() {
-        return Err(refused("its rows cannot be told from its text"));
-    }
-    let SetExpr::Select(select) = query.body.as_ref() else {
-        return Err(refused("it is not one SELECT"));
-    };
+    let end = locking_clause(text).unwrap_or(text.pieces.len());
+    let is_plain = end == text.pieces.len() || check_clause(text, end)?;
+    let mut reader = Reader::upto(text, STATEMENT, end);
+    let (query, _) = reader.query()?;
+    reader.finish()?;
+    let select = select(&query).ok_or_else(|| refused("it is not one SELECT, or has more to it"))?;
     let [from] = select.from.as_slice() else { return Err(refused("it is not on one table")) };
-    let name = plain_table(&from.relation)
+    let (name, alias) = names::plain_table(&from.relation)
         .filter(|_| from.joins.is_empty())
         .ok_or_else(|| refused("it is not on one plain table"))?;
-    let table = table_name(STATEMENT, name)?;
+    let named = names::named(text, STATEMENT, name, alias)?;
 
-    let end = locking_clause(text).unwrap_or(text.pieces.len());
-    let from = text.find(Keyword::FROM, 1).ok_or_else(|| refused("it has no FROM"))?;
+    // The FROM is the word before the table's name.
+    let first = name.0.first().and_then(|part| part.as_ident());
+    let from = first
+        .and_then(|first| text.place(first.span.start))
+        .and_then(|place| place.checked_sub(1))
+        .filter(|from| text.keyword(*from) == Some(Keyword::FROM))
+        .ok_or_else(|| refused("it has no plain FROM"))?;
     let rows = if returns_table_rows(select) {
         RowsRead::Returned { items_end: text.cut(0, from).sql.len() }
     } else if query.limit_clause.is_some() {
         return Err(refused("it limits rows that are not the table's"));
+    } else if !is_plain {
+        return Err(refused("it waits for no lock, and so its groups may be of other rows"));
     } else {
-        RowsRead::Matching(matching(text, select, from, end))
+        RowsRead::Matching(matching(text, select, from, end)?)
     };
-    let target = name.to_string();
     let locking = text.cut(end, text.pieces.len()).sql;
-    Ok(LockingRead { table, target, text: text.cut(0, end), locking, rows })
+    Ok(LockingRead {
+        table: named.table,
+        target: named.target,
+        text: text.cut(0, end),
+        locking,
+        rows,
+    })
 }
 
-fn check_lock(query: &Query) -> Result<(), Refused> {
-    let plain = query.locks.iter().all(|lock| {
-        lock.lock_type == LockType::Update && lock.of.is_none() && lock.nonblock.is_none()
-    });
-    if plain && query.locks.len() <= 1 {
-        return Ok(());
+/// Reads the locking clause. Returns whether it waits for rows that are locked.
+fn check_clause(text: &Text<'_>, at: usize) -> Result<bool, Refused> {
+    let words: Vec<String> = text.pieces[at..].iter().map(super::text::Piece::word).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let rest = match words.as_slice() {
+        ["FOR", "UPDATE", rest @ ..] => rest,
+        ["FOR", "NO", "KEY", "UPDATE", rest @ ..] if text.kind == Kind::Postgres => rest,
+        ["FOR", "SHARE", ..] | ["FOR", "KEY", "SHARE", ..] | ["LOCK", ..] => {
+            let why = "it lets others read on, and global locks of readers are not kept";
+            return Err(Refused::new(STATEMENT, why, FOR_UPDATE));
+        }
+        _ => return Err(unknown_clause()),
+    };
+    if text.kind == Kind::Sqlite {
+        return if rest.is_empty() { Ok(true) } else { Err(unknown_clause()) };
     }
-    Err(Refused::new(STATEMENT, "only a plain FOR UPDATE is known here", "use `FOR UPDATE`"))
+    // Of one table, so whichever it is, it is that.
+    let rest = match rest {
+        ["OF", _, rest @ ..] => rest,
+        rest => rest,
+    };
+    match rest {
+        [] => Ok(true),
+        ["NOWAIT"] | ["SKIP", "LOCKED"] => Ok(false),
+        _ => Err(unknown_clause()),
+    }
+}
+
+fn unknown_clause() -> Refused {
+    let why = "its locking clause is not known here, or is not its last clause";
+    Refused::new(STATEMENT, why, "end it with `FOR UPDATE`")
+}
+
+/// The SELECT that a query is, if it is nothing else.
+fn select(query: &Query) -> Option<&Select> {
+    let Query {
+        with: None,
+        body,
+        order_by: _,
+        limit_clause: _,
+        fetch: None,
+        locks: _,
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators,
+    } = query
+    else {
+        return None;
+    };
+    body.as_select().filter(|_| pipe_operators.is_empty())
 }
 
 /// Whether each returned row is one row of the table, so that its key may be returned beside it. A
@@ -110,17 +163,25 @@ fn returns_table_rows(select: &Select) -> bool {
 }
 
 /// The rows before any grouping: those that meet the condition.
-fn matching(text: &Text<'_>, select: &Select, from: usize, end: usize) -> Source {
-    let tail = [Keyword::GROUP, Keyword::HAVING, Keyword::WINDOW, Keyword::ORDER];
-    let tail = tail.iter().filter_map(|word| text.find(*word, from)).min().unwrap_or(end);
-    match text.find(Keyword::WHERE, from).filter(|_| select.selection.is_some()) {
-        Some(found) => Source {
-            from: text.cut(from + 1, found),
-            condition: Some(text.cut(found + 1, tail)),
-            ..Source::default()
-        },
-        None => Source { from: text.cut(from + 1, tail), ..Source::default() },
+fn matching(
+    text: &Text<'_>,
+    select: &Select,
+    from: usize,
+    end: usize,
+) -> Result<Source, Refused> {
+    let skipped = text.count(0, from);
+    let mut reader = Reader::upto(text, STATEMENT, end);
+    reader.skip(from + 1);
+    let (_, table) = reader.read(|parser| parser.parse_table_and_joins())?;
+    let condition = reader.condition()?;
+    let next = text.keyword(reader.at());
+    let clauses = [Keyword::GROUP, Keyword::HAVING, Keyword::WINDOW, Keyword::ORDER];
+    let is_known = reader.finish().is_ok() || next.is_some_and(|next| clauses.contains(&next));
+    if !is_known || condition.is_some() != select.selection.is_some() {
+        let why = "the condition on its rows cannot be told";
+        return Err(Refused::new(STATEMENT, why, SINGLE_TABLE));
     }
+    Ok(Source { skipped, from: table, condition, ..Source::default() })
 }
 
 fn has_function(item: &impl Visit) -> bool {
@@ -135,33 +196,4 @@ fn has_function(item: &impl Visit) -> bool {
         }
     }
     item.visit(&mut Functions).is_break()
-}
-
-/// Whether nothing in it changes rows: no statement inside but queries, at any depth.
-pub(super) fn is_pure(part: &impl Visit) -> bool {
-    struct Changes;
-    impl Visitor for Changes {
-        type Break = ();
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            if reads(&query.body) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        }
-        fn pre_visit_statement(&mut self, _: &Statement) -> ControlFlow<()> {
-            ControlFlow::Break(())
-        }
-        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-            if select.into.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-    }
-    part.visit(&mut Changes).is_continue()
-}
-
-fn reads(body: &SetExpr) -> bool {
-    match body {
-        SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) => true,
-        SetExpr::Query(query) => reads(&query.body),
-        SetExpr::SetOperation { left, right, op: _, set_quantifier: _ } => {
-            reads(left) && reads(right)
-        }
-        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => false,
-    }
 }

@@ -1,14 +1,17 @@
 //! A statement's text and where its tokens are in it.
 //!
-//! Tokens are found by the parser's own tokenizer with unescaping off; what is cut out is always a
-//! slice of the original. Anonymous parameters are numbered on the way out, so that a part of the
-//! statement can be run with the whole list of arguments.
+//! Tokens are found by the parser's own tokenizer with unescaping off, and must agree with what
+//! [`scan`](super::scan) finds; what is cut out is always a slice of the original. Anonymous
+//! parameters are numbered on the way out where the database can, so that a part of the statement
+//! can be run with the whole list of arguments.
 
+use sqlparser::ast::Ident;
 use sqlparser::dialect::{Dialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use super::Part;
+use super::scan::{Opaque, scan};
 use crate::db::Kind;
 
 impl Kind {
@@ -26,6 +29,7 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) token: Token,
+    pub(super) location: Location,
     pub(super) start: usize,
     pub(super) end: usize,
     /// How many parentheses are open around it; a parenthesis counts as outside of itself.
@@ -38,6 +42,14 @@ impl Piece {
         match &self.token {
             Token::Word(word) if word.quote_style.is_none() => Some(word.keyword),
             _ => None,
+        }
+    }
+
+    /// The unquoted word in capitals; empty if it is none.
+    pub(super) fn word(&self) -> String {
+        match &self.token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+            _ => String::new(),
         }
     }
 
@@ -62,11 +74,20 @@ pub(super) struct Text<'a> {
 
 impl<'a> Text<'a> {
     pub(super) fn new(sql: &'a str, kind: Kind) -> Result<Self, String> {
+        let opaque = scan(sql, kind)?;
         let tokens = Tokenizer::new(kind.dialect(), sql)
             .with_unescape(false)
             .tokenize_with_location()
             .map_err(|error| error.to_string())?;
         let starts = starts(sql, &tokens);
+        let end = |index: usize| starts.get(index + 1).copied().unwrap_or(sql.len());
+        let placed = tokens.iter().enumerate().map(|(index, token)| {
+            let text = sql.get(starts[index]..end(index)).unwrap_or_default();
+            (&token.token, text, starts[index])
+        });
+        if !agree(placed, &opaque) {
+            return Err("its quotes or comments can be read in two ways".to_owned());
+        }
         let mut depth = 0_u32;
         let mut pieces = Vec::new();
         for (index, token) in tokens.iter().enumerate() {
@@ -76,8 +97,13 @@ impl<'a> Text<'a> {
             if token.token == Token::RParen {
                 depth = depth.saturating_sub(1);
             }
-            let end = starts.get(index + 1).copied().unwrap_or(sql.len());
-            pieces.push(Piece { token: token.token.clone(), start: starts[index], end, depth });
+            pieces.push(Piece {
+                token: token.token.clone(),
+                location: token.span.start,
+                start: starts[index],
+                end: end(index),
+                depth,
+            });
             if token.token == Token::LParen {
                 depth += 1;
             }
@@ -98,19 +124,44 @@ impl<'a> Text<'a> {
             && self.pieces.iter().any(Piece::is_numbered_parameter)
     }
 
-    /// The first piece from `from` on that is this word outside of all parentheses.
-    pub(super) fn find(&self, keyword: Keyword, from: usize) -> Option<usize> {
-        let found = self
-            .pieces
-            .iter()
-            .skip(from)
-            .position(|piece| piece.depth == 0 && piece.keyword() == Some(keyword))?;
-        Some(from + found)
+    pub(super) fn numbers_parameters(&self) -> bool {
+        self.pieces.iter().any(Piece::is_numbered_parameter)
     }
 
-    /// The last such piece.
+    /// Whether a comment holds hints for the planner.
+    pub(super) fn has_hints(&self) -> bool {
+        self.tokens.iter().any(|token| match &token.token {
+            Token::Whitespace(Whitespace::MultiLineComment(comment)) => comment.starts_with('+'),
+            _ => false,
+        })
+    }
+
+    /// The keyword at a place.
+    pub(super) fn keyword(&self, at: usize) -> Option<Keyword> {
+        self.pieces.get(at).and_then(Piece::keyword)
+    }
+
+    /// The last piece that is this word outside of all parentheses.
     pub(super) fn find_last(&self, keyword: Keyword) -> Option<usize> {
         self.pieces.iter().rposition(|piece| piece.depth == 0 && piece.keyword() == Some(keyword))
+    }
+
+    /// The piece that begins at a location of the parser's.
+    pub(super) fn place(&self, location: Location) -> Option<usize> {
+        self.pieces.binary_search_by_key(&location, |piece| piece.location).ok()
+    }
+
+    /// An identifier's text, quotes and all.
+    pub(super) fn written(&self, first: &Ident, last: &Ident) -> Option<String> {
+        let first = self.place(first.span.start)?;
+        let last = self.place(last.span.start)?;
+        (first <= last).then(|| self.cut(first, last + 1).sql)
+    }
+
+    /// How many anonymous parameters there are in the pieces from `from` up to `to`.
+    pub(super) fn count(&self, from: usize, to: usize) -> usize {
+        let pieces = self.pieces.get(from..to).unwrap_or_default();
+        pieces.iter().filter(|piece| piece.is_anonymous_parameter()).count()
     }
 
     /// The pieces from `from` up to, not including, `to`, as they are written, with anonymous
@@ -119,7 +170,7 @@ impl<'a> Text<'a> {
         let Some(last) = to.checked_sub(1).filter(|last| *last >= from) else {
             return Part::default();
         };
-        let before = self.pieces[..from].iter().filter(|p| p.is_anonymous_parameter()).count();
+        let before = self.count(0, from);
         let mut number = before;
         let mut out = String::new();
         let mut copied = self.pieces[from].start;
@@ -134,6 +185,42 @@ impl<'a> Text<'a> {
         out.push_str(&self.sql[copied..self.pieces[last].end]);
         Part { sql: out, parameters: number - before }
     }
+}
+
+/// Whether the tokenizer found the same comments, strings and quoted names. A token may begin before
+/// its quote, with the letters that say what kind of string it is; a comment of a line may hold the
+/// line break.
+fn agree<'t>(
+    tokens: impl Iterator<Item = (&'t Token, &'t str, usize)>,
+    opaque: &[Opaque],
+) -> bool {
+    let mut opaque = opaque.iter();
+    for (token, text, start) in tokens {
+        let (is_comment, is_quoted) = match token {
+            Token::Whitespace(Whitespace::Space | Whitespace::Newline | Whitespace::Tab)
+            | Token::EOF => (false, false),
+            Token::Whitespace(_) => (true, false),
+            Token::DollarQuotedString(_) => (false, true),
+            Token::Word(word) => (false, word.quote_style.is_some()),
+            _ => (false, text.contains(['\'', '"', '`'])),
+        };
+        if !is_comment && !is_quoted {
+            continue;
+        }
+        let Some(found) = opaque.next() else { return false };
+        let Some(text) = text.get(found.place.start.saturating_sub(start)..) else { return false };
+        let before = found.place.start.checked_sub(start);
+        let rest = text.get(found.place.len()..);
+        let agrees = if is_comment {
+            before == Some(0) && matches!(rest, Some("" | "\n" | "\r" | "\r\n"))
+        } else {
+            before.is_some_and(|prefix| prefix <= 2) && rest == Some("")
+        };
+        if found.is_comment != is_comment || !agrees {
+            return false;
+        }
+    }
+    opaque.next().is_none()
 }
 
 /// The byte offset of each token. The tokenizer counts lines and characters, in ascending order.

@@ -26,7 +26,9 @@ use tokio::sync::Semaphore;
 use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step, Yields};
 use super::error::AtError;
 use super::options::AtOptions;
-use super::plan::{self, Change, ChangeKind, LockingRead, Plan, Refused, RowsRead, Source};
+use super::plan::{
+    self, Change, ChangeKind, Insert, LockingRead, OnConflict, Plan, Refused, RowsRead, Source,
+};
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
 use crate::db::{
@@ -58,7 +60,12 @@ impl Engine for Sqlite {
         let columns = captures(table, &places);
         let before = match &change.kind {
             ChangeKind::Update(update) => Some(select(&columns, &update.rows).into()),
-            ChangeKind::Insert(_) | ChangeKind::Delete(_) => None,
+            ChangeKind::Insert(Insert { on_conflict: OnConflict::Fail | OnConflict::Skip, .. })
+            | ChangeKind::Delete(_) => None,
+            ChangeKind::Insert(_) => {
+                let why = "the rows in its way are not looked up here";
+                return Err(Refused::new("upsert", why, "use UPDATE, and INSERT if it met no row"));
+            }
         };
         let yields = match &change.kind {
             ChangeKind::Delete(_) => Yields::Before,
@@ -207,9 +214,18 @@ fn captures(table: &Table, places: &[usize]) -> String {
 }
 
 fn select(columns: &str, rows: &Source) -> String {
-    let from = &rows.from.sql;
-    match &rows.condition {
-        Some(condition) => format!("SELECT {columns} FROM {from} WHERE {}", condition.sql),
-        None => format!("SELECT {columns} FROM {from}"),
+    let Source { with, skipped: _, from, set: _, joined, condition, order: _, limit: _ } = rows;
+    let mut sql = String::new();
+    if let Some(with) = with {
+        sql.push_str(&with.sql);
+        sql.push(' ');
     }
+    sql.push_str(&format!("SELECT {columns} FROM {}", from.sql));
+    if let Some(joined) = joined {
+        sql.push_str(&format!(", {}", joined.sql));
+    }
+    if let Some(condition) = condition {
+        sql.push_str(&format!(" WHERE {}", condition.sql));
+    }
+    sql
 }

@@ -106,6 +106,16 @@ where
 
     pub(in crate::at) async fn with(schema: &str, options: AtOptions) -> Self {
         let (guard, pool) = DB::open().await;
+        WorldOn::over(guard, pool, schema, options).await
+    }
+
+    /// In a database that is there.
+    pub(in crate::at) async fn over(
+        guard: DB::Guard,
+        pool: Pool<DB>,
+        schema: &str,
+        options: AtOptions,
+    ) -> Self {
         DB::script(&pool, schema).await;
         let fake = Arc::new(Fake::default());
         let link = Arc::clone(&fake);

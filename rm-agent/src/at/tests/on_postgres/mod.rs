@@ -1,6 +1,10 @@
 //! AT on a real PostgreSQL server.
 
 mod basics;
+mod concurrency;
+mod locks;
+mod refusals;
+mod types;
 
 use pactum_testkit::server::{self, Kind};
 use sqlx::postgres::PgPoolOptions;
@@ -11,12 +15,16 @@ use super::world::{TestDatabase, WorldOn};
 /// A world of PostgreSQL.
 type World = WorldOn<Postgres>;
 
+async fn pool(database: &server::Database) -> PgPool {
+    PgPoolOptions::new().max_connections(5).connect(&database.url()).await.unwrap()
+}
+
 impl TestDatabase for Postgres {
     type Guard = server::Database;
 
     async fn open() -> (server::Database, PgPool) {
         let database = server::database(Kind::Postgres, "at").await.unwrap();
-        let pool = PgPoolOptions::new().max_connections(5).connect(&database.url()).await.unwrap();
+        let pool = pool(&database).await;
         (database, pool)
     }
 
@@ -38,8 +46,9 @@ impl TestDatabase for Postgres {
         let mut dump = Vec::new();
         for table in tables {
             let name = table[0].as_text().unwrap();
-            let rows =
-                world.query(&format!("SELECT t::text, md5(record_send(t)) FROM {name} t")).await;
+            let rows = world
+                .query(&format!("SELECT whole::text, md5(record_send(whole)) FROM {name} whole"))
+                .await;
             dump.extend(rows.into_iter().map(|row| format!("{name} {} {}", row[0], row[1])));
         }
         dump.sort();
