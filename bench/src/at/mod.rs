@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use pactum_agent::Wait;
-use sqlx::{Postgres, Sqlite};
+use sqlx::{MySql, Postgres, Sqlite};
 use tempfile::TempDir;
 use tokio::time::Duration;
 
@@ -100,7 +100,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         match options.db {
             Db::Sqlite => measure::<Sqlite>(&options).await,
             Db::Postgres => measure::<Postgres>(&options).await,
-            Db::Mysql => anyhow::bail!("not yet"),
+            Db::Mysql => measure::<MySql>(&options).await,
         }
     })
 }

@@ -232,3 +232,4 @@ speaks!(MySql, MYSQL, delete_one_by_one);
 
 transacts!(Sqlite);
 transacts!(Postgres);
+transacts!(MySql);

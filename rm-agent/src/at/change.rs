@@ -44,8 +44,12 @@ impl<DB: AtDatabase> AtConnection<DB> {
             Err(error) => return Err(self.change_failed(error)),
         };
         let (affected, steps) = images.take_returned::<DB>(ready, steps)?;
+        if let Some(sql) = &ready.compiled.after {
+            images.after = self.read_images(ready, statement.with_sql(sql)).await?;
+        }
         if let Some(read) = images.to_be_read(ready) {
-            images.after = self.read_again(&ready.table, &read).await?;
+            let again = self.read_again(&ready.table, &read).await?;
+            images.read_again(ready, again);
         }
         let rows = images.pair(ready, affected).ok_or_else(|| {
             self.health = Health::OnlyRollback(DRIFTED);
@@ -197,11 +201,27 @@ impl Images {
             ChangeKind::Update(_) if ready.compiled.yields == Yields::Nothing => {
                 Some(self.before.clone()).filter(|rows| !rows.is_empty())
             }
-            // A row of the statement may have replaced another one of it.
-            ChangeKind::Insert(insert) if insert.on_conflict == OnConflict::Replace => {
-                Some(self.after.clone()).filter(|rows| rows.len() > 1)
-            }
-            ChangeKind::Insert(_) | ChangeKind::Update(_) | ChangeKind::Delete(_) => None,
+            ChangeKind::Insert(insert) => match insert.on_conflict {
+                // A row of the statement may have replaced another one of it.
+                OnConflict::Replace => Some(self.after.clone()).filter(|rows| rows.len() > 1),
+                // It may have changed the values that its rows are found by.
+                OnConflict::Update { .. } if ready.compiled.after.is_some() => {
+                    Some(self.before.clone()).filter(|rows| !rows.is_empty())
+                }
+                OnConflict::Fail | OnConflict::Skip | OnConflict::Update { .. } => None,
+            },
+            ChangeKind::Update(_) | ChangeKind::Delete(_) => None,
+        }
+    }
+
+    /// Takes what was read by keys.
+    fn read_again(&mut self, ready: &ReadyChange, rows: Vec<Row>) {
+        if matches!(&ready.kind, ChangeKind::Insert(insert)
+            if matches!(insert.on_conflict, OnConflict::Update { .. }))
+        {
+            self.after.extend(rows);
+        } else {
+            self.after = rows;
         }
     }
 
@@ -224,8 +244,17 @@ impl Images {
                 rows.into_iter().map(RowChange::Deleted).collect()
             }
             ChangeKind::Insert(insert) => match &insert.on_conflict {
-                OnConflict::Fail | OnConflict::Skip => {
-                    after.into_iter().map(RowChange::Inserted).collect()
+                OnConflict::Fail => after.into_iter().map(RowChange::Inserted).collect(),
+                OnConflict::Skip => {
+                    let before = by_key(table, before)?;
+                    let mut rows = Vec::with_capacity(after.len());
+                    for after in distinct(table, after)? {
+                        // What was there before was skipped.
+                        if !before.contains_key(&keys::identity(table, &after).ok()?) {
+                            rows.push(RowChange::Inserted(after));
+                        }
+                    }
+                    rows
                 }
                 OnConflict::Update { .. } => {
                     let mut before = by_key(table, before)?;
@@ -248,7 +277,12 @@ impl Images {
                 }
             },
         };
-        (!ready.compiled.counted || rows.len() as u64 == affected).then_some(rows)
+        let twice = |row: &&RowChange| matches!(row, RowChange::Updated { before, after } if before != after);
+        let mut count = rows.len();
+        if ready.compiled.counts_changes_twice {
+            count += rows.iter().filter(twice).count();
+        }
+        (!ready.compiled.counted || count as u64 == affected).then_some(rows)
     }
 }
 

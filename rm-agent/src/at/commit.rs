@@ -139,7 +139,11 @@ impl<DB: AtDatabase> AtConnection<DB> {
         let (condition, values) = DB::commit_condition(&self.gathered.assumed, 1);
         let sql = format!("SELECT 1 WHERE {condition}");
         let found = DB::sql(&mut self.local).query(&sql, &values).await;
-        if found.map_err(AtError::from_db)?.is_empty() {
+        let holds = !found.map_err(AtError::from_db)?.is_empty() && {
+            let mut sql = DB::sql(&mut self.local);
+            DB::confirm(&mut *sql, &self.gathered.assumed).await.map_err(AtError::from_db)?
+        };
+        if !holds {
             let assumed = std::mem::take(&mut self.gathered.assumed);
             return Err(self.assumption_broken(&assumed).await);
         }
@@ -243,6 +247,10 @@ impl<DB: AtDatabase> AtConnection<DB> {
             body,
         };
         let wall = (self.shared.options.environment.wall)();
+        let confirmed = DB::confirm(&mut *DB::sql(&mut self.local), assumed).await;
+        if !confirmed.map_err(AtError::from_db)? {
+            return Err(self.assumption_broken(assumed).await);
+        }
         let (condition, values) = DB::commit_condition(assumed, 9);
         let written = {
             let mut sql = DB::sql(&mut self.local);

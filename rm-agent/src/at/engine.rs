@@ -97,6 +97,16 @@ pub trait Engine: Database {
     #[doc(hidden)]
     fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>);
 
+    /// Confirms what no condition of a statement can, by statements of its own in the local
+    /// transaction.
+    #[doc(hidden)]
+    fn confirm<'e>(
+        _sql: &'e mut dyn Sql,
+        _assumed: &'e Assumed,
+    ) -> BoxFuture<'e, Result<bool, DbError>> {
+        Box::pin(async { Ok(true) })
+    }
+
     /// Which of the assumptions does not hold.
     #[doc(hidden)]
     fn broken_assumption<'e>(
@@ -139,10 +149,15 @@ pub(crate) struct CompiledChange {
     pub(crate) before: Option<Arc<str>>,
     /// The change.
     pub(crate) change: Arc<str>,
+    /// Reads the rows after they changed, as `before` does, where neither the change nor the keys of
+    /// `before` give them. With the arguments of the change, like `before`.
+    pub(crate) after: Option<Arc<str>>,
     /// What the change returns after the user's own columns.
     pub(crate) yields: Yields,
     /// Whether the rows affected that the driver tells are those that the images must be about.
     pub(crate) counted: bool,
+    /// Whether a row that an upsert changed counts twice in them.
+    pub(crate) counts_changes_twice: bool,
     /// See [`Assumed::repeatable_read`].
     pub(crate) repeatable_read: bool,
 }

@@ -14,7 +14,7 @@
 //! phase two   phase_two.rs     what the coordinator asks
 //!               restore.rs     rows back to what they were, or a dirty write
 //!               report.rs      what a person sees of a parked branch
-//! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/
+//! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/, mysql/
 //!             link.rs          what is asked of the coordinator
 //! ```
 //!
@@ -29,6 +29,7 @@ mod error;
 mod keys;
 mod link;
 mod locking;
+mod mysql;
 mod options;
 mod phase_two;
 mod plan;

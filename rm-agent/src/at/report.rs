@@ -126,6 +126,7 @@ mod tests {
             parents: vec![],
             children: vec![],
             refusal: None,
+            mysql: None,
         }
     }
 

@@ -77,7 +77,7 @@ impl<DB: AtDatabase> AtSavepoint<'_, DB> {
     pub async fn release(mut self) -> Result<(), AtError> {
         self.connection.ready().await?;
         if let Some(mark) = &self.mark {
-            self.connection.tell(&format!("RELEASE {}", mark.name)).await?;
+            self.connection.tell(&format!("RELEASE SAVEPOINT {}", mark.name)).await?;
         }
         self.mark = None;
         Ok(())

@@ -2,10 +2,12 @@
 //! version of its schema.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use pactum_core::lock::key::KeyKind;
 
 use super::keys::Fold;
+use super::mysql::Facts;
 use super::plan::{ChangeKind, OnConflict, Refused};
 
 /// A table whose rows can be captured.
@@ -36,6 +38,8 @@ pub(crate) struct Table {
     pub(crate) children: Vec<Child>,
     /// Why no statement may change it.
     pub(crate) refusal: Option<Refused>,
+    /// What only MySQL's plans ask.
+    pub(crate) mysql: Option<Arc<Facts>>,
 }
 
 /// A column, or a form of one that is captured beside it.

@@ -10,6 +10,7 @@
 //! Statements number their parameters (`?1`, `?2`), so that one value may be used twice; another
 //! database's implementor rewrites them.
 
+mod mysql;
 mod postgres;
 mod sqlite;
 mod value;
@@ -18,6 +19,9 @@ use std::error::Error;
 
 use async_trait::async_trait;
 
+pub(crate) use mysql::{
+    MySqlDatabase, MySqlSql, classify as classify_mysql, read_row as read_mysql_row,
+};
 pub(crate) use postgres::{PostgresDatabase, PostgresSql, classify_pg, read_pg_row};
 pub(crate) use sqlite::{SqliteDatabase, SqliteSql, classify, read_row};
 pub(crate) use value::Value;

@@ -49,9 +49,8 @@ impl Small {
             let puts = put(&TRANSACTION, transactions) + &put(&BRANCH, branches);
             safe(format!("BEGIN IMMEDIATE; {LEASE}; {puts}COMMIT"))
         };
-        let texts = array::from_fn(|transactions| {
-            array::from_fn(|branches| text(transactions, branches))
-        });
+        let texts =
+            array::from_fn(|transactions| array::from_fn(|branches| text(transactions, branches)));
         Small { texts, unfinished: false }
     }
 

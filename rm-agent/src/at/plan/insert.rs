@@ -99,9 +99,8 @@ fn table(reader: &mut Reader<'_, '_>) -> Result<Named, Refused> {
 fn columns(reader: &mut Reader<'_, '_>) -> Result<Vec<String>, Refused> {
     let kind = reader.text.kind;
     let at = reader.at();
-    let is_open = |at: usize| {
-        reader.text.pieces.get(at).is_some_and(|piece| piece.token == Token::LParen)
-    };
+    let is_open =
+        |at: usize| reader.text.pieces.get(at).is_some_and(|piece| piece.token == Token::LParen);
     let begins_query = is_open(at + 1)
         || matches!(
             reader.text.keyword(at + 1),
@@ -137,10 +136,7 @@ fn overriding(reader: &mut Reader<'_, '_>) -> Result<(), Refused> {
     reader.expect(Keyword::VALUE)
 }
 
-fn source(
-    reader: &mut Reader<'_, '_>,
-    columns: &mut Vec<String>,
-) -> Result<InsertSource, Refused> {
+fn source(reader: &mut Reader<'_, '_>, columns: &mut Vec<String>) -> Result<InsertSource, Refused> {
     if reader.take_all(&[Keyword::DEFAULT, Keyword::VALUES]) {
         return Ok(InsertSource::Defaults);
     }

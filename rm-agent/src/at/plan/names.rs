@@ -26,9 +26,8 @@ pub(super) fn named(
     name: &ObjectName,
     alias: Option<&Ident>,
 ) -> Result<Named, Refused> {
-    let unknown = || {
-        Refused::new(statement, "its table's name is not understood", "name the table plainly")
-    };
+    let unknown =
+        || Refused::new(statement, "its table's name is not understood", "name the table plainly");
     let idents = idents(name).ok_or_else(unknown)?;
     let (first, last) = idents.first().zip(idents.last()).ok_or_else(unknown)?;
     let called = alias.unwrap_or(last);

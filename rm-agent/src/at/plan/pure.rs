@@ -30,11 +30,7 @@ const FUNCTIONS: [(Kind, &str, &str); 8] = [
 ///
 /// # Errors
 /// [`Refused`] with what it does beside.
-pub(super) fn check(
-    statement: &'static str,
-    kind: Kind,
-    part: &impl Visit,
-) -> Result<(), Refused> {
+pub(super) fn check(statement: &'static str, kind: Kind, part: &impl Visit) -> Result<(), Refused> {
     match part.visit(&mut Look { statement, kind }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(refused) => Err(refused),

@@ -64,7 +64,8 @@ fn locking_read(text: &Text<'_>) -> Result<LockingRead, Refused> {
     let mut reader = Reader::upto(text, STATEMENT, end);
     let (query, _) = reader.query()?;
     reader.finish()?;
-    let select = select(&query).ok_or_else(|| refused("it is not one SELECT, or has more to it"))?;
+    let select =
+        select(&query).ok_or_else(|| refused("it is not one SELECT, or has more to it"))?;
     let [from] = select.from.as_slice() else { return Err(refused("it is not on one table")) };
     let (name, alias) = names::plain_table(&from.relation)
         .filter(|_| from.joins.is_empty())
@@ -163,12 +164,7 @@ fn returns_table_rows(select: &Select) -> bool {
 }
 
 /// The rows before any grouping: those that meet the condition.
-fn matching(
-    text: &Text<'_>,
-    select: &Select,
-    from: usize,
-    end: usize,
-) -> Result<Source, Refused> {
+fn matching(text: &Text<'_>, select: &Select, from: usize, end: usize) -> Result<Source, Refused> {
     let skipped = text.count(0, from);
     let mut reader = Reader::upto(text, STATEMENT, end);
     reader.skip(from + 1);

@@ -40,7 +40,12 @@ const REFUSED: [(&[&str], &str, &str, &str); 20] = [
         "a change of the schema has no before image",
         BYPASS,
     ),
-    (&["REFRESH", "SECURITY", "REASSIGN", "IMPORT", "INSTALL", "UNINSTALL"], "DDL", "a change of the schema has no before image", BYPASS),
+    (
+        &["REFRESH", "SECURITY", "REASSIGN", "IMPORT", "INSTALL", "UNINSTALL"],
+        "DDL",
+        "a change of the schema has no before image",
+        BYPASS,
+    ),
     (
         &["CALL", "DO"],
         "procedure call",
@@ -53,24 +58,14 @@ const REFUSED: [(&[&str], &str, &str, &str); 20] = [
         "what it runs cannot be known from its text",
         "send the statement itself: it is prepared by the driver",
     ),
-    (
-        &["COPY", "LOAD", "HANDLER"],
-        "bulk statement",
-        "its rows pass the agent by",
-        ONE_BY_ONE,
-    ),
+    (&["COPY", "LOAD", "HANDLER"], "bulk statement", "its rows pass the agent by", ONE_BY_ONE),
     (
         &["MERGE"],
         "MERGE",
         "for each row it decides anew whether to insert, change or remove",
         "use an upsert, or an UPDATE and an INSERT",
     ),
-    (
-        &["REPLACE"],
-        "REPLACE",
-        "this database has no such statement",
-        "use `INSERT … ON CONFLICT`",
-    ),
+    (&["REPLACE"], "REPLACE", "this database has no such statement", "use `INSERT … ON CONFLICT`"),
     (
         &["LOCK", "UNLOCK"],
         "table lock",
@@ -108,7 +103,10 @@ const REFUSED: [(&[&str], &str, &str, &str); 20] = [
         BYPASS,
     ),
     (
-        &["FLUSH", "KILL", "PURGE", "CHANGE", "STOP", "SHUTDOWN", "RESTART", "BINLOG", "CLONE", "CACHE"],
+        &[
+            "FLUSH", "KILL", "PURGE", "CHANGE", "STOP", "SHUTDOWN", "RESTART", "BINLOG", "CLONE",
+            "CACHE",
+        ],
         "statement for the server",
         "it works on the server and not on rows",
         BYPASS,

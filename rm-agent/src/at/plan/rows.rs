@@ -38,7 +38,8 @@ pub(super) fn plan_update(
             (update_target(&reader, &tables, &assigned)?, from, assigned)
         }
     };
-    let joined = if reader.text.kind == Kind::Mysql { None } else { joined(&mut reader, Keyword::FROM)? };
+    let joined =
+        if reader.text.kind == Kind::Mysql { None } else { joined(&mut reader, Keyword::FROM)? };
     let condition = reader.condition()?;
     let (order, limit) = order_and_limit(&mut reader)?;
     let returning = returning_unless_mysql(&mut reader)?;
@@ -62,7 +63,8 @@ pub(super) fn plan_delete(
 ) -> Result<Change, Refused> {
     reader.expect(Keyword::DELETE)?;
     refuse_modifiers(&reader)?;
-    let mut rows = Source { with: with.as_ref().map(|with| with.part.clone()), ..Source::default() };
+    let mut rows =
+        Source { with: with.as_ref().map(|with| with.part.clone()), ..Source::default() };
     let named = match reader.text.kind {
         Kind::Sqlite | Kind::Postgres => {
             reader.expect(Keyword::FROM)?;
@@ -114,9 +116,7 @@ fn joined(reader: &mut Reader<'_, '_>, word: Keyword) -> Result<Option<Part>, Re
     Ok(Some(part))
 }
 
-fn order_and_limit(
-    reader: &mut Reader<'_, '_>,
-) -> Result<(Option<Part>, Option<Part>), Refused> {
+fn order_and_limit(reader: &mut Reader<'_, '_>) -> Result<(Option<Part>, Option<Part>), Refused> {
     if reader.text.kind != Kind::Mysql {
         return Ok((None, None));
     }
@@ -156,7 +156,11 @@ fn update_target(
         && table.joins.is_empty()
     {
         let named = name_factor(reader, &table.relation)?;
-        let foreign = assigned.qualifiers.iter().flatten().find(|name| !name.eq_ignore_ascii_case(&named.qualifier));
+        let foreign = assigned
+            .qualifiers
+            .iter()
+            .flatten()
+            .find(|name| !name.eq_ignore_ascii_case(&named.qualifier));
         if foreign.is_some() {
             return Err(reader.refuse("it assigns columns of another table", QUALIFY));
         }
@@ -222,10 +226,7 @@ fn delete_names(reader: &mut Reader<'_, '_>) -> Result<Vec<Ident>, Refused> {
     }
 }
 
-fn delete_joined(
-    reader: &mut Reader<'_, '_>,
-    names: &[Ident],
-) -> Result<(Named, Part), Refused> {
+fn delete_joined(reader: &mut Reader<'_, '_>, names: &[Ident]) -> Result<(Named, Part), Refused> {
     let [name] = names else {
         return Err(reader.refuse("it removes rows of two tables", ONE_TABLE));
     };

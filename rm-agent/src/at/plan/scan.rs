@@ -68,8 +68,7 @@ impl Scan<'_> {
 
     fn begins_line_comment(&self) -> bool {
         let blank = |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_control();
-        self.peek(1) == Some(b'-')
-            && (self.kind != Kind::Mysql || self.peek(2).is_none_or(blank))
+        self.peek(1) == Some(b'-') && (self.kind != Kind::Mysql || self.peek(2).is_none_or(blank))
     }
 
     fn line_comment(&mut self) {

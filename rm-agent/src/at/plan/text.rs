@@ -190,10 +190,7 @@ impl<'a> Text<'a> {
 /// Whether the tokenizer found the same comments, strings and quoted names. A token may begin before
 /// its quote, with the letters that say what kind of string it is; a comment of a line may hold the
 /// line break.
-fn agree<'t>(
-    tokens: impl Iterator<Item = (&'t Token, &'t str, usize)>,
-    opaque: &[Opaque],
-) -> bool {
+fn agree<'t>(tokens: impl Iterator<Item = (&'t Token, &'t str, usize)>, opaque: &[Opaque]) -> bool {
     let mut opaque = opaque.iter();
     for (token, text, start) in tokens {
         let (is_comment, is_quoted) = match token {

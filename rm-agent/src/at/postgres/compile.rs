@@ -65,7 +65,9 @@ pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, R
         before: before.map(marked),
         change: text.into(),
         yields,
+        after: None,
         counted: true,
+        counts_changes_twice: false,
         repeatable_read: false,
     })
 }

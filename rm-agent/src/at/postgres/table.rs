@@ -134,6 +134,7 @@ impl Found {
             parents,
             children,
             refusal,
+            mysql: None,
         }
     }
 

@@ -60,7 +60,9 @@ impl Engine for Sqlite {
         let columns = captures(table, &places);
         let before = match &change.kind {
             ChangeKind::Update(update) => Some(select(&columns, &update.rows).into()),
-            ChangeKind::Insert(Insert { on_conflict: OnConflict::Fail | OnConflict::Skip, .. })
+            ChangeKind::Insert(Insert {
+                on_conflict: OnConflict::Fail | OnConflict::Skip, ..
+            })
             | ChangeKind::Delete(_) => None,
             ChangeKind::Insert(_) => {
                 let why = "the rows in its way are not looked up here";
@@ -75,7 +77,9 @@ impl Engine for Sqlite {
             before,
             change: change.returning(&columns).into(),
             yields,
+            after: None,
             counted: true,
+            counts_changes_twice: false,
             repeatable_read: false,
         })
     }

@@ -63,6 +63,7 @@ pub(crate) async fn load(sql: &mut dyn Sql, written: &str) -> Result<Option<Tabl
         parents,
         children,
         refusal,
+        mysql: None,
         name,
     }))
 }

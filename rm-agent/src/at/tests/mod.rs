@@ -7,6 +7,7 @@ mod commit;
 mod executor;
 mod fake;
 mod locks;
+mod on_mysql;
 mod on_postgres;
 mod property;
 mod refusals;

@@ -4,6 +4,7 @@
 //! database. That they take part in a global one is seen in two places only: the layer around the
 //! router, which takes the XID from the request's headers, and the pool, which is the agent's.
 
+mod mysql;
 mod postgres;
 mod sqlite;
 
@@ -22,7 +23,7 @@ use pactum_agent::web::ServerLayer;
 use pactum_agent::{
     Agent, AgentOptions, AtDatabase, AtError, AtOptions, AtPool, AtTransaction, TransactionContext,
 };
-use sqlx::{Pool, Postgres, Sqlite};
+use sqlx::{MySql, Pool, Postgres, Sqlite};
 
 use super::order::{Entry, Leg, Refusal, chain};
 use super::serve;
@@ -86,6 +87,7 @@ pub(crate) async fn run(args: BankArgs) -> Result<()> {
     books::open_accounts(&args.db_url, args.accounts, args.opening).await?;
     match args.db_url.split_once(':') {
         Some(("postgres" | "postgresql", _)) => open::<Postgres>(args).await,
+        Some(("mysql" | "mariadb", _)) => open::<MySql>(args).await,
         Some(_) | None => open::<Sqlite>(args).await,
     }
 }

@@ -1,7 +1,6 @@
 //! What the planner takes and what it refuses, as tables: one file a database. `docs/at.md` lists
 //! the same.
 
-
 mod sqlite;
 
 use super::*;
@@ -45,7 +44,8 @@ fn insert(insert: &Insert) -> String {
         InsertSource::Query(query) => format!("query {{{}}}", part(query)),
         InsertSource::Values(rows) => {
             let cell = |cell: &Option<Part>| cell.as_ref().map_or_else(|| "DEFAULT".into(), part);
-            let row = |row: &Vec<Option<Part>>| row.iter().map(cell).collect::<Vec<_>>().join(" | ");
+            let row =
+                |row: &Vec<Option<Part>>| row.iter().map(cell).collect::<Vec<_>>().join(" | ");
             format!("values {{{}}}", rows.iter().map(row).collect::<Vec<_>>().join(" // "))
         }
     };

@@ -1,0 +1,124 @@
+//! A change made ready: which statement reads its rows before, and what is sent.
+//!
+//! Easy to get wrong: `LIMIT`. Without a total order the image and the statement may pick different
+//! rows, so both are ordered by the primary key in the end.
+
+use std::fmt::Write as _;
+
+use super::dialect::{capture, quote};
+use super::insert;
+use crate::at::engine::{CompiledChange, Yields};
+use crate::at::plan::{Change, ChangeKind, Part, Refused, Source};
+use crate::at::table::Table;
+
+pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, Refused> {
+    match &change.kind {
+        ChangeKind::Update(update) => Ok(rows(change, table, &update.rows)),
+        ChangeKind::Delete(_) if change.returning.is_some() => {
+            Ok(CompiledChange { yields: Yields::Before, ..returning(change, table) })
+        }
+        ChangeKind::Delete(deleted) => Ok(rows(change, table, deleted)),
+        ChangeKind::Insert(written) => insert::insert(change, table, written),
+    }
+}
+
+/// The statement as it is, with nothing known of its rows.
+pub(super) fn plain(change: &Change) -> CompiledChange {
+    CompiledChange {
+        before: None,
+        change: change.text.sql.as_str().into(),
+        after: None,
+        yields: Yields::Nothing,
+        counted: true,
+        counts_changes_twice: false,
+        repeatable_read: false,
+    }
+}
+
+/// The statement, returning every column after what the user asked for. What returns rows counts
+/// none.
+pub(super) fn returning(change: &Change, table: &Table) -> CompiledChange {
+    let sql = change.returning(&captures(table, &all(table), None));
+    CompiledChange { change: sql.into(), yields: Yields::After, counted: false, ..plain(change) }
+}
+
+/// An UPDATE or DELETE whose rows its own condition finds.
+fn rows(change: &Change, table: &Table, rows: &Source) -> CompiledChange {
+    let columns = captures(table, &all(table), Some(&change.target));
+    let Some(limit) = &rows.limit else {
+        let before = select(&columns, rows, &change.text);
+        return CompiledChange { before: Some(before.into()), ..plain(change) };
+    };
+    let primary = table
+        .primary
+        .iter()
+        .map(|place| format!("{}.{}", change.target, quote(&table.columns[*place].source)));
+    let primary = primary.collect::<Vec<_>>().join(", ");
+    let order = match &rows.order {
+        Some(order) => format!("{}, {primary}", order.sql),
+        None => format!("ORDER BY {primary}"),
+    };
+    // Order and limit are the last clauses, in this order.
+    let end = match &rows.order {
+        Some(order) => change.text.sql.rfind(&order.sql),
+        None => change.text.sql.rfind(&limit.sql),
+    };
+    let start = &change.text.sql[..end.unwrap_or(change.text.sql.len())];
+    let parameters = rows.order.as_ref().map_or(0, |order| order.parameters);
+    let ordered = Source { order: Some(Part { sql: order.clone(), parameters }), ..rows.clone() };
+    CompiledChange {
+        before: Some(select(&columns, &ordered, &change.text).into()),
+        change: format!("{start} {order} {}", limit.sql).into(),
+        repeatable_read: true,
+        ..plain(change)
+    }
+}
+
+/// The places of all columns.
+pub(super) fn all(table: &Table) -> Vec<usize> {
+    (0..table.columns.len()).collect()
+}
+
+/// The columns as they are stored. Aliased, so that none of them hides a column that the user asks
+/// for by name.
+pub(super) fn captures(table: &Table, places: &[usize], target: Option<&str>) -> String {
+    let one = |place: &usize| {
+        let captured = capture(&table.columns[*place], target);
+        format!("{captured} AS `__pactum_{place}`")
+    };
+    places.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// A condition that is always true and takes this many parameters.
+pub(super) fn swallow(parameters: usize) -> Option<String> {
+    (parameters > 0).then(|| format!("COALESCE(1{})", ", ?".repeat(parameters)))
+}
+
+/// The rows of a statement, locked. `whole` is the statement, all of whose parameters are bound.
+pub(super) fn select(columns: &str, rows: &Source, whole: &Part) -> String {
+    let Source { with, skipped, from, set: _, joined: _, condition, order, limit } = rows;
+    let used = |part: &Option<Part>| part.as_ref().map_or(0, |part| part.parameters);
+    let later = used(condition) + used(order) + used(limit);
+    let earlier = used(with) + skipped + from.parameters;
+    // Those of the assignments.
+    let between = swallow(whole.parameters.saturating_sub(earlier + later));
+    let mut sql = String::new();
+    if let Some(with) = with {
+        sql.push_str(&with.sql);
+        sql.push(' ');
+    }
+    let skipped = swallow(*skipped).map(|skipped| skipped + ", ").unwrap_or_default();
+    let _ = write!(sql, "SELECT {skipped}{columns} FROM {}", from.sql);
+    let condition = condition.as_ref().map(|condition| format!("({})", condition.sql));
+    let conditions: Vec<String> = between.into_iter().chain(condition).collect();
+    if !conditions.is_empty() {
+        sql.push_str(" WHERE ");
+        sql.push_str(&conditions.join(" AND "));
+    }
+    for part in [order, limit].into_iter().flatten() {
+        sql.push(' ');
+        sql.push_str(&part.sql);
+    }
+    sql.push_str(" FOR UPDATE");
+    sql
+}

@@ -1,0 +1,200 @@
+//! AT on MySQL and MariaDB.
+//!
+//! ```text
+//! UPDATE, DELETE    SELECT … FOR UPDATE with the user's own condition, then the statement as it is
+//! INSERT            the statement as it is, then its rows by the keys that its text names
+//! upserts           the rows of these keys before and after
+//! with RETURNING    what it returns is the image
+//! ```
+//!
+//! A statement that returns rows tells no rows affected and no last insert id on this protocol, so
+//! RETURNING is only used where the application wrote it.
+//!
+//! Parameters have no numbers here: a statement that is derived from the user's has all of them, in
+//! their order, and those that it does not need are swallowed by `COALESCE(1, ?, …)`.
+
+mod column;
+mod compile;
+mod dialect;
+mod insert;
+mod session;
+mod table;
+
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
+use sqlx::{Executor, MySql, MySqlConnection, MySqlPool, Row as _, SqlStr};
+use tokio::sync::Semaphore;
+
+use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step};
+use super::error::AtError;
+use super::options::AtOptions;
+use super::plan::{self, Change, LockingRead, Plan, Refused, RowsRead};
+use super::restore::Dialect;
+use super::table::{KeyColumn, Table};
+use crate::db::{
+    self, DbError, Failure, Kind, LocalDatabase, MySqlDatabase, MySqlSql, Row, Sql, Value,
+};
+use compile::{captures, select};
+use dialect::MySqlDialect;
+pub(crate) use table::Facts;
+
+#[allow(private_interfaces, reason = "sealed, see the trait")]
+impl Engine for MySql {
+    const WRITERS: usize = Semaphore::MAX_PERMITS;
+    const SURVIVES_ERRORS: bool = true;
+    const WAITS_INSIDE: bool = true;
+    const BEGIN: &'static str = "START TRANSACTION";
+
+    fn plan(sql: &str) -> Result<Plan, Refused> {
+        plan::plan(sql, Kind::Mysql)
+    }
+
+    fn plan_locking_read(sql: &str) -> Result<LockingRead, Refused> {
+        plan::plan_locking_read(sql, Kind::Mysql)
+    }
+
+    fn compile_change(change: &Change, table: &Table) -> Result<CompiledChange, Refused> {
+        compile::change(change, table)
+    }
+
+    fn compile_read(read: &LockingRead, table: &Table) -> Result<CompiledRead, Refused> {
+        let places: Vec<usize> = table.key.iter().map(|key: &KeyColumn| key.column).collect();
+        let columns = captures(table, &places, Some(&read.target));
+        // The database's own lock keeps the answer true until the local transaction ends.
+        let locking = if read.locking.is_empty() { "FOR UPDATE" } else { &read.locking };
+        let locked = |sql: &str| format!("{sql} {locking}");
+        Ok(match &read.rows {
+            RowsRead::Returned { items_end: _ } => {
+                let sql = read.returning(&columns).unwrap_or_else(|| read.text.sql.clone());
+                CompiledRead::Together(locked(&sql).into())
+            }
+            RowsRead::Matching(rows) => CompiledRead::Apart {
+                keys: select(&columns, rows, &read.text).into(),
+                read: locked(&read.text.sql).into(),
+            },
+        })
+    }
+
+    fn run<'e>(
+        connection: &'e mut MySqlConnection,
+        statement: Statement<MySql>,
+    ) -> BoxStream<'e, Result<Step<MySql>, sqlx::Error>> {
+        connection.fetch_many(statement)
+    }
+
+    fn prepare<'e>(
+        connection: &'e mut MySqlConnection,
+        sql: SqlStr,
+        parameters: &'e [Self::TypeInfo],
+    ) -> BoxFuture<'e, Result<Self::Statement, sqlx::Error>> {
+        connection.prepare_with(sql, parameters)
+    }
+
+    fn describe(
+        connection: &mut MySqlConnection,
+        sql: SqlStr,
+    ) -> BoxFuture<'_, Result<sqlx::Describe<MySql>, sqlx::Error>> {
+        connection.describe(sql)
+    }
+
+    fn copy_arguments(arguments: &MySqlArguments) -> MySqlArguments {
+        arguments.clone()
+    }
+
+    fn sql(connection: &mut MySqlConnection) -> Box<dyn Sql + '_> {
+        Box::new(MySqlSql(connection))
+    }
+
+    fn last_values(row: &MySqlRow, count: usize) -> Result<Row, sqlx::Error> {
+        let first = row
+            .len()
+            .checked_sub(count)
+            .ok_or(sqlx::Error::ColumnIndexOutOfBounds { index: count, len: row.len() })?;
+        db::read_mysql_row(row, first, count)
+    }
+
+    fn rows_affected(result: &MySqlQueryResult) -> u64 {
+        result.rows_affected()
+    }
+
+    fn classify(error: &sqlx::Error) -> Failure {
+        db::classify_mysql(error)
+    }
+
+    fn commit_condition(assumed: &Assumed, _first: usize) -> (String, Vec<Value>) {
+        (session::condition(assumed), Vec::new())
+    }
+
+    /// Since the first statement on a table its definition cannot change until the local transaction
+    /// ends, so one look at it, at any time before the end, proves it for the whole.
+    fn confirm<'e>(
+        sql: &'e mut dyn Sql,
+        assumed: &'e Assumed,
+    ) -> BoxFuture<'e, Result<bool, DbError>> {
+        Box::pin(async move {
+            for table in &assumed.tables {
+                if !table::is_unchanged(sql, table).await? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    fn broken_assumption<'e>(
+        sql: &'e mut dyn Sql,
+        assumed: &'e Assumed,
+    ) -> BoxFuture<'e, Result<AtError, DbError>> {
+        Box::pin(async move {
+            let (query, meanings) = session::demands(assumed);
+            let rows = sql.query(&query, &[]).await?;
+            let holds = rows.first().map(Vec::as_slice).unwrap_or_default();
+            let broken =
+                holds.iter().zip(meanings).find(|(holds, _)| holds.as_integer() != Some(1));
+            if let Some((_, meaning)) = broken {
+                return Ok(AtError::SessionSetting(meaning));
+            }
+            for table in &assumed.tables {
+                if table::is_temporary(sql, table).await? {
+                    return Ok(AtError::TemporaryObjects);
+                }
+            }
+            Ok(AtError::SchemaChanged)
+        })
+    }
+
+    fn dialect() -> &'static dyn Dialect {
+        &MySqlDialect
+    }
+
+    fn check_suitable<'e>(
+        sql: &'e mut dyn Sql,
+    ) -> BoxFuture<'e, Result<Result<(), &'static str>, DbError>> {
+        Box::pin(async move {
+            let asked = "SELECT coalesce(database(), ''), @@log_bin = 1 AND \
+                         @@binlog_format = 'STATEMENT'";
+            let rows = sql.query(asked, &[]).await?;
+            let Some(row) = rows.first() else { return Ok(Err("the server said nothing")) };
+            if row[0].as_text() == Some("") {
+                return Ok(Err("no database is selected: name one in the pool's URL"));
+            }
+            if row[1].as_integer() == Some(1) {
+                let why = "the server's binlog_format is STATEMENT, with which InnoDB takes no \
+                           changes under READ COMMITTED, and phase two needs it: use MIXED or ROW";
+                return Ok(Err(why));
+            }
+            Ok(Ok(()))
+        })
+    }
+
+    fn own_connections(
+        pool: &MySqlPool,
+        _writer: &Arc<Semaphore>,
+        options: &AtOptions,
+    ) -> Arc<dyn LocalDatabase> {
+        Arc::new(MySqlDatabase { pool: session::own_pool(pool, options) })
+    }
+}

@@ -1,0 +1,4 @@
+//! AT on a real MariaDB.
+
+mod statements;
+mod world;
