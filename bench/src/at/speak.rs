@@ -89,13 +89,23 @@ impl Branch {
     }
 }
 
-/// One term a row, with parameters in order.
-fn delete_one_by_one(branches: &[Branch]) -> (SqlStr, Vec<Bind>) {
-    let terms = vec!["(xid = ? AND branch_id = ?)"; branches.len()].join(" OR ");
-    let sql = format!("DELETE FROM pactum_barrier WHERE state = 'open' AND ({terms})");
-    let values =
-        branches.iter().flat_map(|branch| [Bind::Text(branch.xid()), Bind::Number(branch.id())]);
+/// One term a row, with parameters in order; the last row again up to a power of two, so that there
+/// are few texts.
+fn delete_one_by_one(from: &str, branches: &[Branch]) -> (SqlStr, Vec<Bind>) {
+    let count = branches.len().next_power_of_two();
+    let terms = vec!["(xid = ? AND branch_id = ?)"; count].join(" OR ");
+    let sql = format!("DELETE {from} WHERE state = 'open' AND ({terms})");
+    let all = branches.iter().chain(branches.last().into_iter().cycle()).take(count);
+    let values = all.flat_map(|branch| [Bind::Text(branch.xid()), Bind::Number(branch.id())]);
     (AssertSqlSafe(sql).into_sql_str(), values.collect())
+}
+
+fn delete_on_sqlite(branches: &[Branch]) -> (SqlStr, Vec<Bind>) {
+    delete_one_by_one("FROM pactum_barrier", branches)
+}
+
+fn delete_on_mysql(branches: &[Branch]) -> (SqlStr, Vec<Bind>) {
+    delete_one_by_one("pactum_barrier FROM pactum_barrier FORCE INDEX (PRIMARY)", branches)
 }
 
 fn delete_by_lists(branches: &[Branch]) -> (SqlStr, Vec<Bind>) {
@@ -226,9 +236,9 @@ const MYSQL: Texts = Texts {
     undo: SQLITE.undo,
 };
 
-speaks!(Sqlite, SQLITE, delete_one_by_one);
+speaks!(Sqlite, SQLITE, delete_on_sqlite);
 speaks!(Postgres, POSTGRES, delete_by_lists);
-speaks!(MySql, MYSQL, delete_one_by_one);
+speaks!(MySql, MYSQL, delete_on_mysql);
 
 transacts!(Sqlite);
 transacts!(Postgres);

@@ -251,17 +251,25 @@ pub(crate) async fn delete_open(
         let mut values = vec![Value::text(store.to_string()), Value::text(mode.as_str())];
         let branches = match sql.kind() {
             Kind::Sqlite | Kind::Mysql => {
-                values.extend(chunk.iter().flat_map(id));
-                one_of(chunk.len(), 3)
+                // The last one again up to a power of two, so that there are few texts to prepare.
+                let terms = chunk.len().next_power_of_two();
+                let repeated = chunk.last().into_iter().cycle();
+                values.extend(chunk.iter().chain(repeated).take(terms).flat_map(id));
+                one_of(terms, 3)
             }
             Kind::Postgres => {
                 values.extend(id_lists(chunk));
                 ID_LISTS.to_owned()
             }
         };
+        let from = match sql.kind() {
+            Kind::Sqlite | Kind::Postgres => "FROM pactum_barrier",
+            // By the index on the state it would read, lock and wait for the rows of all branches
+            // that are open.
+            Kind::Mysql => "pactum_barrier FROM pactum_barrier FORCE INDEX (PRIMARY)",
+        };
         let text = format!(
-            "DELETE FROM pactum_barrier WHERE state = 'open' AND store_id = ?1 AND mode = ?2 \
-             AND {branches}"
+            "DELETE {from} WHERE state = 'open' AND store_id = ?1 AND mode = ?2 AND {branches}"
         );
         let deleted = sql.execute(&text, &values).await?;
         if usize::try_from(deleted) == Ok(chunk.len()) {
