@@ -66,3 +66,19 @@ impl Batch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_waits_for_may_wait() {
+        let mut batch = Batch::default();
+        assert_eq!(batch.due_at(), None);
+        let since = Timestamp(1_000);
+        batch.writes_since = Some(since);
+        assert_eq!(batch.due_at(), Some(since.after(UNAWAITED_MAX)));
+        batch.outgoing.push(Outgoing::Seen(Box::new(|| {})));
+        assert_eq!(batch.due_at(), Some(since));
+    }
+}

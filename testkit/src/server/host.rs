@@ -15,7 +15,7 @@ use super::{Database, Kind, Server};
 #[derive(Debug)]
 pub enum Host {
     /// It ends with us.
-    Private(Server),
+    Private(Box<Server>),
     /// It was there before.
     Running(Running),
 }
@@ -33,7 +33,7 @@ impl Host {
     /// # Errors
     /// If the URL is none, or a private server cannot be started.
     pub async fn open(kind: Kind, url: Option<&str>) -> Result<Self> {
-        let Some(url) = url else { return Ok(Host::Private(Server::start(kind).await?)) };
+        let Some(url) = url else { return Ok(Host::Private(Box::new(Server::start(kind).await?))) };
         let url = AdminUrl::parse(kind, url)?;
         let client = spawn_blocking(move || Places::ThisMachine.client_program(kind));
         let client = client.await.context("look for the client program")??;

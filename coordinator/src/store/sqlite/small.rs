@@ -11,8 +11,6 @@
 //! failed or nobody waited for it any more: an open transaction, into which the next batch would
 //! write. So whoever writes next first asks for it to be rolled back.
 
-use std::array;
-
 use pactum_core::id::{Epoch, GroupName};
 use sqlx::SqlStr;
 use sqlx::sqlite::SqliteConnection;
@@ -24,7 +22,6 @@ use crate::store::batch::Batch;
 
 /// The most rows of each kind. 8: 80 texts, and what sixteen callers at a time bring about.
 const ROWS_MAX: usize = 8;
-const COUNTS: usize = ROWS_MAX + 1;
 
 /// `json` refuses what is no JSON, and nothing after it is run.
 const LEASE: &str = "SELECT json(iif(EXISTS (SELECT 1 FROM lease WHERE group_name = ? AND \
@@ -34,7 +31,7 @@ const LEASE: &str = "SELECT json(iif(EXISTS (SELECT 1 FROM lease WHERE group_nam
 #[derive(Debug)]
 pub(super) struct Small {
     /// By the number of transactions, then of branches.
-    texts: [[SqlStr; COUNTS]; COUNTS],
+    texts: Vec<Vec<SqlStr>>,
     /// Whether a text may have been left unfinished.
     unfinished: bool,
 }
@@ -50,7 +47,8 @@ impl Small {
             safe(format!("BEGIN IMMEDIATE; {LEASE}; {puts}COMMIT"))
         };
         let texts =
-            array::from_fn(|transactions| array::from_fn(|branches| text(transactions, branches)));
+            |transactions| (0..=ROWS_MAX).map(move |rows| text(transactions, rows)).collect();
+        let texts = (0..=ROWS_MAX).map(texts).collect();
         Small { texts, unfinished: false }
     }
 
