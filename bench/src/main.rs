@@ -4,7 +4,7 @@
 //! tc   a lean client ──session stream──▶ a coordinator in a process of its own, fsync on
 //!      limits: the same frames echoed over the same kind of stream;
 //!              the fewest rows written to the same kind of store
-//! at   transfers through the agent between two SQLite files
+//! at   transfers through the agent between two databases
 //!      limits: the same statements in plain transactions;
 //!              the same SQL and the same fsyncs by hand
 //! ```
@@ -40,7 +40,7 @@ struct Cli {
 enum Task {
     /// Loads a coordinator over the wire.
     Tc(tc::Options),
-    /// Loads the agent: transfers in AT mode between two SQLite files.
+    /// Loads the agent: transfers in AT mode between two databases.
     At(at::Options),
     /// A coordinator on a directory, for the other tasks.
     #[command(hide = true)]

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use pactum_testkit::server::install::Places;
-use pactum_testkit::server::{Database, Kind, Server, database};
+use pactum_testkit::server::{Database, Host, Kind, Server, database};
 use pactum_testkit::wait::{wait_for, wait_until};
 use pactum_testkit::{Command, temp_dir};
 
@@ -198,6 +198,17 @@ async fn what_is_missing_is_named_with_a_way_out() {
     }
 }
 
+/// A server that was there before us keeps nothing of ours.
+async fn what_is_removed_is_gone(kind: Kind) {
+    let server = Server::start(kind).await.unwrap();
+    let host = Host::open(kind, Some(&server.url())).await.unwrap();
+    let database = host.database("guest").await.unwrap();
+    database.execute("CREATE TABLE t (id INT)").await.unwrap();
+    host.remove(&database).await.unwrap();
+    database.execute("SELECT 1").await.unwrap_err();
+    server.database("other").await.unwrap().execute("SELECT 1").await.unwrap();
+}
+
 mod on_postgres {
     use super::*;
 
@@ -226,6 +237,11 @@ mod on_postgres {
     #[tokio::test]
     async fn databases_of_one_name_are_apart() {
         databases_are_apart(KIND).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_removed_from_a_running_server_is_gone() {
+        what_is_removed_is_gone(KIND).await;
     }
 
     #[tokio::test]
@@ -276,6 +292,11 @@ mod on_mysql {
     #[tokio::test]
     async fn databases_of_one_name_are_apart() {
         databases_are_apart(KIND).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_removed_from_a_running_server_is_gone() {
+        what_is_removed_is_gone(KIND).await;
     }
 
     #[tokio::test]

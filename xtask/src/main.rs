@@ -40,7 +40,7 @@ enum Task {
     /// Runs a load program in release: `cargo xtask bench tc --help`.
     #[command(disable_help_flag = true)]
     Bench {
-        /// `tc` loads a coordinator over the wire; `at` loads the agent on SQLite.
+        /// `tc` loads a coordinator over the wire; `at` loads the agent.
         what: Bench,
         /// Handed on to the load program.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -37,6 +37,15 @@ impl Servers {
         self.running.iter().map(|server| (server.kind().url_variable(), server.url()))
     }
 
+    /// Where each server is, also one that the environment names.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = (Kind, String)> {
+        let url = |kind: Kind| {
+            let own = self.running.iter().find(|server| server.kind() == kind).map(Server::url);
+            own.or_else(|| env::var(kind.url_variable()).ok().filter(|url| !url.is_empty()))
+        };
+        Kind::ALL.into_iter().filter_map(move |kind| Some((kind, url(kind)?)))
+    }
+
     /// What is handed to the test programs, so that they leave out what cannot run.
     pub(crate) fn skips(&self) -> impl Iterator<Item = &'static str> {
         self.missing.iter().flat_map(|(kind, _)| ["--skip", kind.test_module()])

@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use pactum_testkit::server::Kind;
 
 use crate::root;
 use crate::servers::Servers;
@@ -59,19 +60,29 @@ pub(crate) fn test() -> Result<()> {
         .variables()
         .fold(Step::cargo("tests", how_to_fix), |step, (name, url)| step.env(name, &url));
     tests.run(["test", "--workspace", "--"].into_iter().chain(servers.skips()))?;
-    demo_smoke()?;
+    demo_smoke(&servers)?;
     servers.verdict()
 }
 
-/// The demo under a little load: it checks its own books and exits with 1 if they are wrong.
-fn demo_smoke() -> Result<()> {
+/// The demo under a little load, on every database that is there: it checks its own books and exits
+/// with 1 if they are wrong.
+fn demo_smoke(servers: &Servers) -> Result<()> {
     // The build step has put the demo beside this program.
     let demo = env::current_exe().context("find this program")?.with_file_name("bank-transfer");
     if !demo.exists() {
         bail!("`{}` was not built: is xtask running from another profile?", demo.display());
     }
     let fix = "run `cargo run -p bank-transfer` and read what it tells";
-    Step::new("demo", demo.as_os_str(), fix).run(DEMO_LOAD)
+    Step::new("demo", demo.as_os_str(), fix).run(DEMO_LOAD)?;
+    for (kind, url) in servers.urls() {
+        let (name, db) = match kind {
+            Kind::Postgres => ("demo on PostgreSQL", "postgres"),
+            Kind::Mysql => ("demo on MariaDB", "mysql"),
+        };
+        let on = ["--db", db, "--db-url", &url];
+        Step::new(name, demo.as_os_str(), fix).run(DEMO_LOAD.into_iter().chain(on))?;
+    }
+    Ok(())
 }
 
 /// A load program, in release.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use pactum_agent::{Agent, AgentOptions, AtError, AtOptions, AtPool, TransactionContext, Wait};
-use sqlx::Sqlite;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::books::{AMOUNT, Bank, Books, CHANGE};
+use super::books::{AMOUNT, Bank, Books};
 use super::drive::{Transfer, drive};
-use super::{Options, name_of};
+use super::speak::Transacts;
+use super::{Round, name_of};
 use crate::child::Child;
 use crate::report::Line;
 
@@ -17,18 +17,17 @@ use crate::report::Line;
 const CLEAN_MAX: Duration = Duration::from_secs(30);
 const CLEAN_LOOK: Duration = Duration::from_millis(10);
 
-pub(super) async fn measure(options: &Options, workers: usize, wait: Wait) -> Result<Line> {
-    let folder = options.folder()?;
+pub(super) async fn measure<DB: Transacts>(round: &Round<'_>, wait: Wait) -> Result<Line> {
+    let folder = round.options.folder()?;
     let data_dir = folder.path().to_str().context("the folder's name is not UTF-8")?;
     let coordinator = Child::start(&["serve", "--data-dir", data_dir]).await?;
-    let books = Books::open(options).await?;
+    let books = Books::<DB>::open(round.places().await?).await?;
     let agent = Agent::connect(AgentOptions::new(&coordinator.url)).await.context("connect")?;
     let from = attach(&agent, "bank-from", &books.from).await?;
     let to = attach(&agent, "bank-to", &books.to).await?;
     let through = Arc::new(Through { agent: agent.clone(), from, to, wait });
     let name = format!("agent, {}", name_of(wait));
-    let pid = Some(coordinator.pid);
-    let (line, transfers) = drive(name, through, workers, options.duration(), pid).await?;
+    let (line, transfers) = drive(&name, through, round, Some(coordinator.pid)).await?;
     for bank in [&books.from, &books.to] {
         until_clean(bank).await?;
     }
@@ -38,19 +37,16 @@ pub(super) async fn measure(options: &Options, workers: usize, wait: Wait) -> Re
     Ok(line)
 }
 
-async fn attach(agent: &Agent, id: &str, bank: &Bank) -> Result<AtPool<Sqlite>> {
+async fn attach<DB: Transacts>(agent: &Agent, id: &str, bank: &Bank<DB>) -> Result<AtPool<DB>> {
     let options = AtOptions::default().create_tables(true);
     let pool = AtPool::attach(agent, id, bank.pool.clone(), options).await;
     pool.with_context(|| format!("attach {id}"))
 }
 
-async fn until_clean(bank: &Bank) -> Result<()> {
+async fn until_clean<DB: Transacts>(bank: &Bank<DB>) -> Result<()> {
     let until = Instant::now() + CLEAN_MAX;
     loop {
-        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM pactum_barrier")
-            .fetch_one(&bank.pool)
-            .await
-            .context("count the undo rows")?;
+        let left = bank.barrier_rows().await?;
         if left == 0 {
             return Ok(());
         }
@@ -59,14 +55,14 @@ async fn until_clean(bank: &Bank) -> Result<()> {
     }
 }
 
-struct Through {
+struct Through<DB: Transacts> {
     agent: Agent,
-    from: AtPool<Sqlite>,
-    to: AtPool<Sqlite>,
+    from: AtPool<DB>,
+    to: AtPool<DB>,
     wait: Wait,
 }
 
-impl Transfer for Through {
+impl<DB: Transacts> Transfer for Through<DB> {
     async fn transfer(&self, account: i64) -> Result<()> {
         let global = self.agent.global("transfer").wait(self.wait);
         let done = global.run(async |context| {
@@ -77,14 +73,13 @@ impl Transfer for Through {
     }
 }
 
-async fn change(
-    pool: &AtPool<Sqlite>,
+async fn change<DB: Transacts>(
+    pool: &AtPool<DB>,
     context: &TransactionContext,
     account: i64,
     amount: i64,
 ) -> Result<(), AtError> {
     let mut local = pool.begin_in(context).await?;
-    let changed = sqlx::query(CHANGE).bind(amount).bind(account).execute(&mut *local).await;
-    changed.map_err(AtError::Database)?;
+    DB::change(&mut local, amount, account).await?;
     local.commit().await
 }

@@ -1,14 +1,14 @@
-//! Two banks: a SQLite file each, with accounts.
+//! Two banks: a database each, with accounts.
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use tempfile::TempDir;
-use tokio::sync::Semaphore;
+use sqlx::pool::PoolOptions;
+use sqlx::{AssertSqlSafe, Pool, SqlSafeStr as _, SqlStr, Transaction};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Options;
+use super::ground::Places;
+use super::speak::{Bind, Speaks};
 
 /// More than there are workers: each has its own.
 const ACCOUNTS: i64 = 1_000;
@@ -16,64 +16,97 @@ const BALANCE: i64 = 1_000_000_000;
 /// Twice what the workers need, because the agent lets half of a pool into local transactions.
 const CONNECTIONS: u32 = 32;
 
-pub(super) const CHANGE: &str = "UPDATE account SET balance = balance + ?1 WHERE id = ?2";
 /// What a transfer moves.
 pub(super) const AMOUNT: i64 = 30;
 
 /// A bank.
-#[derive(Clone, Debug)]
-pub(super) struct Bank {
-    pub(super) pool: SqlitePool,
-    /// The queue for the file's one writer.
-    pub(super) writer: Arc<Semaphore>,
-}
-
-/// Both, on a folder of their own.
 #[derive(Debug)]
-pub(super) struct Books {
-    pub(super) from: Bank,
-    pub(super) to: Bank,
-    _folder: TempDir,
+pub(super) struct Bank<DB: Speaks> {
+    pub(super) pool: Pool<DB>,
+    /// The queue for the database's writers.
+    writers: Arc<Semaphore>,
 }
 
-impl Books {
-    pub(super) async fn open(options: &Options) -> Result<Self> {
-        let folder = options.folder()?;
-        let from = bank(&folder, "from.db").await?;
-        let to = bank(&folder, "to.db").await?;
-        Ok(Books { from, to, _folder: folder })
+/// Both, in places of their own.
+#[derive(Debug)]
+pub(super) struct Books<DB: Speaks> {
+    pub(super) from: Bank<DB>,
+    pub(super) to: Bank<DB>,
+    pub(super) places: Places,
+}
+
+impl<DB: Speaks> Books<DB> {
+    pub(super) async fn open(places: Places) -> Result<Self> {
+        let [from, to] = &places.urls;
+        Ok(Books { from: Bank::open(from).await?, to: Bank::open(to).await?, places })
     }
 
     /// What was taken was given, `transfers` times.
     pub(super) async fn close(self, transfers: u64) -> Result<()> {
-        let (taken, given) = (moved(&self.from).await?, moved(&self.to).await?);
+        let (taken, given) = (self.from.moved().await?, self.to.moved().await?);
         let expected = i64::try_from(transfers).context("count the transfers")? * AMOUNT;
         ensure!(taken == -expected && given == expected, "{taken} taken, {given} given");
         self.from.pool.close().await;
         self.to.pool.close().await;
-        Ok(())
+        self.places.give_back().await
     }
 }
 
-async fn bank(folder: &TempDir, file: &str) -> Result<Bank> {
-    let options = SqliteConnectOptions::new()
-        .filename(folder.path().join(file))
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full);
-    let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await;
-    let pool = pool.with_context(|| format!("open {file}"))?;
-    let table = "CREATE TABLE account (id INTEGER NOT NULL PRIMARY KEY, owner TEXT NOT NULL, \
-                 balance INTEGER NOT NULL)";
-    sqlx::query(table).execute(&pool).await.context("make the accounts' table")?;
-    let accounts = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < ?1) \
-                    INSERT INTO account SELECT id, 'owner ' || id, ?2 FROM n";
-    let made = sqlx::query(accounts).bind(ACCOUNTS).bind(BALANCE).execute(&pool).await;
-    made.context("make the accounts")?;
-    Ok(Bank { pool, writer: Arc::new(Semaphore::new(1)) })
+impl<DB: Speaks> Clone for Bank<DB> {
+    fn clone(&self) -> Self {
+        Bank { pool: self.pool.clone(), writers: Arc::clone(&self.writers) }
+    }
 }
 
-async fn moved(bank: &Bank) -> Result<i64> {
-    let sum = sqlx::query_scalar("SELECT sum(balance - ?1) FROM account").bind(BALANCE);
-    sum.fetch_one(&bank.pool).await.context("add up the accounts")
+impl<DB: Speaks> Bank<DB> {
+    async fn open(url: &str) -> Result<Self> {
+        let pool = PoolOptions::new().max_connections(CONNECTIONS).connect(url).await;
+        let writers = Arc::new(Semaphore::new(DB::TEXTS.writers));
+        let bank = Bank { pool: pool.context("open a bank")?, writers };
+        for statement in DB::TEXTS.tables {
+            bank.ask(SqlStr::from_static(statement), vec![]).await?;
+        }
+        let accounts = (1..=ACCOUNTS).map(|id| format!("({id}, 'owner {id}', {BALANCE})"));
+        let accounts = accounts.collect::<Vec<_>>().join(", ");
+        let accounts = format!("INSERT INTO account (id, owner, balance) VALUES {accounts}");
+        bank.ask(AssertSqlSafe(accounts).into_sql_str(), vec![]).await?;
+        Ok(bank)
+    }
+
+    /// Makes the agent's own tables.
+    pub(super) async fn make_undo_tables(&self) -> Result<()> {
+        let lines = DB::TEXTS.undo_tables.lines().filter(|line| !line.trim().starts_with("--"));
+        let script = lines.collect::<Vec<_>>().join("\n");
+        for statement in script.split(';').filter(|statement| !statement.trim().is_empty()) {
+            let statement = AssertSqlSafe(statement.to_owned()).into_sql_str();
+            self.ask(statement, vec![]).await.context("make the undo table")?;
+        }
+        Ok(())
+    }
+
+    /// Begins a local transaction that will write. The turn is to be kept until it ends.
+    pub(super) async fn begin(&self) -> Result<(OwnedSemaphorePermit, Transaction<'static, DB>)> {
+        let turn = Arc::clone(&self.writers).acquire_owned().await;
+        let turn = turn.context("queue for the database")?;
+        Ok((turn, self.pool.begin_with(DB::TEXTS.begin).await.context("begin")?))
+    }
+
+    /// How many barrier rows there are.
+    pub(super) async fn barrier_rows(&self) -> Result<i64> {
+        self.number("SELECT count(*) FROM pactum_barrier").await
+    }
+
+    async fn moved(&self) -> Result<i64> {
+        self.number(DB::TEXTS.total).await.map(|total| total - ACCOUNTS * BALANCE)
+    }
+
+    async fn number(&self, sql: &'static str) -> Result<i64> {
+        let rows = self.ask(SqlStr::from_static(sql), vec![]).await?;
+        DB::number(rows.first().context("a sum has a row")?, 0)
+    }
+
+    async fn ask(&self, sql: SqlStr, values: Vec<Bind>) -> Result<Vec<DB::Row>> {
+        let mut connection = self.pool.acquire().await.context("have a connection")?;
+        DB::run(&mut connection, sql, values).await
+    }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
+use super::Round;
 use crate::latency::Latencies;
 use crate::proc::cpu_times;
 use crate::report::Line;
@@ -19,20 +20,20 @@ pub(super) trait Transfer: Send + Sync + 'static {
     fn transfer(&self, account: i64) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Runs `workers` for `duration`, and returns the line and how many transfers there were in all.
+/// Runs the round's workers, and returns the line and how many transfers there were in all.
 pub(super) async fn drive(
-    name: String,
+    name: &str,
     transfer: Arc<impl Transfer>,
-    workers: usize,
-    duration: Duration,
+    round: &Round<'_>,
     server: Option<u32>,
 ) -> Result<(Line, u64)> {
+    let duration = round.options.duration();
     let cpu_before = cpu_times(server)?;
     let started = Instant::now();
     let measure_from = started + duration / WARM_UP_PART;
     let until = started + duration;
     let mut running = JoinSet::new();
-    for worker in 0..workers {
+    for worker in 0..round.workers {
         let transfer = Arc::clone(&transfer);
         let account = i64::try_from(worker + 1).context("number the workers")?;
         running.spawn(async move { work(&*transfer, account, measure_from, until).await });

@@ -3,37 +3,37 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use sqlx::SqlStr;
 
-use super::Options;
-use super::books::{AMOUNT, Bank, Books, CHANGE};
+use super::Round;
+use super::books::{AMOUNT, Bank, Books};
 use super::drive::{Transfer, drive};
+use super::speak::{Bind, Speaks};
 use crate::report::Line;
 
-pub(super) async fn measure(options: &Options, workers: usize) -> Result<Line> {
-    let books = Books::open(options).await?;
+pub(super) async fn measure<DB: Speaks>(round: &Round<'_>) -> Result<Line> {
+    let books = Books::<DB>::open(round.places().await?).await?;
     let plain = Arc::new(Plain { from: books.from.clone(), to: books.to.clone() });
-    let name = "plain local transactions".to_owned();
-    let (line, transfers) = drive(name, plain, workers, options.duration(), None).await?;
+    let (line, transfers) = drive("plain local transactions", plain, round, None).await?;
     books.close(transfers).await?;
     Ok(line)
 }
 
-struct Plain {
-    from: Bank,
-    to: Bank,
+struct Plain<DB: Speaks> {
+    from: Bank<DB>,
+    to: Bank<DB>,
 }
 
-impl Transfer for Plain {
+impl<DB: Speaks> Transfer for Plain<DB> {
     async fn transfer(&self, account: i64) -> Result<()> {
         change(&self.from, account, -AMOUNT).await?;
         change(&self.to, account, AMOUNT).await
     }
 }
 
-async fn change(bank: &Bank, account: i64, amount: i64) -> Result<()> {
-    let _turn = bank.writer.acquire().await.context("queue for the file")?;
-    let mut local = bank.pool.begin_with("BEGIN IMMEDIATE").await.context("begin")?;
-    let changed = sqlx::query(CHANGE).bind(amount).bind(account).execute(&mut *local).await;
-    changed.context("change the balance")?;
+async fn change<DB: Speaks>(bank: &Bank<DB>, account: i64, amount: i64) -> Result<()> {
+    let (_turn, mut local) = bank.begin().await?;
+    let values = vec![Bind::Number(amount), Bind::Number(account)];
+    DB::run(&mut local, SqlStr::from_static(DB::TEXTS.change), values).await?;
     local.commit().await.context("commit")
 }

@@ -11,6 +11,9 @@
 //! that writes nothing still waits for the one in flight: what it says was computed on that one. The
 //! only thing that leaves at once is the answer to a first begin.
 //!
+//! A batch that nobody waits for, as of transactions that have ended, waits a moment for one that
+//! is written anyhow: it would be in the way of who comes next.
+//!
 //! If a write fails, everything decided on top of it is dropped and everyone who waits hears
 //! *unknown, ask again*; then the group is led and loaded anew, or the coordinator ends. It always
 //! ends where the store says that another one leads.
@@ -101,8 +104,9 @@ impl Driver {
         loop {
             self.move_on();
             let room = self.has_room();
-            let next_timer = self.timers.next_at();
-            if let Some(at) = next_timer {
+            let due = self.open.due_at().filter(|_| self.in_flight.is_none());
+            let next_alarm = self.timers.next_at().into_iter().chain(due).min();
+            if let Some(at) = next_alarm {
                 let at = self.clock.instant(at);
                 if alarm.deadline() != at {
                     alarm.as_mut().reset(at);
@@ -117,7 +121,7 @@ impl Driver {
                     Some(message) => self.take_messages(message),
                     None => break,
                 },
-                () = alarm.as_mut(), if room && next_timer.is_some() => {
+                () = alarm.as_mut(), if room && next_alarm.is_some() => {
                     self.fire_timers(self.clock.now());
                 }
                 () = stop.cancelled() => break,
@@ -130,7 +134,10 @@ impl Driver {
     async fn finish(&mut self) -> Result<(), EngineError> {
         self.ids_wanted = false;
         loop {
-            self.move_on();
+            if self.in_flight.is_none() {
+                self.start_next();
+            }
+            self.dispatch.flush();
             if self.in_flight.is_none() {
                 return Ok(());
             }
@@ -201,7 +208,10 @@ impl Driver {
             story.tell(&change, &self.leading.identity, &self.engine.metrics);
             self.dispatch.note(&change);
             match change {
-                Change::Stored(write) => self.open.writes.push(write),
+                Change::Stored(write) => {
+                    self.open.writes_since.get_or_insert(at.mono);
+                    self.open.writes.push(write);
+                }
                 Change::Volatile(_) => {}
             }
         }
@@ -225,10 +235,16 @@ impl Driver {
 
     /// Starts what may start, and lets leave what may leave.
     fn move_on(&mut self) {
-        if self.in_flight.is_none() {
+        if self.in_flight.is_none() && !self.may_wait() {
             self.start_next();
         }
         self.dispatch.flush();
+    }
+
+    /// Whether nobody waits for the open batch, and it is not overdue.
+    fn may_wait(&self) -> bool {
+        let due = self.open.due_at();
+        !self.ids_wanted && self.has_room() && due.is_some_and(|due| due > self.clock.now().mono)
     }
 
     /// Hands the open batch to the store; one that writes nothing leaves.

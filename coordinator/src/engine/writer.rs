@@ -1,7 +1,15 @@
 //! The store's side of the driver: one thing at a time, in order.
+//!
+//! A large batch is written by a thread of its own, beside which the next one is decided. A small one
+//! is written by the driver's task: there is hardly anything to decide meanwhile, and waking another
+//! thread, which wakes the database's, costs more than the work.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 
 use pactum_core::event::IdBlock;
 use pactum_core::id::Epoch;
@@ -31,38 +39,57 @@ pub(super) enum Landing {
     Ids(Result<(IdBlock, IdBlock), store::Error>),
 }
 
-/// The way to the task that writes.
-#[derive(Debug)]
+/// Rows that are worth another thread. 64: some dozen microseconds of encoding.
+const ROWS_APART: usize = 64;
+
+/// The way to whoever writes.
 pub(super) struct Writer {
+    store: Arc<dyn Store>,
     jobs: mpsc::Sender<Job>,
     landings: mpsc::Receiver<Landing>,
+    /// A small job under way; `None` from it if it panicked.
+    here: Option<BoxFuture<'static, Option<Landing>>>,
 }
 
 impl Writer {
     pub(super) fn start(store: Arc<dyn Store>, tasks: &Tasks) -> Self {
         let (jobs, mut queue) = mpsc::channel(1);
         let (landed, landings) = mpsc::channel(1);
+        let beside = Arc::clone(&store);
         tasks.spawn_apart("store", async move {
             while let Some(job) = queue.recv().await {
                 // The driver may be gone; then nobody waits.
-                let _ = landed.send(perform(&*store, job).await).await;
+                let _ = landed.send(perform(&*beside, job).await).await;
             }
         });
-        Writer { jobs, landings }
+        Writer { store, jobs, landings, here: None }
     }
 
     /// Hands over a job; the one before has landed.
-    pub(super) fn submit(&self, job: Job) {
-        // If the writer's task has panicked, no landing comes, which says so.
-        let _ = self.jobs.try_send(job);
+    pub(super) fn submit(&mut self, job: Job) {
+        match &job {
+            Job::Batch { writes, .. } if writes.len() < ROWS_APART => {
+                let store = Arc::clone(&self.store);
+                let work = async move { perform(&*store, job).await };
+                let caught = AssertUnwindSafe(work).catch_unwind().map(Result::ok);
+                self.here = Some(caught.boxed());
+            }
+            Job::Batch { .. } | Job::Ids { .. } => {
+                // If the writer's task has panicked, no landing comes, which says so.
+                let _ = self.jobs.try_send(job);
+            }
+        }
     }
 
-    /// What became of the job; `None` if the writer's task has panicked.
+    /// What became of the job; `None` if it, or the writer's task, has panicked.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, nothing is lost.
+    /// Dropped before it is ready, nothing is lost: the job goes on when it is waited for again.
     pub(super) async fn landing(&mut self) -> Option<Landing> {
-        self.landings.recv().await
+        let Some(here) = &mut self.here else { return self.landings.recv().await };
+        let landing = here.await;
+        self.here = None;
+        landing
     }
 }
 

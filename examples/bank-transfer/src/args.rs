@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pactum_testkit::server;
 
 use crate::load::kills::KillCounts;
 use crate::services::bank::BankArgs;
@@ -54,9 +55,13 @@ pub(crate) struct Kind {
     /// The branches' mode. Only `at` is there yet.
     #[arg(long, value_enum, default_value_t = Mode::At)]
     pub(crate) mode: Mode,
-    /// The banks' database. Only `sqlite` is there yet.
+    /// What the banks keep their accounts in. A private server is started for the last two.
     #[arg(long, value_enum, default_value_t = Db::Sqlite)]
     pub(crate) db: Db,
+    /// A running server instead of a private one: the URL of an account that may create databases.
+    /// One is made for each bank, and dropped at the end.
+    #[arg(long, value_name = "URL")]
+    pub(crate) db_url: Option<String>,
 }
 
 /// The flags for load: any of them asks for it.
@@ -85,7 +90,7 @@ pub(crate) struct LoadFlags {
     /// Writes the result as JSON to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Keeps the databases and the logs, and says where.
+    /// Keeps files, logs and what is in a server that was named, and says where.
     #[arg(long)]
     pub(crate) keep: bool,
     /// Repeats the choices of an earlier run: which transfers, which kills. Default: a random one.
@@ -132,17 +137,32 @@ pub(crate) enum Db {
 impl Kind {
     /// What was asked for and is not there yet.
     pub(crate) fn missing(&self) -> Option<String> {
-        let mode = match self.mode {
+        match self.mode {
             Mode::At => None,
             Mode::Tcc | Mode::Saga | Mode::Xa | Mode::Mixed | Mode::All => {
                 Some(missing("--mode", self.mode, "at"))
             }
-        };
-        let db = match self.db {
+        }
+    }
+}
+
+impl Db {
+    /// The server that it needs; none for SQLite.
+    pub(crate) fn server(self) -> Option<server::Kind> {
+        match self {
             Db::Sqlite => None,
-            Db::Postgres | Db::Mysql => Some(missing("--db", self.db, "sqlite")),
-        };
-        mode.or(db)
+            Db::Postgres => Some(server::Kind::Postgres),
+            Db::Mysql => Some(server::Kind::Mysql),
+        }
+    }
+
+    /// As it is written after `--db`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Db::Sqlite => "sqlite",
+            Db::Postgres => "postgres",
+            Db::Mysql => "mysql",
+        }
     }
 }
 
@@ -176,9 +196,9 @@ mod tests {
             let missing = parse(&format!("--mode {mode}")).kind.missing().unwrap();
             assert!(missing.starts_with(&format!("`--mode {mode}` is planned")), "{missing}");
         }
-        for db in ["postgres", "mysql"] {
-            let missing = parse(&format!("--db {db}")).kind.missing().unwrap();
-            assert!(missing.ends_with("use `--db sqlite`"), "{missing}");
+        for db in [Db::Sqlite, Db::Postgres, Db::Mysql] {
+            let kind = parse(&format!("--db {}", db.name())).kind;
+            assert_eq!((kind.db, kind.missing()), (db, None));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The audit: was every transfer done in full, or not at all?
 //!
 //! Three witnesses, none of which trusts another: what the transfer service answered, what the
-//! coordinator has on record, and what is in the banks' files. Each branch wrote a ledger row in its
+//! coordinator has on record, and what is in the banks' databases. Each branch wrote a ledger row in its
 //! local transaction; so a transfer is seen row by row, and two errors that cancel in the sum are
 //! still two errors.
 //!

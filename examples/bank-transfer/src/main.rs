@@ -12,6 +12,7 @@ mod args;
 mod audit;
 mod books;
 mod load;
+mod places;
 mod screen;
 mod services;
 mod settle;
@@ -20,18 +21,25 @@ mod table;
 mod world;
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use args::{Cli, Command, Kind, LoadFlags, Passed};
+use places::Places;
 use screen::{Ink, Screen};
 
 /// Asked for what is not there, as for a flag that is none.
 const USAGE: u8 = 2;
-/// Interrupted, as a shell says it.
+const SUCCESS: u8 = 0;
+const FAILED: u8 = 1;
+/// Ended by SIGINT or SIGTERM, as a shell says it.
 const INTERRUPTED: u8 = 130;
+const TERMINATED: u8 = 143;
 
 fn main() -> ExitCode {
     let Cli { command, kind, load } = Cli::parse();
@@ -81,11 +89,60 @@ async fn demo(kind: Kind, load: LoadFlags) -> Result<ExitCode> {
         screen.complain("`--kill tc:…` is for the demo's own coordinator: leave `--tc` out");
         return Ok(ExitCode::from(USAGE));
     }
-    let demo =
-        async { if load.any() { load::run(load, screen).await } else { story::run(screen).await } };
-    tokio::select! {
-        passed = demo => Ok(if passed? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+    if kind.db_url.is_some() && kind.db.server().is_none() {
+        screen.complain("`--db-url` names a server: add `--db postgres` or `--db mysql`");
+        return Ok(ExitCode::from(USAGE));
+    }
+    if let Some(why) = load.json.as_deref().and_then(unwritable) {
+        screen.complain(why);
+        return Ok(ExitCode::from(USAGE));
+    }
+    let mut ends = Ends::listen()?;
+    let places = tokio::select! {
+        places = Places::open(&kind) => places?,
+        end = ends.next() => return Ok(ExitCode::from(end)),
+    };
+    let demo = async {
+        if load.any() {
+            load::run(load, kind.db, screen, &places).await
+        } else {
+            story::run(screen, &places).await
+        }
+    };
+    let ended = tokio::select! {
+        passed = demo => passed.map(|passed| if passed { SUCCESS } else { FAILED }),
         // What still runs is killed as the world is dropped.
-        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+        end = ends.next() => Ok(end),
+    };
+    let closed = places.close().await;
+    let ended = ended?;
+    closed?;
+    Ok(ExitCode::from(ended))
+}
+
+/// Why the result could not be written there: known before thousands of transfers are run.
+fn unwritable(file: &Path) -> Option<String> {
+    let opened = File::options().create(true).append(true).open(file);
+    opened.err().map(|error| format!("cannot write `--json {}`: {error}", file.display()))
+}
+
+/// The signals that end the demo.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ends {
+    fn listen() -> Result<Self> {
+        let interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        Ok(Ends { interrupt, terminate })
+    }
+
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => INTERRUPTED,
+            _ = self.terminate.recv() => TERMINATED,
+        }
     }
 }

@@ -21,7 +21,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Left {
     /// Global locks at the coordinator.
     pub(crate) locks: u64,
-    /// Open barrier rows in the banks' files.
+    /// Open barrier rows in the banks' databases.
     pub(crate) undo_rows: u64,
     /// Global transactions that are undecided, or not confirmed by every branch.
     pub(crate) unfinished: u64,

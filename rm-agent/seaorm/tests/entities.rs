@@ -12,6 +12,7 @@ use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{DbErr, IsolationLevel, QueryOrder as _, TransactionSession as _, TransactionTrait};
 use sqlx::Pool;
 
+#[allow(unreachable_pub, reason = "SeaORM derives public items from them")]
 mod account {
     use sea_orm::entity::prelude::*;
 

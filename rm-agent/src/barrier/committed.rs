@@ -23,9 +23,14 @@ pub(crate) async fn delete_open(
     let mut left = Vec::new();
     for chunk in keys.chunks(BRANCHES_PER_STATEMENT) {
         let (branches, ids) = one_of(sql.kind(), chunk, 3);
+        let from = match sql.kind() {
+            Kind::Sqlite | Kind::Postgres => "FROM pactum_barrier",
+            // By the index on the state it would read, lock and wait for the rows of all branches
+            // that are open.
+            Kind::Mysql => "pactum_barrier FROM pactum_barrier FORCE INDEX (PRIMARY)",
+        };
         let text = format!(
-            "DELETE FROM pactum_barrier WHERE state = 'open' AND store_id = ?1 AND mode = ?2 \
-             AND {branches}"
+            "DELETE {from} WHERE state = 'open' AND store_id = ?1 AND mode = ?2 AND {branches}"
         );
         let owner = [Value::text(store.to_string()), Value::text(mode.as_str())];
         let values: Vec<Value> = owner.into_iter().chain(ids).collect();
@@ -49,13 +54,17 @@ async fn still_there(sql: &mut dyn Sql, keys: &[BranchKey]) -> Result<Vec<Branch
 /// The condition for these branches, with parameters numbered from `first`, and their values.
 fn one_of(kind: Kind, keys: &[BranchKey], first: usize) -> (String, Vec<Value>) {
     match kind {
-        // One term a key: for a list of pairs SQLite would read the whole table.
+        // One term a key: for a list of pairs SQLite would read the whole table. The last key comes
+        // again up to a power of two, so that there are few texts to prepare.
         Kind::Sqlite | Kind::Mysql => {
+            let repeated = keys.last().into_iter().cycle();
+            let terms = keys.len().next_power_of_two();
+            let keys: Vec<&BranchKey> = keys.iter().chain(repeated).take(terms).collect();
             let term = |place: usize| {
                 format!("(xid = ?{} AND branch_id = ?{})", first + place, first + place + 1)
             };
             let terms: Vec<String> = (0..keys.len()).map(|key| term(2 * key)).collect();
-            (format!("({})", terms.join(" OR ")), keys.iter().flat_map(id).collect())
+            (format!("({})", terms.join(" OR ")), keys.into_iter().flat_map(id).collect())
         }
         // The same for any number of branches, so that it is planned once.
         Kind::Postgres => {

@@ -28,9 +28,13 @@ impl Database {
         };
         let name: String = name.chars().take(NAME_LENGTH_MAX).map(plain).collect();
         let name = format!("pactum_{name}_{:08x}", fastrand::u32(..));
-        let administrator = Database { url: server.clone(), client: client.to_owned() };
-        administrator.execute(&format!("CREATE DATABASE {name}")).await?;
+        Database::at(server, client).execute(&format!("CREATE DATABASE {name}")).await?;
         Ok(Database { url: server.at(&name), client: client.to_owned() })
+    }
+
+    /// Whatever database the URL names.
+    pub(super) fn at(url: &AdminUrl, client: &Path) -> Self {
+        Database { url: url.clone(), client: client.to_owned() }
     }
 
     /// Which database.

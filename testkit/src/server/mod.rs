@@ -9,6 +9,7 @@
 //! - A test that wants a database to itself calls [`database`]: it shares one server with the other
 //!   tests, the one that the environment names or else one of this process.
 //! - A test that kills its server starts its own: [`Server::start`].
+//! - A program that is not a test may be given a server: [`Host`].
 //!
 //! Missing programs are installed where that can be done ([`install`]).
 //!
@@ -29,6 +30,7 @@
 //! ```
 
 mod database;
+mod host;
 pub mod install;
 mod instance;
 mod mysql;
@@ -43,6 +45,7 @@ use anyhow::{Context as _, Result};
 use tokio::task::spawn_blocking;
 
 pub use database::Database;
+pub use host::{Host, Running};
 pub use shared::database;
 
 use crate::{free_port, temp_dir};

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - `open`: the directory, the lock, the schema, and the checkpoint before the first answer.
-//! - `write`: a batch as few statements.
+//! - `write`: a batch as few statements; `small`: as one.
 //! - `read`: the group at start, and searches beside the writes.
 //! - `rows`: columns and values.
 //!
@@ -18,6 +18,7 @@
 mod open;
 mod read;
 mod rows;
+mod small;
 mod write;
 
 use std::fs::File;

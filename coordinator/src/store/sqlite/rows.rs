@@ -121,7 +121,7 @@ impl Values {
         self.add(bytes.map(Into::into));
     }
 
-    fn text(&mut self, text: Option<&str>) {
+    pub(super) fn text(&mut self, text: Option<&str>) {
         self.add(text);
     }
 }

@@ -1,6 +1,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use pactum_core::transaction::{BranchRow, PhaseOne, Status};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
@@ -120,6 +121,22 @@ async fn a_torn_batch_is_gone_as_a_whole() {
         fs::write(copy.0.path().join("pactum.db-wal"), &log[..length]).unwrap();
         let found = open(copy.0.path()).await.unwrap().load().await.unwrap();
         assert_eq!((found.unfinished.len(), found.branches.len()), (1, 1), "cut at {length}");
+    }
+}
+
+/// Goal: a write that nobody waits for any more is in the file as a whole or not at all, and is not
+/// in the way of the next. Method: it is dropped right after it was handed to SQLite's thread.
+#[tokio::test]
+async fn a_dropped_write_leaves_nothing_half_done() {
+    let directory = Directory::new();
+    let store = open(directory.0.path()).await.unwrap();
+    let epoch = store.lead().await.unwrap().epoch;
+    for number in 1..=20 {
+        assert!(store.write(epoch, batch(2 * number)).now_or_never().is_none());
+        store.write(epoch, batch(2 * number + 1)).await.unwrap();
+        let found = store.load().await.unwrap();
+        assert_eq!(found.unfinished.len(), found.branches.len());
+        assert!(found.branches.iter().any(|row| row.xid.0 == 2 * number + 1));
     }
 }
 

@@ -6,6 +6,9 @@
 //!
 //! A statement for many rows costs a tenth of as many statements. Their texts must be few, or
 //! SQLite would parse more than it writes, so rows go in chunks of fixed sizes.
+//!
+//! A small batch, which is what a quiet coordinator writes, goes as one text from BEGIN to COMMIT
+//! (`small`): each trip to SQLite's thread and back costs more than the work it is made for.
 
 use pactum_core::event::IdBlock;
 use pactum_core::id::{Epoch, GroupName, StoreId, XidNumber};
@@ -18,6 +21,7 @@ use sqlx::{
 };
 
 use super::rows::{Table, ToRow, Values};
+use super::small::Small;
 use crate::store::batch::Batch;
 use crate::store::{Error, Lease, ids};
 
@@ -34,11 +38,13 @@ pub(super) struct Writer {
     group: GroupName,
     store_id: StoreId,
     statements: Statements,
+    small: Small,
 }
 
 impl Writer {
     pub(super) fn new(connection: SqliteConnection, group: GroupName, store_id: StoreId) -> Self {
-        Writer { connection, group, store_id, statements: Statements::new() }
+        let (statements, small) = (Statements::new(), Small::new());
+        Writer { connection, group, store_id, statements, small }
     }
 
     pub(super) async fn close(self) {
@@ -87,12 +93,15 @@ impl Writer {
 
     pub(super) async fn write(&mut self, epoch: Epoch, writes: Vec<Write>) -> Result<(), Error> {
         let batch = Batch::new(writes);
+        self.small.leave_nothing(&mut self.connection).await;
+        if let Some(written) =
+            self.small.write(&mut self.connection, &self.group, epoch, &batch).await
+        {
+            return written;
+        }
         let mut transaction = begin(&mut self.connection).await?;
         // BEGIN IMMEDIATE has taken the lock that every change of the lease needs.
-        let ours = sqlx::query("SELECT 1 FROM lease WHERE group_name = ? AND epoch = ?");
-        let ours = ours.bind(self.group.as_str()).bind(epoch.0.cast_signed());
-        let ours = ours.fetch_optional(&mut *transaction).await.map_err(unknown)?;
-        if ours.is_none() {
+        if !leads(&mut transaction, &self.group, epoch).await? {
             return Err(Error::Refused(epoch));
         }
         let group = self.group.as_str();
@@ -108,7 +117,18 @@ async fn begin(connection: &mut SqliteConnection) -> Result<Transaction<'_, Sqli
     connection.begin_with("BEGIN IMMEDIATE").await.map_err(unknown)
 }
 
-fn unknown(error: sqlx::Error) -> Error {
+/// Whether the lease is still of this epoch.
+pub(super) async fn leads(
+    connection: &mut SqliteConnection,
+    group: &GroupName,
+    epoch: Epoch,
+) -> Result<bool, Error> {
+    let ours = sqlx::query("SELECT 1 FROM lease WHERE group_name = ? AND epoch = ?");
+    let ours = ours.bind(group.as_str()).bind(epoch.0.cast_signed());
+    Ok(ours.fetch_optional(connection).await.map_err(unknown)?.is_some())
+}
+
+pub(super) fn unknown(error: sqlx::Error) -> Error {
     Error::Unknown(Box::new(error))
 }
 
@@ -173,23 +193,9 @@ struct Chunked {
 }
 
 impl Chunked {
-    /// Puts rows: new ones are inserted, those that are there get every value anew.
     fn put(table: Table) -> Self {
-        let Table { name, key, columns, text: _ } = table;
-        let row = format!("({})", repeated("?", columns.len()));
-        let set: Vec<_> = columns
-            .iter()
-            .filter(|column| !key.split(", ").any(|part| part == **column))
-            .map(|column| format!("{column} = excluded.{column}"))
-            .collect();
-        let (columns, width, set) = (columns.join(", "), columns.len(), set.join(", "));
-        let text = |rows| {
-            let rows = repeated(&row, rows);
-            format!(
-                "INSERT INTO {name} ({columns}) VALUES {rows} ON CONFLICT ({key}) DO UPDATE SET {set}"
-            )
-        };
-        Chunked { width, texts: CHUNKS.map(text).map(safe) }
+        let width = table.columns.len();
+        Chunked { width, texts: CHUNKS.map(|rows| put(&table, rows)).map(safe) }
     }
 
     /// Deletes the rows with these values in `column`.
@@ -217,11 +223,24 @@ impl Chunked {
     }
 }
 
+/// Puts this many rows: new ones are inserted, those that are there get every value anew.
+pub(super) fn put(table: &Table, rows: usize) -> String {
+    let Table { name, key, columns, text: _ } = table;
+    let row = format!("({})", repeated("?", columns.len()));
+    let set: Vec<_> = columns
+        .iter()
+        .filter(|column| !key.split(", ").any(|part| part == **column))
+        .map(|column| format!("{column} = excluded.{column}"))
+        .collect();
+    let (columns, set, rows) = (columns.join(", "), set.join(", "), repeated(&row, rows));
+    format!("INSERT INTO {name} ({columns}) VALUES {rows} ON CONFLICT ({key}) DO UPDATE SET {set}")
+}
+
 fn repeated(part: &str, times: usize) -> String {
     vec![part; times].join(", ")
 }
 
 /// Only names and placeholders of ours go into these texts.
-fn safe(text: String) -> SqlStr {
+pub(super) fn safe(text: String) -> SqlStr {
     AssertSqlSafe(text).into_sql_str()
 }

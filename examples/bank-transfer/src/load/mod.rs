@@ -17,8 +17,9 @@ use anyhow::Result;
 use fastrand::Rng;
 use tokio::sync::watch;
 
-use crate::args::LoadFlags;
+use crate::args::{Db, LoadFlags};
 use crate::audit::audit;
+use crate::places::Places;
 use crate::screen::{Ink, Screen};
 use crate::settle;
 use crate::table;
@@ -34,8 +35,8 @@ const ACCOUNTS: u32 = 100;
 const FAIL_PERCENT: u32 = 10;
 
 /// Runs the load, prints what came of it, and says whether all checks passed.
-pub(crate) async fn run(flags: LoadFlags, screen: Screen) -> Result<bool> {
-    let load = Load::from(flags);
+pub(crate) async fn run(flags: LoadFlags, db: Db, screen: Screen, places: &Places) -> Result<bool> {
+    let load = Load::new(flags, db);
     let run = format!("{:08x}", Rng::new().u32(..));
     load.announce(screen);
     let plan = world::Plan {
@@ -44,13 +45,14 @@ pub(crate) async fn run(flags: LoadFlags, screen: Screen) -> Result<bool> {
         tc: load.tc.clone(),
         story: None,
     };
-    let mut world = World::start(&plan, &run).await?;
+    let world = World::start(&plan, &run, places).await?;
     let ran = load.run(&world, &run, screen).await;
     let stopped = world.stop().await;
     if !(matches!(&ran, Ok(report) if report.passed()) && stopped.is_ok()) {
         world.show_remains(screen).await;
+        places.keep(screen);
     } else if load.keep {
-        world.keep(screen);
+        places.keep(screen);
     }
     let report = ran?;
     stopped?;
@@ -63,6 +65,7 @@ pub(crate) async fn run(flags: LoadFlags, screen: Screen) -> Result<bool> {
 
 /// What was asked for.
 struct Load {
+    db: Db,
     size: Size,
     concurrency: u32,
     kills: KillCounts,
@@ -72,9 +75,10 @@ struct Load {
     seed: u64,
 }
 
-impl From<LoadFlags> for Load {
-    fn from(flags: LoadFlags) -> Self {
+impl Load {
+    fn new(flags: LoadFlags, db: Db) -> Self {
         Load {
+            db,
             size: Size {
                 transfers: flags.transfers.unwrap_or(TRANSFERS),
                 accounts: flags.accounts.unwrap_or(ACCOUNTS),
@@ -89,11 +93,9 @@ impl From<LoadFlags> for Load {
             seed: flags.seed.unwrap_or_else(|| u64::from(Rng::new().u32(..))),
         }
     }
-}
 
-impl Load {
     fn announce(&self, screen: Screen) {
-        let Load { size, concurrency, kills, seed, .. } = self;
+        let Load { db, size, concurrency, kills, seed, .. } = self;
         let failing = size.failing();
         screen.line(screen.paint(
             Ink::Heading,
@@ -103,8 +105,8 @@ impl Load {
             ),
         ));
         let killed = if kills.is_empty() { String::new() } else { format!(", kill {kills}") };
-        let what =
-            format!("{} accounts a bank, mode at, db sqlite{killed}; --seed {seed}", size.accounts);
+        let (accounts, db) = (size.accounts, db.name());
+        let what = format!("{accounts} accounts a bank, mode at, db {db}{killed}; --seed {seed}");
         screen.line(screen.paint(Ink::Aside, what));
     }
 
@@ -126,7 +128,7 @@ impl Load {
         let books = world.books().await?;
         table::print(screen, plan::OPENING, &books);
         let audit = audit(plan::OPENING, &driven.sent, &record, &books);
-        let asked = Asked { size: self.size, kills: self.kills, seed: self.seed };
+        let asked = Asked { db: self.db, size: self.size, kills: self.kills, seed: self.seed };
         Ok(Report::new(asked, audit, left, kills, &driven))
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::drive::Driven;
 use super::kills::KillCounts;
 use super::plan::Size;
+use crate::args::Db;
 use crate::audit::Audit;
 use crate::screen::{Ink, Screen};
 use crate::settle::Left;
@@ -21,6 +22,7 @@ const REACHED_PERCENT: u64 = 80;
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
+    pub(crate) db: Db,
     pub(crate) size: Size,
     pub(crate) kills: KillCounts,
     pub(crate) seed: u64,
@@ -44,7 +46,7 @@ pub(crate) struct Report {
     pub(crate) locks_left: u64,
     /// Open barrier rows of every mode.
     pub(crate) undo_rows_left: u64,
-    /// Prepared transactions; SQLite has none.
+    /// Prepared transactions: AT makes none.
     pub(crate) prepared_left: u64,
     pub(crate) unfinished_left: u64,
     /// Transfers with a definite answer, a second.
@@ -67,7 +69,7 @@ impl Report {
         let answered = u32::try_from(driven.latencies.len()).unwrap_or(u32::MAX);
         let mut report = Report {
             mode: "at",
-            db: "sqlite",
+            db: asked.db.name(),
             seed: asked.seed,
             transfers: u64::from(asked.size.transfers),
             committed: audit.committed,
@@ -187,6 +189,7 @@ mod tests {
     use super::*;
 
     const ASKED: Asked = Asked {
+        db: Db::Sqlite,
         size: Size { transfers: 100, accounts: 1, fail_percent: 20 },
         kills: KillCounts { tc: 1, bank: 0, tm: 1 },
         seed: 7,

@@ -11,6 +11,7 @@ mod stage;
 use anyhow::{Result, ensure};
 
 use crate::audit::audit;
+use crate::places::Places;
 use crate::screen::{Ink, Screen};
 use crate::settle::{self, Left};
 use crate::table;
@@ -24,18 +25,19 @@ const OPENING: i64 = 100;
 const RUN: &str = "story";
 
 /// Tells the story, and says whether the books are right at its end.
-pub(crate) async fn run(screen: Screen) -> Result<bool> {
+pub(crate) async fn run(screen: Screen, places: &Places) -> Result<bool> {
     let title =
         "Money moves between three banks that know nothing of each other: all of it, or none.";
     screen.line(screen.paint(Ink::Heading, title));
     let (ear, url) = Ear::open().await?;
     let plan = Plan { accounts: 1, opening: OPENING, tc: None, story: Some(url) };
-    let world = World::start(&plan, RUN).await?;
+    let world = World::start(&plan, RUN, places).await?;
     let mut stage = Stage::new(world, ear, screen);
     let told = tell(&mut stage).await;
     let stopped = stage.world.stop().await;
     if !matches!((&told, &stopped), (Ok(true), Ok(()))) {
         stage.world.show_remains(screen).await;
+        places.keep(screen);
     }
     let told = told?;
     stopped?;

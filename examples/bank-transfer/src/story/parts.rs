@@ -22,7 +22,7 @@ pub(crate) async fn b_one_is_short(stage: &mut Stage) -> Result<()> {
     let legs = [("a", -30), ("b", -500), ("c", 530)];
     let running = stage.send("b", &legs, WaitFor::Completed);
     let held = stage.tell_until(asks(End::Rollback)).await?;
-    let balance = books::balance(&stage.world.bank("a").file, 1).await?;
+    let balance = books::balance(&stage.world.bank("a").url, 1).await?;
     ensure!(balance == 40, "A's debit is committed locally, and its balance is {balance}");
     stage.remark("A's 30 are gone: its bank has committed that, and so has no rollback of its own");
     drop(held);
@@ -59,8 +59,8 @@ pub(crate) async fn d_a_dirty_write(stage: &mut Stage) -> Result<()> {
     let legs = [("a", -30), ("b", -500), ("c", 530)];
     let running = stage.send("d", &legs, WaitFor::Decided);
     let held = stage.tell_until(asks(End::Rollback)).await?;
-    let (xid, file) = (held.told.xid.clone(), stage.world.bank("a").file.clone());
-    books::overwrite_balance(&file, 1, 15).await?;
+    let (xid, url) = (held.told.xid.clone(), stage.world.bank("a").url.clone());
+    books::overwrite_balance(&url, 1, 15).await?;
     stage.remark("a hand with the database's password sets A's balance from 10 to 15");
     drop(held);
     stage.tell_until(|told| matches!(told.step, Step::Decided(_))).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn d_a_dirty_write(stage: &mut Stage) -> Result<()> {
     stage.wait("the rollback to be parked", parked).await?;
     stage.remark("the row is neither as it was nor as the branch left it: nothing is restored");
     stage.operate(&["tx", "show", &xid]).await?;
-    books::overwrite_balance(&file, 1, 10).await?;
+    books::overwrite_balance(&url, 1, 10).await?;
     stage.remark("a person looks, puts the row back, and has it tried again");
     stage.operate(&["tx", "retry", &xid]).await?;
     stage.tell_phase_two(&xid, End::Rollback).await?;

@@ -224,7 +224,7 @@ impl Stage {
         let Some(bank) = bank else { return };
         let what = match end {
             End::Commit => "undo row deleted".to_owned(),
-            End::Rollback => match books::balance(&bank.file, 1).await {
+            End::Rollback => match books::balance(&bank.url, 1).await {
                 Ok(balance) => format!("rows as they were: balance {balance}"),
                 Err(_) => "rows as they were".to_owned(),
             },
@@ -259,7 +259,7 @@ impl Stage {
         let mut found = Vec::new();
         let mut text = Vec::new();
         for bank in &self.world.banks {
-            let balance = books::balance(&bank.file, 1).await?;
+            let balance = books::balance(&bank.url, 1).await?;
             text.push(format!("{} {balance}", bank.name.to_uppercase()));
             found.push(balance);
         }

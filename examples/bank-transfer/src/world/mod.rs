@@ -1,20 +1,21 @@
-//! The processes: a coordinator, three banks and a transfer service, all on ports of their own and
-//! in one folder that goes with them.
+//! The processes: a coordinator, three banks and a transfer service, all on ports of their own.
 
 mod server;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use pactum_testkit::wait::wait_until;
-use pactum_testkit::{Command, TempDir, free_port, temp_dir};
+use pactum_testkit::{Command, free_port};
 
 use crate::admin::Admin;
 use crate::books::{self, Book};
+use crate::places::Places;
 use crate::screen::Screen;
+use crate::services::bank::DB_URL;
 use crate::services::serve::LISTENING;
 pub(crate) use server::Server;
 
@@ -45,27 +46,26 @@ pub(crate) struct World {
     pub(crate) admin: Admin,
     pub(crate) banks: Vec<Bank>,
     pub(crate) tm: Arc<Server>,
-    dir: Option<TempDir>,
 }
 
-/// A bank's process and its file.
+/// A bank's process and its database.
 #[derive(Clone, Debug)]
 pub(crate) struct Bank {
     pub(crate) name: &'static str,
     /// What the coordinator knows it as.
     pub(crate) resource: String,
     pub(crate) server: Arc<Server>,
-    pub(crate) file: PathBuf,
+    /// Of its database.
+    pub(crate) url: String,
 }
 
 impl World {
     /// Starts everything and waits until it answers.
-    pub(crate) async fn start(plan: &Plan, run: &str) -> Result<Self> {
-        let dir = temp_dir("bank-transfer")?;
+    pub(crate) async fn start(plan: &Plan, run: &str, places: &Places) -> Result<Self> {
         let (tc, tc_url) = match &plan.tc {
             Some(url) => (None, url.clone()),
             None => {
-                let tc = start_tc(dir.path()).await?;
+                let tc = start_tc(places.dir()).await?;
                 let url = tc.url();
                 (Some(tc), url)
             }
@@ -80,13 +80,13 @@ impl World {
                 Some(_) => format!("bank-{name}"),
                 None => format!("bank-{name}-{run}"),
             };
-            banks.push(start_bank(name, resource, plan, &tc_url, dir.path())?);
+            banks.push(start_bank(name, resource, plan, &tc_url, places)?);
         }
-        let tm = start_tm(plan, &tc_url, &banks, dir.path())?;
+        let tm = start_tm(plan, &tc_url, &banks, places.dir())?;
         for server in banks.iter().map(|bank| &bank.server).chain([&tm]) {
             server.ready().await?;
         }
-        Ok(World { tc, tc_url, admin, banks, tm, dir: Some(dir) })
+        Ok(World { tc, tc_url, admin, banks, tm })
     }
 
     /// The bank of this name.
@@ -99,7 +99,7 @@ impl World {
     pub(crate) async fn books(&self) -> Result<Vec<Book>> {
         let mut books = Vec::new();
         for bank in &self.banks {
-            books.push(Book::read(bank.name, &bank.file).await?);
+            books.push(Book::read(bank.name, &bank.url).await?);
         }
         Ok(books)
     }
@@ -108,7 +108,7 @@ impl World {
     pub(crate) async fn open_undo_rows(&self) -> Result<u64> {
         let mut rows = 0;
         for bank in &self.banks {
-            rows += books::open_undo_rows(&bank.file).await?;
+            rows += books::open_undo_rows(&bank.url).await?;
         }
         Ok(rows)
     }
@@ -132,18 +132,10 @@ impl World {
         Ok(())
     }
 
-    /// After a failure: shows what each process wrote at last, and keeps everything.
-    pub(crate) async fn show_remains(&mut self, screen: Screen) {
+    /// After a failure: shows what each process wrote at last.
+    pub(crate) async fn show_remains(&self, screen: Screen) {
         for server in self.servers() {
             screen.complain(format!("{} wrote at last:{}", server.name, server.last_lines().await));
-        }
-        self.keep(screen);
-    }
-
-    /// Keeps the folder with files and logs, and says where it is.
-    pub(crate) fn keep(&mut self, screen: Screen) {
-        if let Some(dir) = self.dir.take() {
-            screen.complain(format!("files and logs are kept in {}", dir.keep().display()));
         }
     }
 }
@@ -176,17 +168,17 @@ fn start_bank(
     resource: String,
     plan: &Plan,
     tc_url: &str,
-    dir: &Path,
+    places: &Places,
 ) -> Result<Bank> {
-    let (address, file) = (free_address()?, dir.join(format!("bank-{name}.db")));
+    let (address, url) = (free_address()?, places.url(name)?.to_owned());
     let mut command = this_program("bank")?;
-    command.arg("--resource").arg(&resource).arg("--db").arg(&file);
+    command.arg("--resource").arg(&resource).env(DB_URL, &url);
     command.arg("--listen").arg(address.to_string()).arg("--tc").arg(tc_url);
     command.arg("--accounts").arg(plan.accounts.to_string());
     command.arg("--opening").arg(plan.opening.to_string());
     tell(&mut command, plan).arg(name);
-    let server = Server::spawn(&format!("bank-{name}"), command, address, LISTENING, dir)?;
-    Ok(Bank { name, resource, server, file })
+    let server = Server::spawn(&format!("bank-{name}"), command, address, LISTENING, places.dir())?;
+    Ok(Bank { name, resource, server, url })
 }
 
 fn start_tm(plan: &Plan, tc_url: &str, banks: &[Bank], dir: &Path) -> Result<Arc<Server>> {

@@ -1,11 +1,14 @@
 //! A bank: accounts and a ledger in a database of its own.
 //!
-//! Its handlers are ordinary: a local transaction with ordinary SQL. That they take part in a global
-//! one is seen in two places only: the layer around the router, which takes the XID from the
-//! request's headers, and the pool, which is the agent's.
+//! Its handlers are ordinary: a local transaction with ordinary SQL, which is in a file for each
+//! database. That they take part in a global one is seen in two places only: the layer around the
+//! router, which takes the XID from the request's headers, and the pool, which is the agent's.
+
+mod mysql;
+mod postgres;
+mod sqlite;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -15,16 +18,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Args;
+use futures_util::future::BoxFuture;
 use pactum_agent::web::ServerLayer;
 use pactum_agent::{
-    Agent, AgentOptions, AtError, AtOptions, AtPool, AtTransaction, TransactionContext,
+    Agent, AgentOptions, AtDatabase, AtError, AtOptions, AtPool, AtTransaction, TransactionContext,
 };
-use sqlx::Sqlite;
+use sqlx::{MySql, Pool, Postgres, Sqlite};
 
 use super::order::{Entry, Leg, Refusal, chain};
 use super::serve;
 use super::tell::{Step, Teller};
 use crate::books;
+
+/// The variable that holds the URL of its database.
+pub(crate) const DB_URL: &str = "BANK_DB_URL";
 
 /// A bank.
 #[derive(Debug, Args)]
@@ -40,9 +47,10 @@ pub(crate) struct BankArgs {
     /// The coordinator.
     #[arg(long)]
     tc: String,
-    /// The database's file; made if it is not there.
-    #[arg(long)]
-    db: PathBuf,
+    /// Its database. In the environment, because everybody may read the arguments of a process, and
+    /// a URL may hold a password.
+    #[arg(long, env = DB_URL, hide_env_values = true)]
+    db_url: String,
     /// How many accounts are opened.
     #[arg(long)]
     accounts: u32,
@@ -54,26 +62,47 @@ pub(crate) struct BankArgs {
     story: Option<String>,
 }
 
-struct Bank {
+/// What the handlers ask of a database.
+trait Accounts: AtDatabase {
+    /// Books a leg, in `tx`: account and ledger. The new balance, or none if the account is short.
+    fn book<'t>(
+        tx: &'t mut AtTransaction<Self>,
+        transfer: &'t str,
+        leg: &'t Leg,
+    ) -> BoxFuture<'t, Result<Option<i64>, sqlx::Error>>;
+
+    /// All balances by account, in order.
+    fn balances(pool: &AtPool<Self>) -> BoxFuture<'_, Result<Vec<(i64, i64)>, sqlx::Error>>;
+}
+
+struct Bank<DB: Accounts> {
     name: String,
-    pool: AtPool<Sqlite>,
+    pool: AtPool<DB>,
     teller: Teller,
 }
 
 /// Runs the bank until it is told to end.
 pub(crate) async fn run(args: BankArgs) -> Result<()> {
     serve::log();
-    books::open_accounts(&args.db, args.accounts, args.opening).await?;
+    books::open_accounts(&args.db_url, args.accounts, args.opening).await?;
+    match args.db_url.split_once(':') {
+        Some(("postgres" | "postgresql", _)) => open::<Postgres>(args).await,
+        Some(("mysql" | "mariadb", _)) => open::<MySql>(args).await,
+        Some(_) | None => open::<Sqlite>(args).await,
+    }
+}
+
+async fn open<DB: Accounts>(args: BankArgs) -> Result<()> {
     let agent = Agent::connect(AgentOptions::new(args.tc)).await.context("connect the agent")?;
     let options = AtOptions::default().create_tables(true);
-    let pool = books::pool(&args.db).await?;
+    let pool = Pool::<DB>::connect(&args.db_url).await.context("connect to the bank's database")?;
     let pool = AtPool::attach(&agent, &args.resource, pool, options).await;
     let pool = pool.context("attach the bank's database")?;
     let bank = Arc::new(Bank { name: args.name, pool, teller: Teller::new(args.story) });
     let router = Router::new()
-        .route("/debit", post(debit))
-        .route("/credit", post(credit))
-        .route("/balances", get(balances))
+        .route("/debit", post(debit::<DB>))
+        .route("/credit", post(credit::<DB>))
+        .route("/balances", get(balances::<DB>))
         .layer(ServerLayer::new(&agent))
         .with_state(bank);
     let served = serve::serve(router, args.listen).await;
@@ -81,19 +110,29 @@ pub(crate) async fn run(args: BankArgs) -> Result<()> {
     served
 }
 
-async fn debit(bank: State<Arc<Bank>>, Json(entry): Json<Entry>) -> Result<(), Failure> {
+async fn debit<DB: Accounts>(
+    bank: State<Arc<Bank<DB>>>,
+    Json(entry): Json<Entry>,
+) -> Result<(), Failure> {
     let leg = Leg::new(&bank.name, entry.account, -entry.amount);
     book(&bank, entry.transfer, leg).await
 }
 
-async fn credit(bank: State<Arc<Bank>>, Json(entry): Json<Entry>) -> Result<(), Failure> {
+async fn credit<DB: Accounts>(
+    bank: State<Arc<Bank<DB>>>,
+    Json(entry): Json<Entry>,
+) -> Result<(), Failure> {
     let leg = Leg::new(&bank.name, entry.account, entry.amount);
     book(&bank, entry.transfer, leg).await
 }
 
 /// One leg, as a local transaction. It may run again: after another transaction has let go of the
 /// row.
-async fn book(bank: &Arc<Bank>, transfer: String, leg: Leg) -> Result<(), Failure> {
+async fn book<DB: Accounts>(
+    bank: &Arc<Bank<DB>>,
+    transfer: String,
+    leg: Leg,
+) -> Result<(), Failure> {
     let work = (Arc::clone(bank), transfer.clone(), leg.clone());
     let booked = bank.pool.transaction(move |tx| {
         let (bank, transfer, leg) = work.clone();
@@ -105,36 +144,23 @@ async fn book(bank: &Arc<Bank>, transfer: String, leg: Leg) -> Result<(), Failur
 }
 
 /// Balances by account, as anybody may read them: also those that may still be undone.
-async fn balances(State(bank): State<Arc<Bank>>) -> Result<Json<Vec<(i64, i64)>>, Failure> {
-    let query = sqlx::query_as("SELECT id, balance FROM account ORDER BY id");
-    Ok(Json(query.fetch_all(&bank.pool).await?))
+async fn balances<DB: Accounts>(
+    State(bank): State<Arc<Bank<DB>>>,
+) -> Result<Json<Vec<(i64, i64)>>, Failure> {
+    Ok(Json(DB::balances(&bank.pool).await?))
 }
 
-impl Bank {
+impl<DB: Accounts> Bank<DB> {
     async fn write(
         &self,
-        tx: &mut AtTransaction<Sqlite>,
+        tx: &mut AtTransaction<DB>,
         transfer: &str,
         leg: &Leg,
     ) -> Result<(), Failure> {
-        let balance: Option<i64> = sqlx::query_scalar(
-            "UPDATE account SET balance = balance + ?1
-              WHERE id = ?2 AND balance + ?1 >= 0 RETURNING balance",
-        )
-        .bind(leg.amount)
-        .bind(leg.account)
-        .fetch_optional(&mut **tx)
-        .await?;
-        let Some(balance) = balance else {
+        let Some(balance) = DB::book(tx, transfer, leg).await? else {
             self.tell(transfer, || Step::Refused { leg: leg.clone() }).await;
             return Err(Failure::Short(leg.clone()));
         };
-        sqlx::query("INSERT INTO ledger (transfer, account, amount) VALUES (?, ?, ?)")
-            .bind(transfer)
-            .bind(leg.account)
-            .bind(leg.amount)
-            .execute(&mut **tx)
-            .await?;
         self.tell(transfer, || Step::Worked { leg: leg.clone(), balance }).await;
         Ok(())
     }
