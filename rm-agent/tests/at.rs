@@ -190,9 +190,10 @@ async fn a_dirty_write_parks_and_touches_nothing() {
 #[tokio::test]
 async fn an_error_of_the_agent_reaches_the_application() {
     let banks = Banks::open().await;
-    let run = banks.agent.global("refused").run(async |_| {
-        sqlx::query("DROP TABLE account").execute(&banks.a).await.map(|_| ())
-    });
+    let run = banks
+        .agent
+        .global("refused")
+        .run(async |_| sqlx::query("DROP TABLE account").execute(&banks.a).await.map(|_| ()));
     let Err(RunError::Work { error, .. }) = run.await else { panic!("it is refused") };
     assert!(matches!(AtError::of(&error), Some(AtError::Refused(_))), "{error}");
     assert_eq!(banks.balances().await, (100, 20));

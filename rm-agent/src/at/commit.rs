@@ -110,6 +110,11 @@ impl<DB: AtDatabase> AtTransaction<DB> {
                 if let Some(claim) = claim {
                     self.connection.shared.link.release_claim(claim);
                 }
+                let assumed = std::mem::take(&mut self.connection.gathered.assumed);
+                if let Err(error) = self.connection.confirm(&assumed).await {
+                    self.connection.local.rollback().await.ok();
+                    return Err(error.into());
+                }
                 Ok(self.connection.commit_plain().await?)
             }
             Some(context) => self.connection.commit_branch(context, claim).await,
@@ -137,22 +142,26 @@ impl<DB: AtDatabase> AtConnection<DB> {
     }
 
     async fn check_guarded(&mut self) -> Result<(), AtError> {
-        if self.gathered.assumed.tables.is_empty() {
+        let assumed = std::mem::take(&mut self.gathered.assumed);
+        self.confirm(&assumed).await?;
+        let keys = std::mem::take(&mut self.gathered.keys);
+        self.check_locks(&keys).await
+    }
+
+    /// Whether the statements' plans were what was run, and the keys are what everybody takes; asked
+    /// where no barrier row is written that asks it by the way.
+    async fn confirm(&mut self, assumed: &Assumed) -> Result<(), AtError> {
+        if assumed.tables.is_empty() {
             return Ok(());
         }
-        let (condition, values) = DB::commit_condition(&self.gathered.assumed, 1);
+        let (condition, values) = DB::commit_condition(assumed, 1);
         let sql = format!("SELECT 1 WHERE {condition}");
         let found = DB::sql(&mut self.local).query(&sql, &values).await;
         let holds = !found.map_err(AtError::from_db)?.is_empty() && {
-            let mut sql = DB::sql(&mut self.local);
-            DB::confirm(&mut *sql, &self.gathered.assumed).await.map_err(AtError::from_db)?
+            let confirmed = DB::confirm(&mut *DB::sql(&mut self.local), assumed).await;
+            confirmed.map_err(AtError::from_db)?
         };
-        if !holds {
-            let assumed = std::mem::take(&mut self.gathered.assumed);
-            return Err(self.assumption_broken(&assumed).await);
-        }
-        let keys = std::mem::take(&mut self.gathered.keys);
-        self.check_locks(&keys).await
+        if holds { Ok(()) } else { Err(self.assumption_broken(assumed).await) }
     }
 
     async fn commit_branch(
@@ -212,6 +221,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
             claim,
         };
         if lock_only {
+            self.confirm(&assumed).await?;
             // Done when granted: nothing is left to report.
             register(link, context, &registration).await?.settled();
             return Ok(());

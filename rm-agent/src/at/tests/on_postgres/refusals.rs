@@ -162,6 +162,28 @@ async fn a_session_that_reads_or_shows_values_otherwise_is_noticed() {
     world.undo(&["UPDATE t SET a = 2"]).await;
 }
 
+/// The keys of rows that are only read are as much a matter of the session as images are.
+#[tokio::test]
+async fn a_session_is_looked_at_where_nothing_was_changed_too() {
+    let world =
+        World::new("CREATE TABLE t (id timestamptz PRIMARY KEY); INSERT INTO t VALUES ('now')")
+            .await;
+    for read in ["checked", "held"] {
+        let mut tx = world.at.begin_in(&world.context()).await.unwrap();
+        sqlx::query("SET LOCAL TimeZone = 'Asia/Tokyo'").execute(tx.bypass()).await.unwrap();
+        let rows = match read {
+            "checked" => tx.lock_rows(sqlx::query("SELECT id FROM t")).await.unwrap(),
+            _ => tx.lock_rows_until_end(sqlx::query("SELECT id FROM t")).await.unwrap(),
+        };
+        assert_eq!(rows.len(), 1);
+        let error = tx.commit().await.unwrap_err();
+        assert!(
+            matches!(error, AtError::SessionSetting(why) if why.contains("TimeZone")),
+            "{read}: {error}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_name_that_means_another_table_is_noticed() {
     let world = World::new(
