@@ -60,8 +60,7 @@ pub(super) fn insert(
             },
         ));
     };
-    let words = Words::of(query);
-    if words.has_any(&UNSTABLE) || words.assigns {
+    if Words::of(query).has_any(&UNSTABLE) {
         let why = "its query gives other rows each time it is asked, and it is asked for their keys \
                    first";
         return Err(refuse(table, why));
@@ -107,11 +106,19 @@ fn values(
     let names = (0..places.len()).map(|index| format!("c{index}")).collect::<Vec<_>>().join(", ");
     let rest = swallow(change.text.parameters.saturating_sub(query.parameters));
     let rest = rest.map(|rest| format!(" WHERE {rest}")).unwrap_or_default();
+    let words = Words::of(query);
+    let mut ending = String::new();
+    // Else the order would be left out, and it tells which row may refer to which.
+    if words.is_plain && words.has_any(&["order"]) && !words.has_any(&["limit", "fetch"]) {
+        ending.push_str("LIMIT 18446744073709551615 ");
+    }
     // The INSERT reads the newest rows and locks them, so this must, and not an old snapshot.
-    let locking = if Words::of(query).may_be_locked { "LOCK IN SHARE MODE" } else { "" };
+    if words.is_plain {
+        ending.push_str("LOCK IN SHARE MODE");
+    }
     let query = &query.sql;
     // The query may end in a comment.
-    format!("WITH {WRITTEN} ({names}) AS ({query}\n{locking}) SELECT {values} FROM {WRITTEN}{rest}")
+    format!("WITH {WRITTEN} ({names}) AS ({query}\n{ending}) SELECT {values} FROM {WRITTEN}{rest}")
 }
 
 /// What gives another value each time, or counts how often it was asked. Others that do are found
@@ -119,36 +126,29 @@ fn values(
 const UNSTABLE: [&str; 8] =
     ["uuid", "uuid_short", "sys_guid", "rand", "random_bytes", "nextval", "next", "setval"];
 
-/// After which a locking clause may stand elsewhere, or stands already.
-const NOT_PLAIN: [&str; 9] =
-    ["union", "except", "intersect", "minus", "values", "for", "lock", "into", "procedure"];
+/// With which a clause at the end may not be one of the whole. What locks by itself is not planned.
+const NOT_PLAIN: [&str; 5] = ["union", "except", "intersect", "minus", "values"];
 
 /// The words of a query, in lower case.
 struct Words {
     words: Vec<String>,
-    /// Whether it sets variables.
-    assigns: bool,
-    /// Whether a locking clause at its end is one of the whole.
-    may_be_locked: bool,
+    /// Whether a clause at its end is one of the whole.
+    is_plain: bool,
 }
 
 impl Words {
     fn of(query: &Part) -> Words {
         let tokens = Tokenizer::new(&Tokens {}, &query.sql).with_unescape(false).tokenize();
-        let Ok(tokens) = tokens else {
-            return Words { words: Vec::new(), assigns: true, may_be_locked: false };
-        };
+        // It was read once before.
+        let tokens = tokens.unwrap_or_default();
         let word = |token: &Token| match token {
             Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
             _ => None,
         };
-        let mut words = Words {
-            words: tokens.iter().filter_map(word).collect(),
-            assigns: false,
-            may_be_locked: false,
-        };
-        words.assigns = tokens.contains(&Token::Assignment);
-        words.may_be_locked = tokens.first() != Some(&Token::LParen) && !words.has_any(&NOT_PLAIN);
+        let words = tokens.iter().filter_map(word).collect();
+        let mut words = Words { words, is_plain: false };
+        words.is_plain =
+            matches!(tokens.first(), Some(Token::Word(_))) && !words.has_any(&NOT_PLAIN);
         words
     }
 
