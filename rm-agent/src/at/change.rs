@@ -11,7 +11,7 @@ use sqlx::Either;
 
 use super::cache::ReadyChange;
 use super::connection::{AtConnection, Health};
-use super::engine::{AtDatabase, Statement, Step, Yields, last_values};
+use super::engine::{AtDatabase, Statement, Step, Written, Yields, last_values};
 use super::error::AtError;
 use super::keys;
 use super::plan::{ChangeKind, OnConflict};
@@ -33,10 +33,17 @@ impl<DB: AtDatabase> AtConnection<DB> {
         statement: &mut Statement<DB>,
     ) -> Result<Vec<Step<DB>>, AtError> {
         self.use_table(&ready.table)?;
+        let width = ready.table.columns.len();
         self.gathered.assumed.repeatable_read |= ready.compiled.repeatable_read;
         let mut images = Images::default();
+        let mut found_by = Vec::new();
+        if let Some(written) = &ready.compiled.written {
+            let values = statement.with_sql(&written.sql);
+            found_by = self.read_images(ready, values, written.key.len()).await?;
+            images.before = self.read_written(ready, written, &found_by).await?;
+        }
         if let Some(sql) = &ready.compiled.before {
-            images.before = self.read_images(ready, statement.with_sql(sql)).await?;
+            images.before = self.read_images(ready, statement.with_sql(sql), width).await?;
         }
         // From here on a dropped future leaves a change that nobody noted.
         self.health = Health::OnlyRollback(CUT_SHORT);
@@ -46,17 +53,17 @@ impl<DB: AtDatabase> AtConnection<DB> {
         };
         let (affected, steps) = images.take_returned::<DB>(ready, steps)?;
         if let Some(sql) = &ready.compiled.after {
-            images.after = self.read_images(ready, statement.with_sql(sql)).await?;
+            images.after = self.read_images(ready, statement.with_sql(sql), width).await?;
             images.note_made(ready)?;
         }
+        if let Some(written) = &ready.compiled.written {
+            images.after = self.read_written(ready, written, &found_by).await?;
+        }
         if let Some(read) = images.to_be_read(ready) {
-            let again = self.read_again(&ready.table, &read).await?;
+            let again = self.read_again(&ready.table, &ready.table.primary, &read).await?;
             images.read_again(ready, again);
         }
-        let rows = images.pair(ready, affected).ok_or_else(|| {
-            self.health = Health::OnlyRollback(DRIFTED);
-            AtError::OnlyRollback { why: DRIFTED }
-        })?;
+        let rows = images.pair(ready, affected).ok_or_else(|| self.has_drifted())?;
         self.note(ready, rows)?;
         self.health = Health::Sound;
         Ok(steps)
@@ -97,15 +104,15 @@ impl<DB: AtDatabase> AtConnection<DB> {
         found.is_ok_and(|found| found.is_none_or(|now| now.version != table.version))
     }
 
-    /// The rows that a change is about to meet.
+    /// Reads rows by a statement of the change's, the last `width` values of each.
     async fn read_images(
         &mut self,
         ready: &ReadyChange,
         statement: Statement<DB>,
+        width: usize,
     ) -> Result<Vec<Row>, AtError> {
         let limit = self.shared.options.undo_log_bytes_max;
         let mut left = limit.saturating_sub(self.gathered.undo_bytes);
-        let width = ready.table.columns.len();
         let mut images = Vec::new();
         let mut steps = DB::run(&mut self.local, statement);
         let outcome = loop {
@@ -131,12 +138,52 @@ impl<DB: AtDatabase> AtConnection<DB> {
         }
     }
 
+    /// The rows that have the values that a query gave: each once, in the order of the values, in
+    /// which they may refer to each other.
+    async fn read_written(
+        &mut self,
+        ready: &ReadyChange,
+        written: &Written,
+        values: &[Row],
+    ) -> Result<Vec<Row>, AtError> {
+        let table = &ready.table;
+        let wanted = values.iter().filter(|values| !values.contains(&Value::Null)).map(|values| {
+            let mut row = vec![Value::Null; table.columns.len()];
+            for (place, value) in written.key.iter().zip(values) {
+                row[*place] = value.clone();
+            }
+            row
+        });
+        let wanted: Vec<Row> = wanted.collect();
+        let found = self.read_again(table, &written.key, &wanted).await?;
+        let mut order: HashMap<Vec<&Value>, usize> = HashMap::with_capacity(values.len());
+        for (place, values) in values.iter().enumerate() {
+            order.entry(values.iter().collect()).or_insert(place);
+        }
+        let mut found = distinct(table, found).ok_or_else(|| self.has_drifted())?;
+        found.sort_by_cached_key(|row| {
+            let key: Vec<&Value> = written.key.iter().map(|place| &row[*place]).collect();
+            order.get(&key).copied().unwrap_or(values.len())
+        });
+        Ok(found)
+    }
+
+    fn has_drifted(&mut self) -> AtError {
+        self.health = Health::OnlyRollback(DRIFTED);
+        AtError::OnlyRollback { why: DRIFTED }
+    }
+
     /// What lies under the keys of these rows now.
-    async fn read_again(&mut self, table: &Table, rows: &[Row]) -> Result<Vec<Row>, AtError> {
+    async fn read_again(
+        &mut self,
+        table: &Table,
+        key: &[usize],
+        rows: &[Row],
+    ) -> Result<Vec<Row>, AtError> {
         let mut found = Vec::with_capacity(rows.len());
         for chunk in rows.chunks(ROWS_PER_STATEMENT) {
             let keys: Vec<&Row> = chunk.iter().collect();
-            let spoken = DB::dialect().select(table, &keys);
+            let spoken = DB::dialect().select(table, key, &keys);
             let read = DB::sql(&mut self.local).query(&spoken.sql, &spoken.values).await;
             match read {
                 Ok(rows) => found.extend(rows),
@@ -301,12 +348,14 @@ impl Images {
                 rows.into_iter().map(RowChange::Deleted).collect()
             }
             ChangeKind::Insert(insert) => match &insert.on_conflict {
-                OnConflict::Fail => after.into_iter().map(RowChange::Inserted).collect(),
-                OnConflict::Skip => {
+                OnConflict::Fail if before.is_empty() => {
+                    after.into_iter().map(RowChange::Inserted).collect()
+                }
+                OnConflict::Fail | OnConflict::Skip => {
                     let before = by_key(table, before)?;
                     let mut rows = Vec::with_capacity(after.len());
                     for after in distinct(table, after)? {
-                        // What was there before was skipped.
+                        // What was there before was skipped, or is another row.
                         if !before.contains_key(&keys::identity(table, &after).ok()?) {
                             rows.push(RowChange::Inserted(after));
                         }

@@ -144,6 +144,8 @@ pub(crate) struct Assumed {
 /// A change, made ready for one state of the schema.
 #[derive(Debug)]
 pub(crate) struct CompiledChange {
+    /// What finds the rows of an INSERT whose values only its query knows.
+    pub(crate) written: Option<Written>,
     /// Reads, and where the database does not do so by itself locks, the rows before they change:
     /// every column of the table, last. A row may come more than once.
     pub(crate) before: Option<Arc<str>>,
@@ -160,6 +162,18 @@ pub(crate) struct CompiledChange {
     pub(crate) counts_changes_twice: bool,
     /// See [`Assumed::repeatable_read`].
     pub(crate) repeatable_read: bool,
+}
+
+/// The values that a query gives a unique key, read before the INSERT that runs the query once more.
+///
+/// Nothing is made of their being the same both times: a row is the INSERT's if it was not there
+/// before and is there after, and there must be as many as the database counts.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Reads the values of `key`, last, with the arguments of the change.
+    pub(crate) sql: Arc<str>,
+    /// The places of the key's columns.
+    pub(crate) key: Vec<usize>,
 }
 
 /// The images that a change returns; each is every column of the table.

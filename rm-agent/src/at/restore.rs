@@ -50,8 +50,9 @@ pub(crate) trait Dialect: Send + Sync {
     /// Prepares a local transaction for restoring.
     async fn begin_restore(&self, sql: &mut dyn Sql) -> Result<(), DbError>;
 
-    /// Reads the rows with the keys of `rows`, as captured, in any order.
-    fn select(&self, table: &Table, rows: &[&Row]) -> Spoken;
+    /// Reads the rows that have in the columns of `key` what one of `rows` has, as captured, in any
+    /// order.
+    fn select(&self, table: &Table, key: &[usize], rows: &[&Row]) -> Spoken;
     fn insert(&self, table: &Table, row: &Row) -> Spoken;
     /// Makes the row `from` the row `to`; `None` if nothing that is stored differs.
     fn update(&self, table: &Table, from: &Row, to: &Row) -> Option<Spoken>;
@@ -219,7 +220,7 @@ async fn read<'l>(
                 continue;
             }
             for one in chunk {
-                let spoken = dialect.select(table, &[one.1]);
+                let spoken = dialect.select(table, &table.primary, &[one.1]);
                 let row = sql.query(&spoken.sql, &spoken.values).await?.into_iter().next();
                 current.extend(row.map(|row| (one.0.clone(), row)));
             }
@@ -237,7 +238,7 @@ async fn read_together<'l>(
     wanted: &[(RowId<'l>, &Row)],
 ) -> Result<Option<Vec<(RowId<'l>, Row)>>, DbError> {
     let keys: Vec<&Row> = wanted.iter().map(|(_, key)| *key).collect();
-    let spoken = dialect.select(table, &keys);
+    let spoken = dialect.select(table, &table.primary, &keys);
     let mut missing: BTreeMap<&[KeyValue], &RowId<'l>> =
         wanted.iter().map(|(id, _)| (id.1.as_slice(), id)).collect();
     let mut found = Vec::with_capacity(wanted.len());

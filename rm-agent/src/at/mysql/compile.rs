@@ -33,6 +33,7 @@ pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, R
 /// The statement as it is, with nothing known of its rows.
 pub(super) fn plain(change: &Change) -> CompiledChange {
     CompiledChange {
+        written: None,
         before: None,
         change: change.text.sql.as_str().into(),
         after: None,

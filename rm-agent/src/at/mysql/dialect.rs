@@ -65,11 +65,11 @@ impl Build {
 
     /// The row with this primary key.
     fn row_of(self, table: &Table, row: &Row) -> Self {
-        self.push(" WHERE ").key_of(table, row)
+        self.push(" WHERE ").key_of(table, &table.primary, row)
     }
 
-    fn key_of(self, table: &Table, row: &Row) -> Self {
-        self.list(&table.primary, " AND ", |build, place| {
+    fn key_of(self, table: &Table, key: &[usize], row: &Row) -> Self {
+        self.list(key, " AND ", |build, place| {
             let column = &table.columns[*place];
             build.push(&quote(&column.source)).push(" = ").value(column, &row[*place])
         })
@@ -87,7 +87,7 @@ impl Dialect for MySqlDialect {
         Ok(())
     }
 
-    fn select(&self, table: &Table, rows: &[&Row]) -> Spoken {
+    fn select(&self, table: &Table, key: &[usize], rows: &[&Row]) -> Spoken {
         let build = Build::default().push("SELECT ");
         let build =
             build.list(&table.columns, ", ", |build, column| build.push(&capture(column, None)));
@@ -95,7 +95,7 @@ impl Dialect for MySqlDialect {
             .push(" FROM ")
             .push(&quote(&table.name))
             .push(" WHERE ")
-            .list(rows, " OR ", |build, row| build.push("(").key_of(table, row).push(")"))
+            .list(rows, " OR ", |build, row| build.push("(").key_of(table, key, row).push(")"))
             .push(" FOR UPDATE")
             .0
     }

@@ -19,13 +19,14 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::compile::{all, captures, plain, returning, swallow};
 use super::dialect::quote;
+use super::query;
 use super::table::Facts;
 use crate::at::engine::CompiledChange;
 use crate::at::plan::{Change, Insert, InsertSource, OnConflict, Part, Refused};
 use crate::at::table::Table;
 
 /// The derived table that holds the written values.
-const WRITTEN: &str = "`__pactum_written`";
+pub(super) const WRITTEN: &str = "`__pactum_written`";
 
 pub(super) fn insert(
     change: &Change,
@@ -36,6 +37,9 @@ pub(super) fn insert(
     let returns = change.returning.is_some();
     match insert.on_conflict {
         OnConflict::Fail | OnConflict::Skip if returns => Ok(returning(change, table)),
+        OnConflict::Fail | OnConflict::Skip if let InsertSource::Query(query) = &insert.source => {
+            query::insert(change, table, facts, insert, query)
+        }
         OnConflict::Fail => {
             let after = written(change, table, facts, insert)?;
             Ok(CompiledChange { after: Some(after.into()), ..plain(change) })
@@ -54,7 +58,7 @@ pub(super) fn insert(
     }
 }
 
-fn refuse(table: &Table, why: &'static str) -> Refused {
+pub(super) fn refuse(table: &Table, why: &'static str) -> Refused {
     let key: Vec<&str> =
         table.primary.iter().map(|place| table.columns[*place].name.as_str()).collect();
     let returns_rows = table.mysql.as_deref().is_some_and(|facts| facts.returning);

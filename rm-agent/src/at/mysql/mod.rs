@@ -3,6 +3,7 @@
 //! ```text
 //! UPDATE, DELETE    SELECT … FOR UPDATE with the user's own condition, then the statement as it is
 //! INSERT            the statement as it is, then its rows by the keys that its text names
+//! INSERT … SELECT   the keys that its query gives, the statement as it is, the rows of these keys
 //! upserts           the rows of these keys before and after
 //! with RETURNING    what it returns is the image
 //! ```
@@ -18,6 +19,7 @@ mod column;
 mod compile;
 mod dialect;
 mod insert;
+mod query;
 mod raw;
 mod session;
 mod shape;

@@ -42,6 +42,8 @@ pub(crate) struct Facts {
     pub(super) updated_by_themselves: Vec<usize>,
     /// Whether INSERT and DELETE can return rows.
     pub(super) returning: bool,
+    /// Whether the rows of one statement get consecutive numbers even if a query decides how many.
+    pub(super) consecutive_numbers: bool,
     /// The variable that holds the session's isolation.
     pub(super) isolation: &'static str,
     looked_around: Mutex<Option<Instant>>,
@@ -74,6 +76,7 @@ impl PartialEq for Facts {
             && self.compared == other.compared
             && self.updated_by_themselves == other.updated_by_themselves
             && self.returning == other.returning
+            && self.consecutive_numbers == other.consecutive_numbers
             && self.isolation == other.isolation
     }
 }
@@ -111,6 +114,8 @@ pub(crate) async fn load(sql: &mut dyn Sql, written: &str) -> Result<Option<Tabl
         compared: raw.columns.iter().map(RawColumn::compared).collect(),
         updated_by_themselves: raw.places(RawColumn::is_updated_by_itself),
         returning: server.returning,
+        // The partitions of a table number their rows one by one.
+        consecutive_numbers: server.locks_numbers && !text(&found[3]).contains("partitioned"),
         isolation: server.isolation,
         ..Facts::default()
     };
@@ -186,12 +191,15 @@ pub(super) struct Server {
     pub(super) database: String,
     pub(super) folds_names: bool,
     returning: bool,
+    /// Whether a statement keeps others from taking numbers until it ends.
+    locks_numbers: bool,
     isolation: &'static str,
 }
 
 impl Server {
     async fn load(sql: &mut dyn Sql) -> Result<Server, DbError> {
-        let asked = "SELECT database(), @@lower_case_table_names, version()";
+        let asked = "SELECT database(), @@lower_case_table_names, version(), \
+                     @@innodb_autoinc_lock_mode";
         let rows = sql.query(asked, &[]).await?;
         let row = rows.first().ok_or_else(nothing)?;
         let version = text(&row[2]);
@@ -204,6 +212,8 @@ impl Server {
             database: text(&row[0]),
             folds_names: integer(&row[1]) != 0,
             returning: returns_rows(&version),
+            // 2 is interleaved.
+            locks_numbers: matches!(row[3].as_integer(), Some(0 | 1)),
         })
     }
 }

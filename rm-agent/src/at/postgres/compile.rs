@@ -65,6 +65,7 @@ pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, R
     let whole = format!("{} {}", table.version, change.text.sql);
     let marked = |sql: String| mark(&whole, &sql).into();
     Ok(CompiledChange {
+        written: None,
         before: before.map(marked),
         change: marked(text),
         after: None,

@@ -53,21 +53,22 @@ impl Build {
 
     /// The row with this primary key.
     fn row_of(self, table: &Table, row: &Row) -> Self {
-        self.push(" WHERE ").key_of(table, row)
+        self.push(" WHERE ").key_of(table, &table.primary, row)
     }
 
-    fn key_of(self, table: &Table, row: &Row) -> Self {
-        self.list(&table.primary, " AND ", |build, place| {
+    fn key_of(self, table: &Table, key: &[usize], row: &Row) -> Self {
+        self.list(key, " AND ", |build, place| {
             let column = &table.columns[*place];
             build.push(&quote(&column.source)).push(" = ").value(column, &row[*place])
         })
     }
 
-    /// Rows with one of these primary keys. With one column PostgreSQL looks for all at once.
-    fn one_of(self, table: &Table, rows: &[&Row]) -> Self {
-        let [place] = table.primary.as_slice() else {
-            return self
-                .list(rows, " OR ", |build, row| build.push("(").key_of(table, row).push(")"));
+    /// Rows with one of these keys. With one column PostgreSQL looks for all at once.
+    fn one_of(self, table: &Table, key: &[usize], rows: &[&Row]) -> Self {
+        let [place] = key else {
+            return self.list(rows, " OR ", |build, row| {
+                build.push("(").key_of(table, key, row).push(")")
+            });
         };
         let column = &table.columns[*place];
         self.push(&quote(&column.source))
@@ -114,14 +115,14 @@ impl Dialect for PostgresDialect {
         sql.execute("SET CONSTRAINTS ALL DEFERRED", &[]).await.map(|_| ())
     }
 
-    fn select(&self, table: &Table, rows: &[&Row]) -> Spoken {
+    fn select(&self, table: &Table, key: &[usize], rows: &[&Row]) -> Spoken {
         Build::default()
             .push("SELECT ")
             .list(&table.columns, ", ", |build, column| build.push(&capture(column, None)))
             .push(" FROM ")
             .push(&table.name)
             .push(" WHERE ")
-            .one_of(table, rows)
+            .one_of(table, key, rows)
             .0
     }
 
@@ -159,7 +160,7 @@ impl Dialect for PostgresDialect {
             Turn::Come => insert(table, rows),
             Turn::Go => {
                 let build = Build::default().push("DELETE FROM ").push(&table.name);
-                build.push(" WHERE ").one_of(table, rows).0
+                build.push(" WHERE ").one_of(table, &table.primary, rows).0
             }
         })
     }

@@ -55,11 +55,11 @@ impl Build {
 
     /// The row with this primary key.
     fn row_of(self, table: &Table, row: &Row) -> Self {
-        self.push(" WHERE ").key_of(table, row)
+        self.push(" WHERE ").key_of(table, &table.primary, row)
     }
 
-    fn key_of(self, table: &Table, row: &Row) -> Self {
-        self.list(&table.primary, " AND ", |build, place| {
+    fn key_of(self, table: &Table, key: &[usize], row: &Row) -> Self {
+        self.list(key, " AND ", |build, place| {
             let column = quote(&table.columns[*place].source);
             build.push(&column).push(" = ").value(&row[*place])
         })
@@ -77,7 +77,7 @@ impl Dialect for SqliteDialect {
         sql.execute("PRAGMA defer_foreign_keys = ON", &[]).await.map(|_| ())
     }
 
-    fn select(&self, table: &Table, rows: &[&Row]) -> Spoken {
+    fn select(&self, table: &Table, key: &[usize], rows: &[&Row]) -> Spoken {
         let build = Build::default().push("SELECT ");
         let build =
             build.list(&table.columns, ", ", |build, column| build.push(&quote(&column.name)));
@@ -85,7 +85,7 @@ impl Dialect for SqliteDialect {
             .push(" FROM main.")
             .push(&quote(&table.name))
             .push(" WHERE ")
-            .list(rows, " OR ", |build, row| build.push("(").key_of(table, row).push(")"))
+            .list(rows, " OR ", |build, row| build.push("(").key_of(table, key, row).push(")"))
             .0
     }
 

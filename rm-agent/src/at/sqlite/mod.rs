@@ -84,6 +84,7 @@ impl Engine for Sqlite {
             },
         };
         Ok(CompiledChange {
+            written: None,
             before: before.map(Into::into),
             change: change.returning(&columns).into(),
             yields,

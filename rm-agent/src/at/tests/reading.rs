@@ -80,8 +80,8 @@ impl Dialect for Literal {
         self.0.begin_restore(sql).await
     }
 
-    fn select(&self, table: &Table, rows: &[&Row]) -> Spoken {
-        self.0.select(table, rows)
+    fn select(&self, table: &Table, key: &[usize], rows: &[&Row]) -> Spoken {
+        self.0.select(table, key, rows)
     }
 
     fn insert(&self, table: &Table, row: &Row) -> Spoken {

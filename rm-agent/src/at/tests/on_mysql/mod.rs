@@ -2,6 +2,7 @@
 
 mod commit;
 mod locks;
+mod queries;
 mod refusals;
 mod statements;
 mod types;
