@@ -18,5 +18,6 @@ mod resolve;
 mod rollback;
 mod side_by_side;
 mod sweep;
+mod unique;
 mod upserts;
 mod world;
