@@ -53,13 +53,18 @@ impl<DB: AtDatabase> AtConnection<DB> {
             let again = self.read_again(&ready.table, &read).await?;
             images.read_again(ready, again);
         }
-        let rows = images.pair(ready, affected).ok_or_else(|| {
-            self.health = Health::OnlyRollback(DRIFTED);
-            AtError::OnlyRollback { why: DRIFTED }
-        })?;
+        let Some(rows) = images.pair(ready, affected) else { return Err(self.drifted(ready)) };
         self.note(ready, rows)?;
         self.health = Health::Sound;
         Ok(steps)
+    }
+
+    /// The images are not about the rows that were changed: somebody else committed in between, or, where
+    /// nobody else could, the statement is such that they never will be.
+    fn drifted(&mut self, ready: &ReadyChange) -> AtError {
+        self.health = Health::OnlyRollback(DRIFTED);
+        self.setback = DB::WRITERS > 1 && !ready.compiled.repeatable_read;
+        if self.setback { AtError::Drifted } else { AtError::OnlyRollback { why: DRIFTED } }
     }
 
     /// A statement that the database refused as a whole changed nothing. After anything else it may
@@ -142,7 +147,9 @@ impl<DB: AtDatabase> AtConnection<DB> {
                 Ok(rows) => found.extend(rows),
                 Err(error) => {
                     self.health = Health::OnlyRollback(CUT_SHORT);
-                    return Err(AtError::from_db(error));
+                    let error = AtError::from_db(error);
+                    self.setback = error.is_setback();
+                    return Err(error);
                 }
             }
         }

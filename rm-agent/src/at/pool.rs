@@ -184,6 +184,7 @@ impl<DB: AtDatabase> AtPool<DB> {
             gathered: Gathered::default(),
             health: Health::Sound,
             conflict: None,
+            setback: false,
             savepoints: 0,
             abandoned: None,
         };

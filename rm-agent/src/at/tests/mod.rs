@@ -16,6 +16,7 @@ mod reading;
 mod refusals;
 mod resolve;
 mod rollback;
+mod setbacks;
 mod side_by_side;
 mod sweep;
 mod unique;

@@ -42,3 +42,8 @@ async fn rows_that_were_read_in_another_order_than_they_changed_are_undone() {
     world.undo(&["UPDATE t SET u = u + 1"]).await;
     world.undo(&["UPDATE t SET u = u + 1", "UPDATE t SET u = u + 2 ORDER BY u DESC"]).await;
 }
+
+#[tokio::test]
+async fn a_deadlock_is_run_again() {
+    super::setbacks::a_deadlock_is_run_again::<sqlx::MySql>().await;
+}

@@ -127,12 +127,63 @@ async fn a_change_of_rows_that_its_image_did_not_show_fails() {
             other.commit().await.unwrap();
         };
         let (changed, ()) = tokio::join!(change, meanwhile);
-        assert!(matches!(changed, Err(AtError::OnlyRollback { .. })), "{statement}: {changed:?}");
+        let Err(error @ AtError::Drifted) = changed else { panic!("{statement}: {changed:?}") };
+        assert!(error.is_retryable());
         assert!(world.fake.registrations(context.xid()).is_empty());
         assert_eq!(world.value("SELECT count(*)::text FROM item WHERE n = 9").await, "'0'");
         // Once it is there, it is in the image.
         world.undo(&[statement]).await;
+
+        // The form that may run again does so by itself.
+        let world = World::new(&schema).await;
+        let other = writer(&world, behind).await;
+        let context = world.context();
+        let change =
+            context.clone().scope(async { sqlx::query(statement).execute(&world.at).await });
+        let meanwhile = async {
+            until_somebody_waits(&world.pool).await;
+            other.commit().await.unwrap();
+            world.dump().await
+        };
+        let (changed, between) = tokio::join!(change, meanwhile);
+        assert!(changed.unwrap().rows_affected() > 0);
+        assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done]);
+        let now = world.dump().await;
+        assert_eq!(now.len(), between.len(), "{statement}: {now:?}");
     }
+}
+
+/// Goal: repeating has an end, and a body that dealt with the failure is not run again. Method: a
+/// function that always fails as a conflict of versions does.
+#[tokio::test]
+async fn a_statement_that_is_always_broken_off_is_an_error_in_the_end() {
+    let world = World::new(&format!(
+        "{BANK}; CREATE FUNCTION lose() RETURNS bigint LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$"
+    ))
+    .await;
+    for (goes_on, expected) in [(false, 6), (true, 1)] {
+        let (context, mut runs) = (world.context(), 0);
+        let body = world.at.transaction_in::<_, (), AtError>(&context, |tx| {
+            runs += 1;
+            Box::pin(async move {
+                let lost = sqlx::query("UPDATE account SET balance = lose() WHERE id = 1");
+                let lost = lost.execute(&mut **tx).await.unwrap_err();
+                if goes_on {
+                    sqlx::query("SELECT 1").execute(&mut **tx).await.unwrap_err();
+                }
+                Err(take(lost))
+            })
+        });
+        let error = body.await.unwrap_err();
+        assert_eq!(runs, expected);
+        assert!(error.is_retryable());
+        let AtError::Database(error) = error else { panic!("{error:?}") };
+        assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("40001"));
+    }
+    // What is wrong with the statement itself stays so.
+    let wrong = sqlx::query("UPDATE account SET balance = 1 / 0").execute(&world.at).await;
+    assert!(!take(wrong.unwrap_err()).is_retryable());
 }
 
 #[tokio::test]

@@ -74,3 +74,8 @@ async fn unique_values_that_wander_over_the_rows_wander_back() {
     ]])
     .await;
 }
+
+#[tokio::test]
+async fn a_deadlock_is_run_again() {
+    super::setbacks::a_deadlock_is_run_again::<sqlx::Postgres>().await;
+}
