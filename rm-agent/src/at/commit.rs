@@ -196,7 +196,8 @@ impl<DB: AtDatabase> AtConnection<DB> {
         if context.remaining().is_zero() {
             return Err(AtError::DeadlinePassed.into());
         }
-        let Gathered { undo, keys, assumed, .. } = std::mem::take(&mut self.gathered);
+        let Gathered { undo, keys, mut assumed, .. } = std::mem::take(&mut self.gathered);
+        assumed.barrier.clone_from(&self.shared.barrier_place);
         let lock_only = undo.changes.is_empty();
         let link = Arc::clone(&self.shared.link);
         let branch = link.next_branch_id().await.map_err(AtError::from)?;

@@ -97,6 +97,14 @@ pub trait Engine: Database {
     #[doc(hidden)]
     fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>);
 
+    /// Where the agent's own connections find the barrier, if other connections could find another one.
+    #[doc(hidden)]
+    fn barrier_place<'e>(
+        _sql: &'e mut dyn Sql,
+    ) -> BoxFuture<'e, Result<Option<Arc<str>>, DbError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Confirms what no condition of a statement can, by statements of its own in the local
     /// transaction.
     #[doc(hidden)]
@@ -139,6 +147,8 @@ pub(crate) struct Assumed {
     pub(crate) tables: Vec<Arc<Table>>,
     /// That rows which a statement did not find cannot come into being behind it.
     pub(crate) repeatable_read: bool,
+    /// Where the barrier row must go, if there is one to write: see [`Engine::barrier_place`].
+    pub(crate) barrier: Option<Arc<str>>,
 }
 
 /// A change, made ready for one state of the schema.

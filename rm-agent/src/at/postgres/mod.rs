@@ -80,6 +80,11 @@ const SETTINGS: [(&str, &str); 10] = [
     ),
 ];
 
+/// Which table the session's `search_path` finds under the barrier's name.
+const BARRIER_PLACE: &str = "to_regclass('pactum_barrier')::oid::text";
+const ELSEWHERE: &str = "the session's `search_path` finds another `pactum_barrier` than the agent's own sessions, which \
+     would not find what is written there: set it in the pool's connect options, so that all have it";
+
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Engine for Postgres {
     const WRITERS: usize = Semaphore::MAX_PERMITS;
@@ -163,7 +168,19 @@ impl Engine for Postgres {
             values.push(Value::text(&table.written));
             values.push(Value::text(&table.version));
         }
+        if let Some(place) = &assumed.barrier {
+            let number = first + values.len();
+            condition.push_str(&format!(" AND {BARRIER_PLACE} = ?{number}"));
+            values.push(Value::text(&**place));
+        }
         (condition, values)
+    }
+
+    fn barrier_place<'e>(sql: &'e mut dyn Sql) -> BoxFuture<'e, Result<Option<Arc<str>>, DbError>> {
+        Box::pin(async move {
+            let rows = sql.query(&format!("SELECT {BARRIER_PLACE}"), &[]).await?;
+            Ok(rows.first().and_then(|row| row[0].as_text()).map(Into::into))
+        })
     }
 
     fn broken_assumption<'e>(
@@ -177,6 +194,12 @@ impl Engine for Postgres {
             let broken = SETTINGS.iter().zip(found).find(|(_, holds)| !table::is_true(holds));
             if let Some(((_, why), _)) = broken {
                 return Ok(AtError::SessionSetting(why));
+            }
+            if let Some(place) = &assumed.barrier {
+                let elsewhere = format!("SELECT 1 WHERE {BARRIER_PLACE} IS DISTINCT FROM ?1");
+                if !sql.query(&elsewhere, &[Value::text(&**place)]).await?.is_empty() {
+                    return Ok(AtError::SessionSetting(ELSEWHERE));
+                }
             }
             for table in &assumed.tables {
                 let temporary = "SELECT 1 FROM pg_catalog.pg_class \
