@@ -86,7 +86,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         if DB::classify(&error) == Failure::Statement && self.is_stale(&ready.table).await {
             return AtError::SchemaChanged;
         }
-        AtError::Database(error)
+        self.refused(error)
     }
 
     /// Whether a table is not, or no more, as its plans take it.

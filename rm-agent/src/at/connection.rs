@@ -139,8 +139,18 @@ impl<DB: AtDatabase> AtConnection<DB> {
         let steps = DB::run(&mut self.local, statement).try_collect().await;
         steps.map_err(|error| {
             self.note_failure(&error);
-            AtError::Database(error)
+            self.refused(error)
         })
+    }
+
+    /// What the caller is told of a statement that failed. What the database gave up waiting for after
+    /// the deadline is nobody's any more.
+    pub(super) fn refused(&self, error: sqlx::Error) -> AtError {
+        let is_late = self.context.as_ref().is_some_and(|context| context.remaining().is_zero());
+        if is_late && DB::classify(&error) == Failure::Busy {
+            return AtError::DeadlinePassed;
+        }
+        AtError::Database(error)
     }
 
     /// A failure that may have ended the local transaction in the database.
@@ -207,7 +217,7 @@ impl<'c, DB: AtDatabase> Executor<'c> for &'c mut AtConnection<DB> {
                     drop(steps);
                     if let Some(error) = failed {
                         self.note_failure(&error);
-                        Err(error)?;
+                        Err(self.refused(error))?;
                     }
                 }
                 Ready::LockingRead(ready) => {

@@ -3,6 +3,7 @@
 //! Nothing here is for users: the trait is public only because public types are generic over it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -37,9 +38,10 @@ pub trait Engine: Database {
     /// not where that keeps every other writer away.
     #[doc(hidden)]
     const WAITS_INSIDE: bool;
-    /// Begins a local transaction that will write.
+    /// Begins a local transaction that will write, in one round trip. If nothing of it matters after
+    /// `left`, no statement of it should take longer, where the database can be told so in passing.
     #[doc(hidden)]
-    const BEGIN: &'static str;
+    fn begin(left: Option<Duration>) -> SqlStr;
 
     #[doc(hidden)]
     fn plan(sql: &str) -> Result<Plan, Refused>;

@@ -187,7 +187,7 @@ impl<DB: AtDatabase> AtPool<DB> {
         let connection = connection.map_err(begin_failed::<DB>)?;
         let writer = timeout_at(until, Arc::clone(&shared.writer).acquire_owned());
         let writer = writer.await.map_err(busy)?.expect("the semaphore is never closed");
-        let begin = Some(SqlStr::from_static(DB::BEGIN));
+        let begin = Some(DB::begin(context.as_ref().map(TransactionContext::remaining)));
         let local = Transaction::begin(connection, begin).await.map_err(begin_failed::<DB>)?;
         let turn = Turn { _writer: writer, _entrant: entrant };
         let connection = AtConnection {

@@ -24,6 +24,7 @@ mod shape;
 mod table;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -49,7 +50,12 @@ impl Engine for MySql {
     const WRITERS: usize = Semaphore::MAX_PERMITS;
     const SURVIVES_ERRORS: bool = true;
     const WAITS_INSIDE: bool = true;
-    const BEGIN: &'static str = "START TRANSACTION";
+
+    /// A limit could only be set for the session, and would stay when its connection goes back to the
+    /// pool.
+    fn begin(_left: Option<Duration>) -> SqlStr {
+        SqlStr::from_static("START TRANSACTION")
+    }
 
     fn plan(sql: &str) -> Result<Plan, Refused> {
         plan::plan(sql, Kind::Mysql)

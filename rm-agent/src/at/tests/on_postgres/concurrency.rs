@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 use super::World;
 use crate::at::AtError;
+use crate::at::engine::Engine;
 use crate::at::tests::fake::Said;
 use crate::at::tests::world::{WorldOn, options, take};
 use crate::branch::{Answer, Task};
@@ -151,6 +152,39 @@ async fn a_change_of_rows_that_its_image_did_not_show_fails() {
         let now = world.dump().await;
         assert_eq!(now.len(), between.len(), "{statement}: {now:?}");
     }
+}
+
+/// A row that another session holds is not waited for past the deadline, and a shorter limit of the
+/// session's stays.
+#[tokio::test]
+async fn no_statement_waits_past_the_deadline() {
+    let world = World::new(BANK).await;
+    let other = writer(&world, "UPDATE account SET balance = 500 WHERE id = 1").await;
+    let context = world.context_for(Duration::from_millis(300));
+    let error = world.run(&context, &[CHANGE]).await.unwrap_err();
+    assert!(matches!(error, AtError::DeadlinePassed), "{error}");
+    let body = world.at.transaction_in::<_, (), AtError>(&context, |_| unreachable!());
+    assert!(matches!(body.await, Err(AtError::DeadlinePassed)));
+    other.rollback().await.unwrap();
+
+    let limit = "SELECT current_setting('statement_timeout')";
+    let mut connection = world.pool.acquire().await.unwrap();
+    let mut shown = Vec::new();
+    for before in ["0", "20s", "2min", "1h"] {
+        let set = format!("SET statement_timeout = '{before}'");
+        sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await.unwrap();
+        for left in [Some(Duration::from_millis(59_999)), None] {
+            let begin = <Postgres as Engine>::begin(left);
+            let begun = Transaction::<Postgres>::begin(&mut *connection, Some(begin)).await;
+            let mut tx = begun.unwrap();
+            let within: String = sqlx::query_scalar(limit).fetch_one(&mut *tx).await.unwrap();
+            tx.rollback().await.unwrap();
+            shown.push(within);
+        }
+        let after: String = sqlx::query_scalar(limit).fetch_one(&mut *connection).await.unwrap();
+        assert_eq!(after, before);
+    }
+    assert_eq!(shown, ["1min", "0", "20s", "20s", "1min", "2min", "1min", "1h"]);
 }
 
 /// Goal: repeating has an end, and a body that dealt with the failure is not run again. Method: a
