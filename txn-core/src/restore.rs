@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! current = after image   -> Restore           nobody touched it since phase one
-//! current = before image  -> AlreadyRestored   an earlier attempt, or nothing was changed
+//! current = before image  -> AlreadyRestored   somebody put it back
 //! anything else           -> DirtyWrite        someone passed the global lock: touch nothing
 //! ```
+//!
+//! A row that came out of the branch as it went in is restored like every other: it may have changed
+//! in between, and other rows may have taken in the meantime what it gave up.
 //!
 //! An image of `None` means that the row did not exist. Rows are compared as the captured values
 //! are, so `R` holds every stored column of the row and its `Eq` is byte for byte.
@@ -15,7 +18,7 @@
 pub enum RowRestore {
     /// Put the before image back.
     Restore,
-    /// It is there already: leave it.
+    /// The branch changed the row, and the before image is there again: leave it.
     AlreadyRestored,
     /// The row equals neither image: change nothing in this branch and park it.
     DirtyWrite,
@@ -27,11 +30,11 @@ pub fn plan_restore<R: Eq + ?Sized>(
     after: Option<&R>,
     current: Option<&R>,
 ) -> RowRestore {
-    // The order matters where both images are equal: nothing has to be done, so nothing is.
-    if current == before {
-        RowRestore::AlreadyRestored
-    } else if current == after {
+    // The order matters where both images are equal: the row takes part in what is undone.
+    if current == after {
         RowRestore::Restore
+    } else if current == before {
+        RowRestore::AlreadyRestored
     } else {
         RowRestore::DirtyWrite
     }
@@ -60,7 +63,9 @@ mod tests {
         assert_eq!(plan(1, 0, 0), Restore);
         assert_eq!(plan(1, 0, 1), AlreadyRestored);
         assert_eq!(plan(1, 0, 2), DirtyWrite, "someone inserted the key anew");
-        // An update that changed nothing.
-        assert_eq!(plan(1, 1, 1), AlreadyRestored);
+        // There and back, and came and went.
+        assert_eq!(plan(1, 1, 1), Restore);
+        assert_eq!(plan(1, 1, 2), DirtyWrite);
+        assert_eq!(plan(0, 0, 0), Restore);
     }
 }

@@ -63,10 +63,18 @@ impl<DB: AtDatabase> AtConnection<DB> {
             let again = self.read_again(&ready.table, &ready.table.primary, &read).await?;
             images.read_again(ready, again);
         }
-        let rows = images.pair(ready, affected).ok_or_else(|| self.has_drifted())?;
+        let Some(rows) = images.pair(ready, affected) else { return Err(self.drifted(ready)) };
         self.note(ready, rows)?;
         self.health = Health::Sound;
         Ok(steps)
+    }
+
+    /// The images are not about the rows that were changed: somebody else committed in between, or, where
+    /// nobody else could, the statement is such that they never will be.
+    fn drifted(&mut self, ready: &ReadyChange) -> AtError {
+        self.health = Health::OnlyRollback(DRIFTED);
+        self.setback = DB::WRITERS > 1 && !ready.compiled.repeatable_read;
+        if self.setback { AtError::Drifted } else { AtError::OnlyRollback { why: DRIFTED } }
     }
 
     /// A statement that the database refused as a whole changed nothing. After anything else it may
@@ -88,7 +96,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         if DB::classify(&error) == Failure::Statement && self.is_stale(&ready.table).await {
             return AtError::SchemaChanged;
         }
-        AtError::Database(error)
+        self.refused(error)
     }
 
     /// Whether a table is not, or no more, as its plans take it.
@@ -160,17 +168,12 @@ impl<DB: AtDatabase> AtConnection<DB> {
         for (place, values) in values.iter().enumerate() {
             order.entry(values.iter().collect()).or_insert(place);
         }
-        let mut found = distinct(table, found).ok_or_else(|| self.has_drifted())?;
+        let Some(mut found) = distinct(table, found) else { return Err(self.drifted(ready)) };
         found.sort_by_cached_key(|row| {
             let key: Vec<&Value> = written.key.iter().map(|place| &row[*place]).collect();
             order.get(&key).copied().unwrap_or(values.len())
         });
         Ok(found)
-    }
-
-    fn has_drifted(&mut self) -> AtError {
-        self.health = Health::OnlyRollback(DRIFTED);
-        AtError::OnlyRollback { why: DRIFTED }
     }
 
     /// What lies under the keys of these rows now.
@@ -189,7 +192,9 @@ impl<DB: AtDatabase> AtConnection<DB> {
                 Ok(rows) => found.extend(rows),
                 Err(error) => {
                     self.health = Health::OnlyRollback(CUT_SHORT);
-                    return Err(AtError::from_db(error));
+                    let error = AtError::from_db(error);
+                    self.setback = error.is_setback();
+                    return Err(error);
                 }
             }
         }

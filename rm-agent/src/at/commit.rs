@@ -33,7 +33,7 @@ use super::undo::{self, Stored};
 use crate::barrier::{self, FindError, Mode, OpenRow, State};
 use crate::branch::BranchKey;
 use crate::context::TransactionContext;
-use crate::db::{Failure, LocalDatabase};
+use crate::db::{Failure, LocalDatabase, is_passing};
 use crate::session::{CallError, Claim, Registration};
 
 /// How long to look for the outcome of a local commit, at most. 10 s: longer than the local lock
@@ -205,7 +205,8 @@ impl<DB: AtDatabase> AtConnection<DB> {
         if context.remaining().is_zero() {
             return Err(AtError::DeadlinePassed.into());
         }
-        let Gathered { undo, keys, assumed, .. } = std::mem::take(&mut self.gathered);
+        let Gathered { undo, keys, mut assumed, .. } = std::mem::take(&mut self.gathered);
+        assumed.barrier.clone_from(&self.shared.barrier_place);
         let lock_only = undo.changes.is_empty();
         let link = Arc::clone(&self.shared.link);
         let branch = link.next_branch_id().await.map_err(AtError::from)?;
@@ -300,8 +301,9 @@ pub(super) fn guarded_commit_failed<DB: AtDatabase>(error: sqlx::Error) -> AtErr
         Failure::Unique | Failure::Constraint | Failure::Statement => {
             AtError::LocalCommit(Box::new(error))
         }
-        Failure::Busy => AtError::Busy(Box::new(error)),
-        Failure::Other => AtError::GuardedOutcomeUnknown(Box::new(error)),
+        Failure::Busy if is_passing(&error) => AtError::Busy(Box::new(error)),
+        // A server that goes down may have committed before it said so.
+        Failure::Busy | Failure::Other => AtError::GuardedOutcomeUnknown(Box::new(error)),
     }
 }
 

@@ -30,7 +30,7 @@ use super::savepoint::SavepointMark;
 use super::table::Table;
 use super::undo::UndoLog;
 use crate::context::TransactionContext;
-use crate::db::Failure;
+use crate::db::{Failure, is_passing};
 
 /// The keys of a branch, as the coordinator takes them.
 pub(super) type Locks = Vec<(EncodedKey, LockMode)>;
@@ -48,6 +48,8 @@ pub struct AtConnection<DB: AtDatabase> {
     pub(super) health: Health,
     /// The keys that the last statement found taken: what a retry has to wait for.
     pub(super) conflict: Option<Locks>,
+    /// Whether the last statement failed in a way that a new run may cure.
+    pub(super) setback: bool,
     pub(super) savepoints: u64,
     /// A savepoint that was dropped unfinished, to be rolled back before anything else.
     pub(super) abandoned: Option<SavepointMark>,
@@ -98,6 +100,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
     pub(super) async fn ready(&mut self) -> Result<(), AtError> {
         // Whoever goes on has dealt with it: a later error is another one.
         self.conflict = None;
+        self.setback = false;
         self.roll_back_abandoned().await?;
         match self.health {
             Health::Sound => Ok(()),
@@ -136,13 +139,24 @@ impl<DB: AtDatabase> AtConnection<DB> {
         let steps = DB::run(&mut self.local, statement).try_collect().await;
         steps.map_err(|error| {
             self.note_failure(&error);
-            AtError::Database(error)
+            self.refused(error)
         })
+    }
+
+    /// What the caller is told of a statement that failed. What the database gave up waiting for after
+    /// the deadline is nobody's any more.
+    pub(super) fn refused(&self, error: sqlx::Error) -> AtError {
+        let is_late = self.context.as_ref().is_some_and(|context| context.remaining().is_zero());
+        if is_late && DB::classify(&error) == Failure::Busy {
+            return AtError::DeadlinePassed;
+        }
+        AtError::Database(error)
     }
 
     /// A failure that may have ended the local transaction in the database.
     pub(super) fn note_failure(&mut self, error: &sqlx::Error) {
         self.shared.cache.clear();
+        self.setback = is_passing(error);
         match DB::classify(error) {
             Failure::Unique | Failure::Constraint | Failure::Statement if DB::SURVIVES_ERRORS => {}
             Failure::Unique | Failure::Constraint | Failure::Statement => {
@@ -203,7 +217,7 @@ impl<'c, DB: AtDatabase> Executor<'c> for &'c mut AtConnection<DB> {
                     drop(steps);
                     if let Some(error) = failed {
                         self.note_failure(&error);
-                        Err(error)?;
+                        Err(self.refused(error))?;
                     }
                 }
                 Ready::LockingRead(ready) => {

@@ -3,6 +3,7 @@
 //! Nothing here is for users: the trait is public only because public types are generic over it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -37,9 +38,10 @@ pub trait Engine: Database {
     /// not where that keeps every other writer away.
     #[doc(hidden)]
     const WAITS_INSIDE: bool;
-    /// Begins a local transaction that will write.
+    /// Begins a local transaction that will write, in one round trip. If nothing of it matters after
+    /// `left`, no statement of it should take longer, where the database can be told so in passing.
     #[doc(hidden)]
-    const BEGIN: &'static str;
+    fn begin(left: Option<Duration>) -> SqlStr;
 
     #[doc(hidden)]
     fn plan(sql: &str) -> Result<Plan, Refused>;
@@ -97,6 +99,14 @@ pub trait Engine: Database {
     #[doc(hidden)]
     fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>);
 
+    /// Where the agent's own connections find the barrier, if other connections could find another one.
+    #[doc(hidden)]
+    fn barrier_place<'e>(
+        _sql: &'e mut dyn Sql,
+    ) -> BoxFuture<'e, Result<Option<Arc<str>>, DbError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Confirms what no condition of a statement can, by statements of its own in the local
     /// transaction.
     #[doc(hidden)]
@@ -139,6 +149,8 @@ pub(crate) struct Assumed {
     pub(crate) tables: Vec<Arc<Table>>,
     /// That rows which a statement did not find cannot come into being behind it.
     pub(crate) repeatable_read: bool,
+    /// Where the barrier row must go, if there is one to write: see [`Engine::barrier_place`].
+    pub(crate) barrier: Option<Arc<str>>,
 }
 
 /// A change, made ready for one state of the schema.

@@ -12,7 +12,7 @@ use pactum_proto::v1;
 use super::keys::KeyProblem;
 use super::plan::Refused;
 use crate::barrier::tables::TablesError;
-use crate::db::{DbError, Failure};
+use crate::db::{DbError, Failure, is_passing};
 use crate::session::CallError;
 
 /// An error of AT mode.
@@ -71,6 +71,12 @@ pub enum AtError {
         /// What happened.
         why: &'static str,
     },
+    /// Rows came or changed between the image of a statement and the statement: somebody else
+    /// committed in between. Only a rollback is possible: roll back and run it again.
+    #[error(
+        "a statement changed other rows than its image showed: somebody changed them meanwhile"
+    )]
+    Drifted,
     /// The schema changed while the statement was prepared. Nothing was committed: run it again.
     #[error("the schema changed under this local transaction")]
     SchemaChanged,
@@ -107,7 +113,8 @@ pub enum AtError {
     /// The database cannot be used for AT mode.
     #[error("{0}")]
     Unsuitable(&'static str),
-    /// The database refused a statement.
+    /// The database refused a statement. [`AtError::is_retryable`] tells a deadlock or the like from
+    /// the rest.
     #[error(transparent)]
     Database(sqlx::Error),
 }
@@ -126,14 +133,18 @@ impl AtError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            AtError::LockConflict { .. } | AtError::Busy(_) | AtError::SchemaChanged => true,
+            AtError::LockConflict { .. }
+            | AtError::Busy(_)
+            | AtError::Drifted
+            | AtError::SchemaChanged => true,
             AtError::Coordinator(error) => error.is_retryable(),
+            AtError::LocalCommit(source) => source.downcast_ref().is_some_and(is_passing),
+            AtError::Database(error) => is_passing(error),
             AtError::Refused(_)
             | AtError::DeadlinePassed
             | AtError::RolledBack
             | AtError::OutcomeUnknown
             | AtError::GuardedOutcomeUnknown(_)
-            | AtError::LocalCommit(_)
             | AtError::UndoLogTooLarge { .. }
             | AtError::OnlyRollback { .. }
             | AtError::TemporaryObjects
@@ -142,8 +153,34 @@ impl AtError {
             | AtError::Key { .. }
             | AtError::ResourceId(_)
             | AtError::Tables(_)
-            | AtError::Unsuitable(_)
-            | AtError::Database(_) => false,
+            | AtError::Unsuitable(_) => false,
+        }
+    }
+
+    /// Whether the database had the better of this local transaction, for certain without effect, so
+    /// that running it again soon may cure it.
+    pub(super) fn is_setback(&self) -> bool {
+        match self {
+            AtError::Drifted | AtError::SchemaChanged => true,
+            AtError::Busy(_) | AtError::LocalCommit(_) | AtError::Database(_) => {
+                self.is_retryable()
+            }
+            AtError::LockConflict { .. }
+            | AtError::Coordinator(_)
+            | AtError::Refused(_)
+            | AtError::DeadlinePassed
+            | AtError::RolledBack
+            | AtError::OutcomeUnknown
+            | AtError::GuardedOutcomeUnknown(_)
+            | AtError::UndoLogTooLarge { .. }
+            | AtError::OnlyRollback { .. }
+            | AtError::TemporaryObjects
+            | AtError::SessionSetting(_)
+            | AtError::NullKey { .. }
+            | AtError::Key { .. }
+            | AtError::ResourceId(_)
+            | AtError::Tables(_)
+            | AtError::Unsuitable(_) => false,
         }
     }
 
@@ -163,6 +200,7 @@ impl AtError {
             | AtError::Busy(_)
             | AtError::UndoLogTooLarge { .. }
             | AtError::OnlyRollback { .. }
+            | AtError::Drifted
             | AtError::SchemaChanged
             | AtError::TemporaryObjects
             | AtError::SessionSetting(_)

@@ -41,6 +41,8 @@ pub(super) struct Shared<DB: AtDatabase> {
     pub(super) link: Arc<dyn Link>,
     pub(super) options: AtOptions,
     pub(super) cache: Cache,
+    /// See [`Engine::barrier_place`](super::engine::Engine::barrier_place).
+    pub(super) barrier_place: Option<Arc<str>>,
     /// The queue for the database's write lock, shared with phase two. First come, first served.
     pub(super) writer: Arc<Semaphore>,
     /// How many local transactions may hold a connection of the pool, so that waiting writers never
@@ -89,6 +91,7 @@ impl<DB: AtDatabase> AtPool<DB> {
         suitable.map_err(AtError::Unsuitable)?;
         let fresh = (options.environment.random_uid)();
         let uid = tables::ensure(&mut *local, options.create_tables, fresh).await?;
+        let barrier_place = DB::barrier_place(&mut *local).await.map_err(AtError::from_db)?;
         local.commit().await.map_err(AtError::from_db)?;
 
         let participant = AtParticipant {
@@ -105,8 +108,19 @@ impl<DB: AtDatabase> AtPool<DB> {
         let entrants = Arc::new(Semaphore::new(if DB::WRITERS == 1 { half } else { connections }));
         let waits = Arc::new(Semaphore::new(half));
         let upkeep = OnceLock::new();
-        let shared =
-            Shared { resource, pool, link, options, cache, writer, entrants, waits, own, upkeep };
+        let shared = Shared {
+            resource,
+            pool,
+            link,
+            options,
+            cache,
+            barrier_place,
+            writer,
+            entrants,
+            waits,
+            own,
+            upkeep,
+        };
         Ok(AtPool(Arc::new(shared)))
     }
 
@@ -173,7 +187,7 @@ impl<DB: AtDatabase> AtPool<DB> {
         let connection = connection.map_err(begin_failed::<DB>)?;
         let writer = timeout_at(until, Arc::clone(&shared.writer).acquire_owned());
         let writer = writer.await.map_err(busy)?.expect("the semaphore is never closed");
-        let begin = Some(SqlStr::from_static(DB::BEGIN));
+        let begin = Some(DB::begin(context.as_ref().map(TransactionContext::remaining)));
         let local = Transaction::begin(connection, begin).await.map_err(begin_failed::<DB>)?;
         let turn = Turn { _writer: writer, _entrant: entrant };
         let connection = AtConnection {
@@ -184,6 +198,7 @@ impl<DB: AtDatabase> AtPool<DB> {
             gathered: Gathered::default(),
             health: Health::Sound,
             conflict: None,
+            setback: false,
             savepoints: 0,
             abandoned: None,
         };

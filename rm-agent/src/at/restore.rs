@@ -15,6 +15,9 @@
 //! A row that a branch changed twice is judged by what it was before the first change and after the
 //! last: were each step judged by itself, a foreign write that happens to equal a step in between
 //! would pass unnoticed.
+//!
+//! Easy to get wrong: a row that came out of the branch as it went in is undone step by step like all
+//! others. In between another row may have had its unique value, and wants it back on the way.
 
 use std::collections::BTreeMap;
 
@@ -61,6 +64,10 @@ pub(crate) trait Dialect: Send + Sync {
     /// database looks at references at the end of each. `None` where it can be told to look later.
     fn together(&self, _table: &Table, _rows: &[&Row], _turn: Turn) -> Option<Spoken> {
         None
+    }
+    /// Whether a local transaction goes on after the database refused a statement of it.
+    fn survives_refusals(&self) -> bool {
+        true
     }
     /// Looks for rows of a child table that refer to the row.
     fn referring(&self, table: &Table, child: &Child, row: &Row) -> Spoken;
@@ -111,6 +118,8 @@ type NetChanges<'l> = BTreeMap<RowId<'l>, Net<'l>>;
 struct Net<'l> {
     before: Option<&'l Row>,
     after: Option<&'l Row>,
+    /// An image of it, whatever became of it: its key is in there.
+    image: &'l Row,
 }
 
 /// Undoes what `log` says.
@@ -122,8 +131,14 @@ pub(crate) async fn restore(
 ) -> Result<(), Stopped> {
     dialect.begin_restore(sql).await?;
     let tables = load_tables(sql, dialect, log).await?;
-    let net = net_changes(&tables, log)?;
+    let mut net = net_changes(&tables, log)?;
     let current = read(sql, dialect, &tables, &net).await?;
+    // Of a row that came and went nothing is to be restored: whoever has its key now has taken
+    // nothing from the branch.
+    net.retain(|id, net| net.before.is_some() || net.after.is_some() || !current.contains_key(id));
+    if net.iter().all(|(id, net)| current.get(id) == net.before) {
+        return Ok(());
+    }
     let mut present = judge(&tables, &net, current, dirty)?;
     for change in log.changes.iter().rev() {
         reverse(sql, dialect, &tables[change.table.as_str()], change, &mut present).await?;
@@ -195,7 +210,8 @@ fn net_changes<'l>(
         for row in &change.rows {
             let (before, after) = (row.before(), row.after());
             let id = row_id(tables, name, row.image())?;
-            net.entry(id).and_modify(|net| net.after = after).or_insert(Net { before, after });
+            let new = Net { before, after, image: row.image() };
+            net.entry(id).and_modify(|net| net.after = after).or_insert(new);
         }
     }
     Ok(net)
@@ -208,9 +224,8 @@ async fn read<'l>(
     tables: &BTreeMap<&'l str, Table>,
     net: &NetChanges<'l>,
 ) -> Result<BTreeMap<RowId<'l>, Row>, DbError> {
-    // A row that came and went within the branch has no key to look for, and nobody to miss it.
-    let key = |(id, net): (&RowId<'l>, &Net<'l>)| Some((id.clone(), net.after.or(net.before)?));
-    let wanted: Vec<(RowId<'l>, &Row)> = net.iter().filter_map(key).collect();
+    let wanted: Vec<(RowId<'l>, &Row)> =
+        net.iter().map(|(id, net)| (id.clone(), net.image)).collect();
     let mut current = BTreeMap::new();
     for of_table in wanted.chunk_by(|(a, _), (b, _)| a.0 == b.0) {
         let table = &tables[of_table[0].0.0];

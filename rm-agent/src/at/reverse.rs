@@ -25,28 +25,65 @@ pub(super) async fn reverse<'l>(
     change: &'l TableChange,
     present: &mut Present<'l>,
 ) -> Result<(), Stopped> {
-    for run in runs(table, change) {
-        if reverse_together(sql, dialect, table, &run, present).await? {
-            continue;
-        }
-        for row in run {
-            reverse_one(sql, dialect, table, row, present).await?;
+    let rows: Vec<&RowChange> = change.rows.iter().rev().collect();
+    if !table.children.iter().any(|child| child.table == table.name) {
+        return reverse_in_turn(sql, dialect, table, rows, present).await;
+    }
+    // Rows that may refer to each other: those that came or went by one statement in one piece.
+    let kind = |row: &RowChange| (row.before().is_some(), row.after().is_some());
+    for run in rows.chunk_by(|a, b| kind(a) == kind(b)) {
+        if !reverse_together(sql, dialect, table, run, present).await? {
+            reverse_in_turn(sql, dialect, table, run.to_vec(), present).await?;
         }
     }
     Ok(())
 }
 
-/// The rows, the last one first; where they may refer to each other, those that came or went by one
-/// statement in one piece.
-fn runs<'l>(table: &Table, change: &'l TableChange) -> Vec<Vec<&'l RowChange>> {
-    let rows: Vec<&RowChange> = change.rows.iter().rev().collect();
-    let refers_to_itself = table.children.iter().any(|child| child.table == table.name);
-    let alike = |a: &&RowChange, b: &&RowChange| {
-        refers_to_itself
-            && (a.before().is_some(), a.after().is_some())
-                == (b.before().is_some(), b.after().is_some())
-    };
-    rows.chunk_by(alike).map(<[&RowChange]>::to_vec).collect()
+/// Reverses rows of one statement, one by one. Where they were read apart from the statement, they may
+/// have changed in another order than that in which they were read, so one of them may want a unique
+/// value that another still has: it gets its turn after the others.
+async fn reverse_in_turn<'l>(
+    sql: &mut dyn Sql,
+    dialect: &dyn Dialect,
+    table: &'l Table,
+    mut rows: Vec<&'l RowChange>,
+    present: &mut Present<'l>,
+) -> Result<(), Stopped> {
+    loop {
+        let mut refused = Vec::new();
+        let mut why = None;
+        let count = rows.len();
+        for row in rows {
+            match reverse_one(sql, dialect, table, row, present).await {
+                Ok(()) => {}
+                Err(NotReversed::Taken(stopped)) if dialect.survives_refusals() => {
+                    refused.push(row);
+                    why = Some(stopped);
+                }
+                Err(NotReversed::Taken(stopped) | NotReversed::Stopped(stopped)) => {
+                    return Err(stopped);
+                }
+            }
+        }
+        match why {
+            None => return Ok(()),
+            Some(stopped) if refused.len() == count => return Err(stopped),
+            Some(_) => rows = refused,
+        }
+    }
+}
+
+/// Why a row is not reversed.
+enum NotReversed {
+    /// Another row has a key or a unique value that it wants; what is to be said if it stays so.
+    Taken(Stopped),
+    Stopped(Stopped),
+}
+
+impl<E: Into<Stopped>> From<E> for NotReversed {
+    fn from(error: E) -> Self {
+        NotReversed::Stopped(error.into())
+    }
 }
 
 /// Whether the rows were reversed, all of them by one statement.
@@ -104,7 +141,7 @@ async fn reverse_one<'l>(
     table: &'l Table,
     row: &RowChange,
     present: &mut Present<'l>,
-) -> Result<(), Stopped> {
+) -> Result<(), NotReversed> {
     let id = identity(table, row.image()).unwrap_or_default();
     let Some(now) = present.get_mut(&(table.name.as_str(), id)) else { return Ok(()) };
     let to = row.before();
@@ -113,9 +150,13 @@ async fn reverse_one<'l>(
             Ok(1) => {}
             Ok(count) => {
                 let what = format!("a restore changed {count} rows of `{}`, not one", table.name);
-                return Err(park(ParkReason::Invariant, what));
+                return Err(park(ParkReason::Invariant, what).into());
             }
-            Err(error) => return Err(refused_by_database(table, row, now.as_ref(), error)),
+            Err(error) => {
+                let is_taken = error.failure == Failure::Unique;
+                let stopped = refused_by_database(table, row, now.as_ref(), error);
+                return Err(if is_taken { NotReversed::Taken(stopped) } else { stopped.into() });
+            }
         }
     }
     *now = to.cloned();

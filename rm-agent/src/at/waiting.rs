@@ -1,4 +1,4 @@
-//! Waiting for global locks *outside* of the database.
+//! Waiting for global locks *outside* of the database, and running again what the database broke off.
 //!
 //! ```text
 //! run ──▶ commit ──▶ done
@@ -9,12 +9,18 @@
 //!
 //! On SQLite a local transaction keeps every other writer away, also the rollback that would free
 //! the lock it waits for: so it never waits inside. What runs must be such that it may run again.
+//!
+//! Where writers work side by side, the database ends one of two that block each other, and an image
+//! may miss rows that another writer committed after it was read. Both are cured by a new run.
+//!
+//! Easy to get wrong: a body that dealt with such an error by itself and failed on something else. Its
+//! error is the last word.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::commit::Failed;
 use super::connection::Locks;
@@ -26,17 +32,21 @@ use super::transaction::AtTransaction;
 use crate::context::TransactionContext;
 use crate::session::Claim;
 
-/// How often a run is repeated because the schema changed under it. 3: a change of the schema is a
-/// deployment, not a load.
-const SCHEMA_CHANGES_MAX: u32 = 3;
+/// How often a run is repeated because the database broke it off, or the schema changed under it. 5:
+/// one who loses more often than that meets a load that repeating only makes worse.
+const SETBACKS_MAX: u32 = 5;
+/// Before the first of these runs; doubled before each that follows. 10 ms: about as long as what was
+/// in the way takes to commit.
+const SETBACK_PAUSE: Duration = Duration::from_millis(10);
 
 impl<DB: AtDatabase> AtPool<DB> {
     /// Runs a local transaction, and commits it if `body` returns `Ok`; belongs to the running
     /// task's global transaction, or is guarded outside of one.
     ///
     /// If a global lock is taken it rolls back locally, waits in the queue for the lock, and runs
-    /// `body` **again**, until the global transaction's deadline or `claim_wait_max`. So `body` must
-    /// have no effects but those on the database.
+    /// `body` **again**, until the global transaction's deadline or `claim_wait_max`. So it does, a few
+    /// times, after a deadlock or the like in the database, and where rows changed under a statement.
+    /// So `body` must have no effects but those on the database.
     ///
     /// # Errors
     /// What `body` returns, after a local rollback; otherwise an [`AtError`], and then nothing was
@@ -91,12 +101,17 @@ impl<DB: AtDatabase> AtPool<DB> {
                     }
                     Err(failed) => queue.wait_after(failed).await?,
                 },
-                // If the body's last statement met a taken lock, its error is not the last word.
+                // If the body's last statement met a taken lock, or the database broke it off, its
+                // error is not the last word.
                 Err(error) => {
                     let conflict = transaction.connection.conflict.take();
+                    let setback = transaction.connection.setback;
                     transaction.rollback().await.ok();
-                    let Some(locks) = conflict else { return Err(error) };
-                    if !queue.wait(&locks).await? {
+                    let again = match conflict {
+                        Some(locks) => queue.wait(&locks).await?,
+                        None => setback && queue.pause().await,
+                    };
+                    if !again {
                         return Err(error);
                     }
                 }
@@ -138,7 +153,7 @@ struct Queue<'p, DB: AtDatabase> {
     context: Option<TransactionContext>,
     until: Instant,
     claim: Option<Claim>,
-    schema_changes: u32,
+    setbacks: u32,
 }
 
 impl<'p, DB: AtDatabase> Queue<'p, DB> {
@@ -147,7 +162,7 @@ impl<'p, DB: AtDatabase> Queue<'p, DB> {
         if let Some(context) = &context {
             until = until.min(context.deadline());
         }
-        Queue { pool, context, until, claim: None, schema_changes: 0 }
+        Queue { pool, context, until, claim: None, setbacks: 0 }
     }
 
     fn link(&self) -> &Arc<dyn Link> {
@@ -166,16 +181,24 @@ impl<'p, DB: AtDatabase> Queue<'p, DB> {
 
     /// Waits if waiting can help; otherwise it is the caller's error.
     async fn wait_after(&mut self, failed: Failed) -> Result<(), AtError> {
-        if matches!(failed.error, AtError::SchemaChanged)
-            && self.schema_changes < SCHEMA_CHANGES_MAX
-        {
-            self.schema_changes += 1;
-            return Ok(());
+        if failed.error.is_setback() {
+            return if self.pause().await { Ok(()) } else { Err(failed.error) };
         }
         match &failed.conflict {
             Some(locks) if self.wait(locks).await? => Ok(()),
             Some(_) | None => Err(failed.error),
         }
+    }
+
+    /// Pauses after a setback. Whether another run is in order.
+    async fn pause(&mut self) -> bool {
+        let pause = SETBACK_PAUSE * 2_u32.pow(self.setbacks);
+        if self.setbacks == SETBACKS_MAX || Instant::now() + pause >= self.until {
+            return false;
+        }
+        self.setbacks += 1;
+        sleep(pause).await;
+        true
     }
 
     /// Waits for these keys. Whether there was time left to wait at all.

@@ -18,6 +18,8 @@ mod value;
 use std::error::Error;
 
 use async_trait::async_trait;
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::postgres::PgDatabaseError;
 
 pub(crate) use mysql::{
     MySqlDatabase, MySqlSql, classify as classify_mysql, read_row as read_mysql_row,
@@ -70,6 +72,21 @@ impl DbError {
     pub(crate) fn chain(&self) -> String {
         format!("{}: {}", self.doing, self.source)
     }
+}
+
+/// Whether the database ended a statement or a local commit for the sake of another one, for certain
+/// without effect: a deadlock, a conflict of versions, a lock that was not to be had in time.
+pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        return matches!(error.number(), 1020 | 1205 | 1213 | 3572);
+    }
+    let code = error.code().unwrap_or_default();
+    if error.try_downcast_ref::<PgDatabaseError>().is_some() {
+        return matches!(code.as_ref(), "40001" | "40P01" | "55P03");
+    }
+    // An extended code of SQLite carries its primary one in the low byte: BUSY, LOCKED.
+    code.parse().is_ok_and(|code: i32| matches!(code & 0xff, 5 | 6))
 }
 
 /// A connection that runs statements.

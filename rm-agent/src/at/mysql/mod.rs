@@ -26,6 +26,7 @@ mod shape;
 mod table;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -51,7 +52,12 @@ impl Engine for MySql {
     const WRITERS: usize = Semaphore::MAX_PERMITS;
     const SURVIVES_ERRORS: bool = true;
     const WAITS_INSIDE: bool = true;
-    const BEGIN: &'static str = "START TRANSACTION";
+
+    /// A limit could only be set for the session, and would stay when its connection goes back to the
+    /// pool.
+    fn begin(_left: Option<Duration>) -> SqlStr {
+        SqlStr::from_static("START TRANSACTION")
+    }
 
     fn plan(sql: &str) -> Result<Plan, Refused> {
         plan::plan(sql, Kind::Mysql)
@@ -129,8 +135,22 @@ impl Engine for MySql {
         db::classify_mysql(error)
     }
 
-    fn commit_condition(assumed: &Assumed, _first: usize) -> (String, Vec<Value>) {
-        (session::condition(assumed), Vec::new())
+    fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>) {
+        let condition = session::condition(assumed);
+        match &assumed.barrier {
+            None => (condition, Vec::new()),
+            Some(database) => (
+                format!("{condition} AND {}", session::in_database(first)),
+                vec![Value::text(&**database)],
+            ),
+        }
+    }
+
+    fn barrier_place<'e>(sql: &'e mut dyn Sql) -> BoxFuture<'e, Result<Option<Arc<str>>, DbError>> {
+        Box::pin(async move {
+            let rows = sql.query("SELECT database()", &[]).await?;
+            Ok(rows.first().and_then(|row| row[0].as_text()).map(Into::into))
+        })
     }
 
     /// Since the first statement on a table its definition cannot change until the local transaction
@@ -161,6 +181,13 @@ impl Engine for MySql {
                 holds.iter().zip(meanings).find(|(holds, _)| holds.as_integer() != Some(1));
             if let Some((_, meaning)) = broken {
                 return Ok(AtError::SessionSetting(meaning));
+            }
+            if let Some(database) = &assumed.barrier {
+                let here = format!("SELECT {}", session::in_database(1));
+                let rows = sql.query(&here, &[Value::text(&**database)]).await?;
+                if rows.first().and_then(|row| row[0].as_integer()) != Some(1) {
+                    return Ok(AtError::SessionSetting(session::ELSEWHERE));
+                }
             }
             for table in &assumed.tables {
                 if table::is_temporary(sql, table).await? {

@@ -54,6 +54,15 @@ const DEMANDS: [Demand; 6] = [
     },
 ];
 
+/// The condition that the session is in the database that holds the agent's tables.
+pub(super) fn in_database(parameter: usize) -> String {
+    format!("CAST(database() AS BINARY) = CAST(?{parameter} AS BINARY)")
+}
+
+pub(super) const ELSEWHERE: &str = "the session is in another database than the agent's own sessions, \
+                                    which would not find what is written there: leave it in the one \
+                                    that the pool's URL names";
+
 /// For statements whose before image must show also that a row was not there.
 const REPEATABLE: &str = "the session's isolation is not REPEATABLE READ or stricter, so rows may \
                           come into being behind the image of an upsert, a REPLACE, an INSERT \

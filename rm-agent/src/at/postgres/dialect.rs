@@ -165,6 +165,11 @@ impl Dialect for PostgresDialect {
         })
     }
 
+    /// Rows are noted in the order in which they changed, so none of them has to be tried again.
+    fn survives_refusals(&self) -> bool {
+        false
+    }
+
     fn referring(&self, table: &Table, child: &Child, row: &Row) -> Spoken {
         let build = Build::default().push("SELECT 1 FROM ").push(&child.table);
         let build =

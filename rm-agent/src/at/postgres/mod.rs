@@ -14,11 +14,12 @@ mod table;
 mod types;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use sqlx::postgres::{PgArguments, PgPoolOptions, PgQueryResult, PgRow};
-use sqlx::{Executor, PgConnection, PgPool, Postgres, Row as _, SqlStr};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr, SqlStr};
 use tokio::sync::Semaphore;
 
 use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step};
@@ -80,12 +81,33 @@ const SETTINGS: [(&str, &str); 10] = [
     ),
 ];
 
+/// The longest time that the server takes as a limit, in milliseconds.
+const TIMEOUT_MS_MAX: u128 = i32::MAX as u128;
+
+/// Which table the session's `search_path` finds under the barrier's name.
+const BARRIER_PLACE: &str = "to_regclass('pactum_barrier')::oid::text";
+const ELSEWHERE: &str = "the session's `search_path` finds another `pactum_barrier` than the agent's own sessions, which \
+     would not find what is written there: set it in the pool's connect options, so that all have it";
+
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Engine for Postgres {
     const WRITERS: usize = Semaphore::MAX_PERMITS;
     const SURVIVES_ERRORS: bool = false;
     const WAITS_INSIDE: bool = true;
-    const BEGIN: &'static str = "BEGIN";
+
+    /// The limit holds for waiting too, and ends with the local transaction. A shorter one of the
+    /// session's stays.
+    fn begin(left: Option<Duration>) -> SqlStr {
+        let Some(left) = left else { return SqlStr::from_static("BEGIN") };
+        // Rounded up, so that the deadline has passed when the limit has.
+        let milliseconds = (left.as_millis() + 1).min(TIMEOUT_MS_MAX);
+        let sql = format!(
+            "BEGIN; SELECT set_config('statement_timeout', {milliseconds}::text, true) WHERE \
+             extract(epoch FROM current_setting('statement_timeout')::interval) * 1000 \
+             NOT BETWEEN 1 AND {milliseconds}"
+        );
+        AssertSqlSafe(sql).into_sql_str()
+    }
 
     fn plan(sql: &str) -> Result<Plan, Refused> {
         plan::plan(sql, Kind::Postgres)
@@ -163,7 +185,19 @@ impl Engine for Postgres {
             values.push(Value::text(&table.written));
             values.push(Value::text(&table.version));
         }
+        if let Some(place) = &assumed.barrier {
+            let number = first + values.len();
+            condition.push_str(&format!(" AND {BARRIER_PLACE} = ?{number}"));
+            values.push(Value::text(&**place));
+        }
         (condition, values)
+    }
+
+    fn barrier_place<'e>(sql: &'e mut dyn Sql) -> BoxFuture<'e, Result<Option<Arc<str>>, DbError>> {
+        Box::pin(async move {
+            let rows = sql.query(&format!("SELECT {BARRIER_PLACE}"), &[]).await?;
+            Ok(rows.first().and_then(|row| row[0].as_text()).map(Into::into))
+        })
     }
 
     fn broken_assumption<'e>(
@@ -177,6 +211,12 @@ impl Engine for Postgres {
             let broken = SETTINGS.iter().zip(found).find(|(_, holds)| !table::is_true(holds));
             if let Some(((_, why), _)) = broken {
                 return Ok(AtError::SessionSetting(why));
+            }
+            if let Some(place) = &assumed.barrier {
+                let elsewhere = format!("SELECT 1 WHERE {BARRIER_PLACE} IS DISTINCT FROM ?1");
+                if !sql.query(&elsewhere, &[Value::text(&**place)]).await?.is_empty() {
+                    return Ok(AtError::SessionSetting(ELSEWHERE));
+                }
             }
             for table in &assumed.tables {
                 let temporary = "SELECT 1 FROM pg_catalog.pg_class \

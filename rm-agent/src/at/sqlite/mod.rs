@@ -18,6 +18,7 @@ mod table;
 mod upsert;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -47,7 +48,11 @@ impl Engine for Sqlite {
     const WRITERS: usize = 1;
     const SURVIVES_ERRORS: bool = true;
     const WAITS_INSIDE: bool = false;
-    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    /// Nobody waits for a lock once the local transaction has begun.
+    fn begin(_left: Option<Duration>) -> SqlStr {
+        SqlStr::from_static("BEGIN IMMEDIATE")
+    }
 
     fn plan(sql: &str) -> Result<Plan, Refused> {
         plan::plan(sql, Kind::Sqlite)

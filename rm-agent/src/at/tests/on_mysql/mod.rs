@@ -17,3 +17,34 @@ async fn blocked_rollbacks_hold_up_nobody_else() {
 async fn leftovers_are_found_and_swept() {
     super::side_by_side::leftovers_are_found_and_swept::<sqlx::MySql>().await;
 }
+
+/// The rows of an UPDATE with an order of its own, and of an upsert, are read apart from the statement.
+#[tokio::test]
+async fn unique_values_that_wander_over_the_rows_wander_back() {
+    super::unique::unique_values_wander_back::<sqlx::MySql>(&[
+        &["INSERT INTO t VALUES (9, 50, 0), (4, 1, 0) ON DUPLICATE KEY UPDATE u = VALUES(u)"],
+        &["INSERT INTO t VALUES (9, 50, 0), (8, 1, 0) ON DUPLICATE KEY UPDATE u = VALUES(u)"],
+        &["UPDATE t SET u = u + 1 ORDER BY u DESC"],
+        &["UPDATE t SET u = u - 1 ORDER BY u"],
+        &["UPDATE t SET u = u - 1 WHERE u > 0 ORDER BY u LIMIT 2"],
+        &["REPLACE INTO t VALUES (7, 1, 0), (9, 3, 0)"],
+    ])
+    .await;
+}
+
+/// The image is read from the index that holds all columns, in its order; the change goes by the key.
+#[tokio::test]
+async fn rows_that_were_read_in_another_order_than_they_changed_are_undone() {
+    let world = world::World::new(
+        "CREATE TABLE t (id INT PRIMARY KEY, u INT UNIQUE); \
+         INSERT INTO t VALUES (7, 3), (8, 2), (9, 1)",
+    )
+    .await;
+    world.undo(&["UPDATE t SET u = u + 1"]).await;
+    world.undo(&["UPDATE t SET u = u + 1", "UPDATE t SET u = u + 2 ORDER BY u DESC"]).await;
+}
+
+#[tokio::test]
+async fn a_deadlock_is_run_again() {
+    super::setbacks::a_deadlock_is_run_again::<sqlx::MySql>().await;
+}

@@ -1,7 +1,7 @@
 //! Tables and sessions that AT cannot work with say why, before anything is committed.
 
-use sqlx::Executor as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::{AssertSqlSafe, Executor as _};
 use std::sync::Arc;
 
 use super::super::fake::Fake;
@@ -162,4 +162,30 @@ async fn an_account_without_the_trigger_privilege_is_told_what_it_lacks() {
     update().await.unwrap();
     assert_eq!(fake.roll_back(context.xid()).await, vec![Answer::Done]);
     world.behind(&format!("DROP USER {user}@'%'")).await;
+}
+
+/// Goal: a barrier row goes only where phase two looks for it. Method: a session that was taken to
+/// another database with the same tables.
+#[tokio::test]
+async fn a_barrier_of_another_database_is_not_written_to() {
+    let world = World::new("CREATE TABLE t (id INT PRIMARY KEY)").await;
+    let home = world.value("SELECT database()").await;
+    let home = home.trim_matches('\'');
+    let other = format!("{home}_other");
+    let copies = ["t", "pactum_barrier"]
+        .map(|table| format!("CREATE TABLE {other}.{table} LIKE {home}.{table}"));
+    world.behind(&format!("CREATE DATABASE {other}; {}", copies.join("; "))).await;
+    let mut tx = world.at.begin_in(&world.context()).await.unwrap();
+    let moved = format!("USE {other}");
+    sqlx::raw_sql(AssertSqlSafe(moved)).execute(tx.bypass()).await.unwrap();
+    sqlx::query("INSERT INTO t VALUES (1)").execute(&mut *tx).await.unwrap();
+    let error = tx.commit().await.unwrap_err();
+    let rows = format!("SELECT count(*) FROM {other}.pactum_barrier");
+    let rows = world.value(&rows).await;
+    world.behind(&format!("DROP DATABASE {other}")).await;
+    assert!(
+        matches!(error, AtError::SessionSetting(why) if why.contains("another database")),
+        "{error:?}"
+    );
+    assert_eq!(rows, "0");
 }

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 use super::World;
 use crate::at::AtError;
+use crate::at::engine::Engine;
 use crate::at::tests::fake::Said;
 use crate::at::tests::world::{WorldOn, options, take};
 use crate::branch::{Answer, Task};
@@ -127,12 +128,96 @@ async fn a_change_of_rows_that_its_image_did_not_show_fails() {
             other.commit().await.unwrap();
         };
         let (changed, ()) = tokio::join!(change, meanwhile);
-        assert!(matches!(changed, Err(AtError::OnlyRollback { .. })), "{statement}: {changed:?}");
+        let Err(error @ AtError::Drifted) = changed else { panic!("{statement}: {changed:?}") };
+        assert!(error.is_retryable());
         assert!(world.fake.registrations(context.xid()).is_empty());
         assert_eq!(world.value("SELECT count(*)::text FROM item WHERE n = 9").await, "'0'");
         // Once it is there, it is in the image.
         world.undo(&[statement]).await;
+
+        // The form that may run again does so by itself.
+        let world = World::new(&schema).await;
+        let other = writer(&world, behind).await;
+        let context = world.context();
+        let change =
+            context.clone().scope(async { sqlx::query(statement).execute(&world.at).await });
+        let meanwhile = async {
+            until_somebody_waits(&world.pool).await;
+            other.commit().await.unwrap();
+            world.dump().await
+        };
+        let (changed, between) = tokio::join!(change, meanwhile);
+        assert!(changed.unwrap().rows_affected() > 0);
+        assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done]);
+        let now = world.dump().await;
+        assert_eq!(now.len(), between.len(), "{statement}: {now:?}");
     }
+}
+
+/// A row that another session holds is not waited for past the deadline, and a shorter limit of the
+/// session's stays.
+#[tokio::test]
+async fn no_statement_waits_past_the_deadline() {
+    let world = World::new(BANK).await;
+    let other = writer(&world, "UPDATE account SET balance = 500 WHERE id = 1").await;
+    let context = world.context_for(Duration::from_millis(300));
+    let error = world.run(&context, &[CHANGE]).await.unwrap_err();
+    assert!(matches!(error, AtError::DeadlinePassed), "{error}");
+    let body = world.at.transaction_in::<_, (), AtError>(&context, |_| unreachable!());
+    assert!(matches!(body.await, Err(AtError::DeadlinePassed)));
+    other.rollback().await.unwrap();
+
+    let limit = "SELECT current_setting('statement_timeout')";
+    let mut connection = world.pool.acquire().await.unwrap();
+    let mut shown = Vec::new();
+    for before in ["0", "20s", "2min", "1h"] {
+        let set = format!("SET statement_timeout = '{before}'");
+        sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await.unwrap();
+        for left in [Some(Duration::from_millis(59_999)), None] {
+            let begin = <Postgres as Engine>::begin(left);
+            let begun = Transaction::<Postgres>::begin(&mut *connection, Some(begin)).await;
+            let mut tx = begun.unwrap();
+            let within: String = sqlx::query_scalar(limit).fetch_one(&mut *tx).await.unwrap();
+            tx.rollback().await.unwrap();
+            shown.push(within);
+        }
+        let after: String = sqlx::query_scalar(limit).fetch_one(&mut *connection).await.unwrap();
+        assert_eq!(after, before);
+    }
+    assert_eq!(shown, ["1min", "0", "20s", "20s", "1min", "2min", "1min", "1h"]);
+}
+
+/// Goal: repeating has an end, and a body that dealt with the failure is not run again. Method: a
+/// function that always fails as a conflict of versions does.
+#[tokio::test]
+async fn a_statement_that_is_always_broken_off_is_an_error_in_the_end() {
+    let world = World::new(&format!(
+        "{BANK}; CREATE FUNCTION lose() RETURNS bigint LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$"
+    ))
+    .await;
+    for (goes_on, expected) in [(false, 6), (true, 1)] {
+        let (context, mut runs) = (world.context(), 0);
+        let body = world.at.transaction_in::<_, (), AtError>(&context, |tx| {
+            runs += 1;
+            Box::pin(async move {
+                let lost = sqlx::query("UPDATE account SET balance = lose() WHERE id = 1");
+                let lost = lost.execute(&mut **tx).await.unwrap_err();
+                if goes_on {
+                    sqlx::query("SELECT 1").execute(&mut **tx).await.unwrap_err();
+                }
+                Err(take(lost))
+            })
+        });
+        let error = body.await.unwrap_err();
+        assert_eq!(runs, expected);
+        assert!(error.is_retryable());
+        let AtError::Database(error) = error else { panic!("{error:?}") };
+        assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("40001"));
+    }
+    // What is wrong with the statement itself stays so.
+    let wrong = sqlx::query("UPDATE account SET balance = 1 / 0").execute(&world.at).await;
+    assert!(!take(wrong.unwrap_err()).is_retryable());
 }
 
 #[tokio::test]

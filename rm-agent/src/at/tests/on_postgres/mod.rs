@@ -66,3 +66,16 @@ async fn blocked_rollbacks_hold_up_nobody_else() {
 async fn leftovers_are_found_and_swept() {
     super::side_by_side::leftovers_are_found_and_swept::<sqlx::Postgres>().await;
 }
+
+#[tokio::test]
+async fn unique_values_that_wander_over_the_rows_wander_back() {
+    super::unique::unique_values_wander_back::<sqlx::Postgres>(&[&[
+        "INSERT INTO t VALUES (9, 50, 0), (4, 1, 0) ON CONFLICT (id) DO UPDATE SET u = excluded.u",
+    ]])
+    .await;
+}
+
+#[tokio::test]
+async fn a_deadlock_is_run_again() {
+    super::setbacks::a_deadlock_is_run_again::<sqlx::Postgres>().await;
+}

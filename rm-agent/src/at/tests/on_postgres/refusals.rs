@@ -225,3 +225,31 @@ async fn a_name_that_means_another_table_is_noticed() {
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, AtError::SchemaChanged), "{error}");
 }
+
+/// Goal: a barrier row goes only where phase two looks for it. Method: a session whose `search_path`
+/// finds another table of that name, as a schema of its own for each tenant would have one.
+#[tokio::test]
+async fn a_barrier_of_another_schema_is_not_written_to() {
+    let world = World::new("CREATE TABLE t (id int PRIMARY KEY); CREATE SCHEMA tenant").await;
+    world
+        .behind("CREATE TABLE tenant.pactum_barrier (LIKE public.pactum_barrier INCLUDING ALL)")
+        .await;
+    let before = world.dump().await;
+    let mut tx = world.at.begin_in(&world.context()).await.unwrap();
+    sqlx::query("SET LOCAL search_path = tenant, public").execute(tx.bypass()).await.unwrap();
+    sqlx::query("INSERT INTO t VALUES (1)").execute(&mut *tx).await.unwrap();
+    let error = tx.commit().await.unwrap_err();
+    let AtError::SessionSetting(why) = error else { panic!("{error:?}") };
+    assert!(why.contains("search_path"), "{why}");
+    assert_eq!(world.dump().await, before);
+
+    // Another path is no obstacle as long as it finds the same barrier.
+    world.behind("DROP TABLE tenant.pactum_barrier").await;
+    let context = world.context();
+    let mut tx = world.at.begin_in(&context).await.unwrap();
+    sqlx::query("SET LOCAL search_path = tenant, public").execute(tx.bypass()).await.unwrap();
+    sqlx::query("INSERT INTO t VALUES (1)").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done]);
+    assert_eq!(world.dump().await, before);
+}
