@@ -98,6 +98,13 @@ impl AtParticipant {
         store: pactum_core::id::StoreId,
         keys: &[BranchKey],
     ) -> Result<Vec<BranchKey>, DbError> {
+        // Each statement is whole by itself, and may be repeated.
+        let mut alone = self.database.alone().await?;
+        match barrier::delete_open(&mut *alone, store, Mode::At, keys).await {
+            // The connection may have been gone before it was used: the long way tries others.
+            Err(error) if error.failure == Failure::Other => drop(alone),
+            deleted => return deleted,
+        }
         let mut local = self.database.begin().await?;
         let left = barrier::delete_open(&mut *local, store, Mode::At, keys).await?;
         local.commit().await?;

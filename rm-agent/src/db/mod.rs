@@ -116,4 +116,8 @@ pub(crate) trait LocalTransaction: Sql {
 pub(crate) trait LocalDatabase: Send + Sync + 'static {
     /// Begins a local transaction that may write. `Busy` if somebody else writes for too long.
     async fn begin(&self) -> Result<Box<dyn LocalTransaction>, DbError>;
+
+    /// A connection on which every statement commits by itself: a third of the round trips where one
+    /// statement is all there is to do, and may be done twice.
+    async fn alone(&self) -> Result<Box<dyn Sql>, DbError>;
 }

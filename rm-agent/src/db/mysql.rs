@@ -8,6 +8,7 @@
 
 use async_trait::async_trait;
 use sqlx::mysql::{MySqlArguments, MySqlDatabaseError, MySqlRow};
+use sqlx::pool::PoolConnection;
 use sqlx::{
     Arguments, AssertSqlSafe, MySql, MySqlConnection, MySqlPool, Row as _, Transaction, Type,
     TypeInfo, ValueRef,
@@ -27,6 +28,29 @@ impl LocalDatabase for MySqlDatabase {
         let begun = self.pool.begin().await;
         let inner = begun.map_err(|error| failed("begin a local transaction", error))?;
         Ok(Box::new(MySqlTransaction { inner }))
+    }
+
+    async fn alone(&self) -> Result<Box<dyn Sql>, DbError> {
+        let acquired = self.pool.acquire().await;
+        Ok(Box::new(Alone(acquired.map_err(|error| failed("take a connection", error))?)))
+    }
+}
+
+/// A connection outside of any local transaction.
+struct Alone(PoolConnection<MySql>);
+
+#[async_trait]
+impl Sql for Alone {
+    fn kind(&self) -> Kind {
+        Kind::Mysql
+    }
+
+    async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, DbError> {
+        MySqlSql(&mut self.0).execute(sql, values).await
+    }
+
+    async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError> {
+        MySqlSql(&mut self.0).query(sql, values).await
     }
 }
 

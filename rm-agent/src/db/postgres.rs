@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow, PgValueRef};
 use sqlx::{
     Arguments, AssertSqlSafe, Decode, PgConnection, PgPool, Postgres, Row as _, Transaction,
@@ -62,6 +63,29 @@ impl LocalDatabase for PostgresDatabase {
                 Err(error) => return Err(failed("begin a local transaction", error)),
             }
         }
+    }
+
+    async fn alone(&self) -> Result<Box<dyn Sql>, DbError> {
+        let acquired = self.pool.acquire().await;
+        Ok(Box::new(Alone(acquired.map_err(|error| failed("take a connection", error))?)))
+    }
+}
+
+/// A connection outside of any local transaction.
+struct Alone(PoolConnection<Postgres>);
+
+#[async_trait]
+impl Sql for Alone {
+    fn kind(&self) -> Kind {
+        Kind::Postgres
+    }
+
+    async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, DbError> {
+        PostgresSql(&mut self.0).execute(sql, values).await
+    }
+
+    async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError> {
+        PostgresSql(&mut self.0).query(sql, values).await
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{
     Arguments, AssertSqlSafe, Decode, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
@@ -30,16 +31,51 @@ pub(crate) struct SqliteDatabase {
 impl LocalDatabase for SqliteDatabase {
     async fn begin(&self) -> Result<Box<dyn LocalTransaction>, DbError> {
         let doing = "begin a local transaction";
+        let turn = self.turn(doing).await?;
+        let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
+        let inner = begun.map_err(|error| failed(doing, error))?;
+        Ok(Box::new(SqliteTransaction { inner, _turn: turn }))
+    }
+
+    async fn alone(&self) -> Result<Box<dyn Sql>, DbError> {
+        let doing = "take a connection";
+        let turn = self.turn(doing).await?;
+        let connection = self.pool.acquire().await.map_err(|error| failed(doing, error))?;
+        Ok(Box::new(Alone { connection, _turn: turn }))
+    }
+}
+
+impl SqliteDatabase {
+    /// The right to write.
+    async fn turn(&self, doing: &'static str) -> Result<OwnedSemaphorePermit, DbError> {
         let turn = tokio::time::timeout(
             self.local_lock_wait_max,
             Arc::clone(&self.writer).acquire_owned(),
         );
         let busy =
             || DbError { failure: Failure::Busy, doing, source: "the writer is busy".into() };
-        let turn = turn.await.map_err(|_| busy())?.map_err(|_| busy())?;
-        let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
-        let inner = begun.map_err(|error| failed(doing, error))?;
-        Ok(Box::new(SqliteTransaction { inner, _turn: turn }))
+        turn.await.map_err(|_| busy())?.map_err(|_| busy())
+    }
+}
+
+/// A connection outside of any local transaction, in its turn.
+struct Alone {
+    connection: PoolConnection<Sqlite>,
+    _turn: OwnedSemaphorePermit,
+}
+
+#[async_trait]
+impl Sql for Alone {
+    fn kind(&self) -> Kind {
+        Kind::Sqlite
+    }
+
+    async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, DbError> {
+        SqliteSql(&mut self.connection).execute(sql, values).await
+    }
+
+    async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError> {
+        SqliteSql(&mut self.connection).query(sql, values).await
     }
 }
 

@@ -109,6 +109,7 @@ pub(super) fn own_pool(pool: &MySqlPool, options: &AtOptions) -> MySqlPool {
     MySqlPoolOptions::new()
         .max_connections(phase_two::CONNECTIONS)
         .acquire_timeout(wait.max(Duration::from_secs(1)))
+        .test_before_acquire(false)
         .after_connect(move |connection, _| {
             let settings = settings.clone();
             Box::pin(async move {
