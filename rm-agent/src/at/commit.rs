@@ -206,7 +206,6 @@ impl<DB: AtDatabase> AtConnection<DB> {
             return Err(AtError::DeadlinePassed.into());
         }
         let Gathered { undo, keys, mut assumed, .. } = std::mem::take(&mut self.gathered);
-        assumed.barrier.clone_from(&self.shared.barrier_place);
         let lock_only = undo.changes.is_empty();
         let link = Arc::clone(&self.shared.link);
         let branch = link.next_branch_id().await.map_err(AtError::from)?;
@@ -230,6 +229,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         let limit = self.shared.options.undo_log_bytes_max;
         let stored = undo::store(&undo, limit).ok_or(AtError::UndoLogTooLarge { limit })?;
         let key = BranchKey { xid: context.xid().clone(), branch };
+        assumed.barrier.clone_from(&self.shared.barrier_place);
         // The agent named the branch, so its row can be written while the coordinator makes the
         // registration durable. Both are waited for, whatever the other brings.
         let (phase_one, written) = tokio::join!(

@@ -96,7 +96,7 @@ impl Engine for Postgres {
     const WAITS_INSIDE: bool = true;
 
     /// The limit holds for waiting too, and ends with the local transaction. A shorter one of the
-    /// session's stays.
+    /// session's stays; that this is asked settles the isolation, which must be the default anyway.
     fn begin(left: Option<Duration>) -> SqlStr {
         let Some(left) = left else { return SqlStr::from_static("BEGIN") };
         // Rounded up, so that the deadline has passed when the limit has.

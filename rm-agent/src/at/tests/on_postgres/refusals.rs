@@ -135,7 +135,6 @@ async fn a_session_that_reads_or_shows_values_otherwise_is_noticed() {
         World::new("CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t VALUES (1, 1)").await;
     let before = world.dump().await;
     for (setting, word) in [
-        ("TRANSACTION ISOLATION LEVEL REPEATABLE READ", "READ COMMITTED"),
         ("LOCAL session_replication_role = replica", "session_replication_role"),
         ("LOCAL synchronous_commit = off", "synchronous_commit"),
         ("LOCAL standard_conforming_strings = off", "standard_conforming_strings"),
@@ -159,7 +158,31 @@ async fn a_session_that_reads_or_shows_values_otherwise_is_noticed() {
             assert_eq!(world.dump().await, before);
         }
     }
+    // Which isolation it is is settled when the local transaction begins.
+    isolate_by_default(&world, "repeatable read").await;
+    for context in [Some(world.context()), None] {
+        let mut tx = match &context {
+            Some(context) => world.at.begin_in(context).await.unwrap(),
+            None => world.at.begin().await.unwrap(),
+        };
+        sqlx::query("UPDATE t SET a = 2").execute(&mut *tx).await.unwrap();
+        let error = tx.commit().await.unwrap_err();
+        let AtError::SessionSetting(why) = error else { panic!("{error:?}") };
+        assert!(why.contains("READ COMMITTED"), "{why}");
+    }
+    isolate_by_default(&world, "read committed").await;
     world.undo(&["UPDATE t SET a = 2"]).await;
+}
+
+/// On every connection of the application's.
+async fn isolate_by_default(world: &World, isolation: &str) {
+    let mut connections = Vec::new();
+    for _ in 0..world.pool.options().get_max_connections() {
+        let mut connection = world.pool.acquire().await.unwrap();
+        let set = format!("SET default_transaction_isolation = '{isolation}'");
+        sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await.unwrap();
+        connections.push(connection);
+    }
 }
 
 /// The keys of rows that are only read are as much a matter of the session as images are.
