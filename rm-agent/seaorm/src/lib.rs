@@ -1,7 +1,7 @@
 //! SeaORM in AT mode: entities are saved as always, and undone if the global transaction rolls back.
 //!
 //! [`SeaPool`] stands where an application holds a `DatabaseConnection`. Each statement on it is a
-//! branch of its own, [`TransactionTrait::begin`] begins one branch for several, and inside that it
+//! branch of its own, [`begin`](sea_orm::TransactionTrait::begin) begins one branch for several, and inside that it
 //! sets savepoints.
 //!
 //! ```no_run

@@ -307,7 +307,8 @@ async fn a_row_of_another_store_is_never_touched() {
 
 #[tokio::test]
 async fn a_database_that_is_written_to_is_asked_again_later() {
-    let options = super::world::options().local_lock_wait_max(std::time::Duration::from_millis(200));
+    let options =
+        super::world::options().local_lock_wait_max(std::time::Duration::from_millis(200));
     let world = World::with(BANK, options).await;
     let context = world.context();
     world.run(&context, &["UPDATE account SET balance = 1"]).await.unwrap();
