@@ -25,7 +25,9 @@ pub(crate) async fn run(args: CheckSqlArgs) -> anyhow::Result<()> {
 }
 
 async fn check<DB: AtDatabase>(args: &CheckSqlArgs) -> anyhow::Result<()> {
-    let pool = Pool::<DB>::connect(&args.db).await.context("connect to the database")?;
+    let name = database::without_password(&args.db);
+    let pool = Pool::<DB>::connect(&args.db).await;
+    let pool = pool.with_context(|| format!("connect to {name}"))?;
     let mut checked = Vec::new();
     for file in &args.files {
         let script = fs::read_to_string(file)

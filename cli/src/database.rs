@@ -43,8 +43,14 @@ async fn read<DB: AtDatabase>(url: &str, xid: &str) -> anyhow::Result<Vec<Eviden
     found.with_context(|| format!("read the barrier rows in {name}"))
 }
 
-/// A URL that may be shown: without what stands before its host.
+/// A URL that may be shown: without what stands before its host, and without options, one of which
+/// may be the password.
 pub(crate) fn without_password(url: &str) -> String {
+    let (url, options) = url.split_once('?').unwrap_or((url, ""));
+    // Then the question mark may stand in a password that was not escaped.
+    if options.contains('@') {
+        return url.split_once("://").map_or("…", |(scheme, _)| scheme).to_owned() + "://…";
+    }
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
         (_, _) => url.to_owned(),
@@ -62,6 +68,8 @@ mod tests {
         assert_eq!(kind("sqlite:a.db").unwrap(), Kind::Sqlite);
         assert!(kind("oracle://h").unwrap_err().to_string().contains("`oracle` is no database"));
         assert_eq!(without_password("postgres://u:p@ss@h:1/d"), "postgres://h:1/d");
+        assert_eq!(without_password("postgres://h/d?user=u&password=p"), "postgres://h/d");
+        assert_eq!(without_password("postgres://u:p?ss@h/d"), "postgres://…");
         assert_eq!(without_password("sqlite://a.db"), "sqlite://a.db");
     }
 }

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
+use pactum_testkit::server::Host;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use args::{Cli, Command, Kind, LoadFlags, Passed};
@@ -81,19 +82,7 @@ async fn service(run: impl Future<Output = Result<()>>) -> Result<ExitCode> {
 
 async fn demo(kind: Kind, load: LoadFlags) -> Result<ExitCode> {
     let screen = Screen::new();
-    if let Some(missing) = kind.missing() {
-        screen.complain(missing);
-        return Ok(ExitCode::from(USAGE));
-    }
-    if load.tc.is_some() && load.kill.is_some_and(|kills| kills.tc > 0) {
-        screen.complain("`--kill tc:…` is for the demo's own coordinator: leave `--tc` out");
-        return Ok(ExitCode::from(USAGE));
-    }
-    if kind.db_url.is_some() && kind.db.server().is_none() {
-        screen.complain("`--db-url` names a server: add `--db postgres` or `--db mysql`");
-        return Ok(ExitCode::from(USAGE));
-    }
-    if let Some(why) = load.json.as_deref().and_then(unwritable) {
+    if let Some(why) = wrong_flags(&kind, &load) {
         screen.complain(why);
         return Ok(ExitCode::from(USAGE));
     }
@@ -118,6 +107,32 @@ async fn demo(kind: Kind, load: LoadFlags) -> Result<ExitCode> {
     let ended = ended?;
     closed?;
     Ok(ExitCode::from(ended))
+}
+
+/// What is wrong with the flags, where each of them is well formed.
+fn wrong_flags(kind: &Kind, load: &LoadFlags) -> Option<String> {
+    if let Some(missing) = kind.missing() {
+        return Some(missing);
+    }
+    if load.tc.is_some() && load.kill.is_some_and(|kills| kills.tc > 0) {
+        return Some(
+            "`--kill tc:…` is for the demo's own coordinator: leave `--tc` out".to_owned(),
+        );
+    }
+    match (&kind.db_url, kind.db.server()) {
+        (None, _) => {}
+        (Some(_), None) => {
+            return Some(
+                "`--db-url` names a server: add `--db postgres` or `--db mysql`".to_owned(),
+            );
+        }
+        (Some(url), Some(server)) => {
+            if let Err(why) = Host::check_url(server, url) {
+                return Some(format!("`--db-url` cannot be used: {why:#}"));
+            }
+        }
+    }
+    load.json.as_deref().and_then(unwritable)
 }
 
 /// Why the result could not be written there: known before thousands of transfers are run.

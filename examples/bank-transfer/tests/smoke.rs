@@ -139,6 +139,7 @@ fn what_is_not_there_is_refused_with_2() {
         (&["--mode", "all", "--transfers", "5"], "`--mode all` is planned and not there yet"),
         (&["--db", "oracle"], "--db"),
         (&["--db-url", "postgres://db"], "add `--db postgres` or `--db mysql`"),
+        (&["--db", "postgres", "--db-url", "mysql://db"], "write `postgres://`"),
         (&["--json", "/no/such/folder/result"], "cannot write `--json /no/such/folder/result`"),
         (&["--kill", "rm:1"], "name `tc`, `bank` or `tm`"),
         (&["--tc", "http://127.0.0.1:1", "--kill", "tc:1"], "leave `--tc` out"),

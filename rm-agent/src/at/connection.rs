@@ -125,6 +125,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
             Some(used) if used.version == table.version => {}
             Some(_) => {
                 self.shared.cache.clear();
+                self.setback = true;
                 return Err(AtError::SchemaChanged);
             }
         }

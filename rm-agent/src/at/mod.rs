@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! phase one   pool.rs          what an application holds; single statements
-//!             waiting.rs       transactions that run again once a taken lock is free
+//!             waiting.rs       transactions that run again, once a taken lock is free or after a setback
 //!             transaction.rs   a local transaction, and savepoint.rs in it
 //!             connection.rs    the executor: plans, and passes on
 //!             change.rs        image, change, image, note;  locking.rs  reads that ask for locks

@@ -59,7 +59,8 @@ impl AtOptions {
         self
     }
 
-    /// How long to wait for the database's own write lock. Default 5 s, as sqlx does.
+    /// How long to wait for a turn or a connection, and on the agent's own connections also for the
+    /// database's locks. Default 5 s.
     #[must_use]
     pub fn local_lock_wait_max(mut self, wait: Duration) -> Self {
         self.local_lock_wait_max = wait;
@@ -75,8 +76,8 @@ impl AtOptions {
         self
     }
 
-    /// How long `transaction` and single statements wait for global locks, in all; never past the
-    /// global transaction's deadline. Default 10 s.
+    /// How long `transaction` and single statements wait for global locks and run again, in all; never
+    /// past the global transaction's deadline. Default 10 s.
     #[must_use]
     pub fn claim_wait_max(mut self, wait: Duration) -> Self {
         self.claim_wait_max = wait;

@@ -40,6 +40,14 @@ impl Host {
         Ok(Host::Running(Running { url, client }))
     }
 
+    /// Whether `url` can be that of such a server; asks nobody.
+    ///
+    /// # Errors
+    /// If it cannot, with what to write instead.
+    pub fn check_url(kind: Kind, url: &str) -> Result<()> {
+        AdminUrl::parse(kind, url).map(drop)
+    }
+
     /// Creates a database that nobody else has: its name begins with `name` and is unique.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ impl fmt::Display for AdminUrl {
 impl fmt::Debug for AdminUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.server.rsplit(['@', '/']).next().unwrap_or_default();
-        write!(f, "AdminUrl({} at {place})", self.kind)
+        write!(f, "{} at {place}", self.kind)
     }
 }
 

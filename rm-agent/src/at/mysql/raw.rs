@@ -6,7 +6,8 @@ use super::table::text;
 use crate::at::plan::Refused;
 use crate::db::{DbError, Sql, Value};
 
-const SPLIT: &str = "keep such tables out of AT transactions, or change them through `bypass()`";
+pub(super) const SPLIT: &str =
+    "keep such tables out of AT transactions, or change them through `bypass()`";
 
 /// A column of an index, and how much of it.
 #[derive(Clone, Debug)]

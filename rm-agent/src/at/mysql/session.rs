@@ -66,7 +66,8 @@ pub(super) const ELSEWHERE: &str = "the session is in another database than the 
 /// For statements whose before image must show also that a row was not there.
 const REPEATABLE: &str = "the session's isolation is not REPEATABLE READ or stricter, so rows may \
                           come into being behind the image of an upsert, a REPLACE, an INSERT \
-                          IGNORE, an INSERT … SELECT or a LIMIT: set it for the pool, or write the statement otherwise";
+                          IGNORE, an INSERT … SELECT or a LIMIT: set it for the pool, or write the \
+                          statement otherwise";
 
 fn repeatable(assumed: &Assumed) -> Option<String> {
     let facts = assumed.tables.iter().find_map(|table| table.mysql.as_deref());

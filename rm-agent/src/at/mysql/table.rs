@@ -13,13 +13,12 @@ use tokio::time::Instant;
 use super::around::{Around, parents};
 use super::column::RawColumn;
 use super::dialect::quote;
-use super::raw::Raw;
+use super::raw::{Raw, SPLIT};
 use super::shape::Shape;
 use crate::at::plan::Refused;
 use crate::at::table::{Table, Wrap};
 use crate::db::{DbError, Failure, Row, Sql, Value};
 
-const SPLIT: &str = "keep such tables out of AT transactions, or change them through `bypass()`";
 /// How old a look around a table may be, at most. 1 s: it costs about a third of a millisecond of
 /// the server's time, and changes of a schema are rare and not raced against.
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(1);

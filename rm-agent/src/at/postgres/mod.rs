@@ -86,8 +86,9 @@ const TIMEOUT_MS_MAX: u128 = i32::MAX as u128;
 
 /// Which table the session's `search_path` finds under the barrier's name.
 const BARRIER_PLACE: &str = "to_regclass('pactum_barrier')::oid::text";
-const ELSEWHERE: &str = "the session's `search_path` finds another `pactum_barrier` than the agent's own sessions, which \
-     would not find what is written there: set it in the pool's connect options, so that all have it";
+const ELSEWHERE: &str = "the session's `search_path` finds another `pactum_barrier` than the \
+                         agent's own sessions, which would not find what is written there: set it in \
+                         the pool's connect options, so that all have it";
 
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Engine for Postgres {

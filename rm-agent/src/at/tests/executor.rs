@@ -291,3 +291,24 @@ async fn plans_are_made_anew_after_a_change_of_the_schema() {
     assert!(error.to_string().contains("trigger `spy`"), "{error}");
     assert_eq!(world.value("SELECT count(*) FROM account").await, "2");
 }
+
+/// One of its plans was made before a change of the schema, and one after it.
+#[tokio::test]
+async fn a_transaction_that_met_two_schemas_runs_again() {
+    let world = World::new(SCHEMA).await;
+    let old = "UPDATE account SET balance = 1 WHERE id = 1";
+    world.undo(&[old]).await;
+    world.behind("ALTER TABLE account ADD COLUMN note TEXT").await;
+    let (context, mut runs) = (world.context(), 0);
+    let body = world.at.transaction_in::<_, (), AtError>(&context, |tx| {
+        runs += 1;
+        Box::pin(async move {
+            sqlx::query(old).execute(&mut **tx).await?;
+            sqlx::query("DELETE FROM account WHERE id = 2").execute(&mut **tx).await?;
+            Ok(())
+        })
+    });
+    body.await.unwrap();
+    assert_eq!(runs, 2);
+    assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done]);
+}
