@@ -141,6 +141,12 @@ impl Table {
         let is_assigned = |place: usize| {
             assigned.iter().any(|name| name.eq_ignore_ascii_case(&self.columns[place].name))
         };
+        // What the database sets by itself changes as if it were assigned.
+        let sets_itself = |place: usize| {
+            let column = &self.columns[place];
+            let on_update = self.mysql.as_ref().is_some_and(|facts| facts.sets_on_update(place));
+            column.generated || on_update
+        };
         if self.primary.iter().any(|place| is_assigned(*place)) {
             return Err(Refused::new(
                 format!("UPDATE of `{}`", self.name),
@@ -157,8 +163,16 @@ impl Table {
                 "assign columns of the table",
             ));
         }
+        if self.primary.iter().any(|place| sets_itself(*place)) {
+            return Err(Refused::new(
+                format!("UPDATE of `{}`", self.name),
+                "the database itself may change its primary key, by which rows are found again",
+                "give the table a primary key that is neither generated nor set by updates",
+            ));
+        }
+        let changes = |place: usize| is_assigned(place) || sets_itself(place);
         let acting = |child: &&Child| {
-            child.acts_on_update && child.columns.iter().any(|(_, place)| is_assigned(*place))
+            child.acts_on_update && child.columns.iter().any(|(_, place)| changes(*place))
         };
         match self.children.iter().find(acting) {
             None => Ok(()),

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::dialect::{capture, quote};
-use super::insert;
+use super::{insert, query};
 use crate::at::engine::{CompiledChange, Yields};
 use crate::at::plan::{Change, ChangeKind, Part, Refused, Source};
 use crate::at::table::Table;
@@ -21,11 +21,11 @@ pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, R
         ));
     }
     match &change.kind {
-        ChangeKind::Update(update) => Ok(rows(change, table, &update.rows)),
+        ChangeKind::Update(update) => rows(change, table, &update.rows),
         ChangeKind::Delete(_) if change.returning.is_some() => {
             Ok(CompiledChange { yields: Yields::Before, ..returning(change, table) })
         }
-        ChangeKind::Delete(deleted) => Ok(rows(change, table, deleted)),
+        ChangeKind::Delete(deleted) => rows(change, table, deleted),
         ChangeKind::Insert(written) => insert::insert(change, table, written),
     }
 }
@@ -52,11 +52,21 @@ pub(super) fn returning(change: &Change, table: &Table) -> CompiledChange {
 }
 
 /// An UPDATE or DELETE whose rows its own condition finds.
-fn rows(change: &Change, table: &Table, rows: &Source) -> CompiledChange {
+fn rows(change: &Change, table: &Table, rows: &Source) -> Result<CompiledChange, Refused> {
+    let choosing = [&rows.with, &rows.joined, &rows.condition, &rows.order, &rows.limit];
+    let choosing = choosing.into_iter().flatten().chain([&rows.from]);
+    if choosing.into_iter().any(query::is_unstable) {
+        return Err(Refused::new(
+            format!("change of `{}`", table.name),
+            "a function that gives another value each time chooses its rows, and they are chosen \
+             twice: for their image and for the change",
+            "choose the rows with a SELECT first, and change them by their keys",
+        ));
+    }
     let columns = captures(table, &all(table), Some(&change.target));
     let Some(limit) = &rows.limit else {
         let before = select(&columns, rows, &change.text);
-        return CompiledChange { before: Some(before.into()), ..plain(change) };
+        return Ok(CompiledChange { before: Some(before.into()), ..plain(change) });
     };
     let primary = table
         .primary
@@ -75,12 +85,12 @@ fn rows(change: &Change, table: &Table, rows: &Source) -> CompiledChange {
     let start = &change.text.sql[..end.unwrap_or(change.text.sql.len())];
     let parameters = rows.order.as_ref().map_or(0, |order| order.parameters);
     let ordered = Source { order: Some(Part { sql: order.clone(), parameters }), ..rows.clone() };
-    CompiledChange {
+    Ok(CompiledChange {
         before: Some(select(&columns, &ordered, &change.text).into()),
         change: format!("{start} {order} {}", limit.sql).into(),
         repeatable_read: true,
         ..plain(change)
-    }
+    })
 }
 
 /// The places of all columns.

@@ -60,7 +60,7 @@ pub(super) fn insert(
             },
         ));
     };
-    if Words::of(query).has_any(&UNSTABLE) {
+    if is_unstable(query) {
         let why = "its query gives other rows each time it is asked, and it is asked for their keys \
                    first";
         return Err(refuse(table, why));
@@ -123,8 +123,37 @@ fn values(
 
 /// What gives another value each time, or counts how often it was asked. Others that do are found
 /// out by looking at the rows.
-const UNSTABLE: [&str; 8] =
-    ["uuid", "uuid_short", "sys_guid", "rand", "random_bytes", "nextval", "next", "setval"];
+const UNSTABLE: [&str; 12] = [
+    "uuid",
+    "uuid_short",
+    "sys_guid",
+    "rand",
+    "random_bytes",
+    "nextval",
+    "next",
+    "setval",
+    "sysdate",
+    "sleep",
+    "last_insert_id",
+    "row_count",
+];
+
+/// Whether a part of a statement calls such a function.
+pub(super) fn is_unstable(part: &Part) -> bool {
+    let tokens = Tokenizer::new(&Tokens {}, &part.sql).with_unescape(false).tokenize();
+    let tokens = tokens.unwrap_or_default();
+    let tokens: Vec<&Token> =
+        tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
+    tokens.windows(2).any(|pair| match pair {
+        [Token::Word(word), next] => {
+            let name = word.value.to_lowercase();
+            let is_called = **next == Token::LParen
+                || (name == "next" && matches!(next, Token::Word(next) if next.value.eq_ignore_ascii_case("value")));
+            is_called && UNSTABLE.contains(&name.as_str())
+        }
+        _ => false,
+    })
+}
 
 /// With which a clause at the end may not be one of the whole. What locks by itself is not planned.
 const NOT_PLAIN: [&str; 5] = ["union", "except", "intersect", "minus", "values"];

@@ -68,7 +68,13 @@ impl Raw {
     /// The primary key first: rows are found by it where there is a choice.
     pub(super) fn unique_keys(&self) -> Vec<Option<Vec<usize>>> {
         let whole = |index: &Vec<IndexColumn>| {
-            let column = |key: &IndexColumn| key.column.filter(|_| key.prefix.is_none());
+            // A member may be written by its name or its number, and is compared otherwise than it
+            // is stored.
+            let is_list =
+                |place: &usize| matches!(self.columns[*place].data_type.as_str(), "enum" | "set");
+            let column = |key: &IndexColumn| {
+                key.column.filter(|place| key.prefix.is_none() && !is_list(place))
+            };
             index.iter().map(column).collect()
         };
         let mut indexes: Vec<_> = self.indexes.iter().collect();

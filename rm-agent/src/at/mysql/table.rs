@@ -49,6 +49,11 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// Whether any UPDATE sets this column, unless it sets it itself.
+    pub(crate) fn sets_on_update(&self, place: usize) -> bool {
+        self.updated_by_themselves.contains(&place)
+    }
+
     #[cfg(test)]
     pub(crate) fn returns_nothing(&mut self) {
         self.returning = false;

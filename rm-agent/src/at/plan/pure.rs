@@ -15,7 +15,9 @@ use super::Refused;
 use crate::db::Kind;
 
 /// Functions by name, or by the beginning of a name that ends with `*`, and why not.
-const FUNCTIONS: [(Kind, &str, &str); 8] = [
+const STAYS: &str = "the session's lock would stay when the local transaction has ended";
+const RUNS_TEXT: &str = "it runs SQL that is given as a text";
+const FUNCTIONS: [(Kind, &str, &str); 18] = [
     (Kind::Postgres, "set_config", "it changes a setting, and so what later statements mean"),
     (Kind::Postgres, "lo_*", "large objects are rows that have no image"),
     (Kind::Postgres, "lowrite", "large objects are rows that have no image"),
@@ -23,6 +25,16 @@ const FUNCTIONS: [(Kind, &str, &str); 8] = [
     (Kind::Postgres, "pg_notify", "the message would go out with the local commit"),
     (Kind::Postgres, "pg_logical_emit_message", "the message would go out with the local commit"),
     (Kind::Postgres, "pg_file_*", "files have no image"),
+    (Kind::Postgres, "pg_advisory_lock*", STAYS),
+    (Kind::Postgres, "pg_try_advisory_lock*", STAYS),
+    (Kind::Postgres, "pg_advisory_unlock*", STAYS),
+    (Kind::Postgres, "query_to_xml*", RUNS_TEXT),
+    (Kind::Postgres, "cursor_to_xml*", RUNS_TEXT),
+    (Kind::Postgres, "ts_stat", RUNS_TEXT),
+    (Kind::Mysql, "get_lock", STAYS),
+    (Kind::Mysql, "release_lock", STAYS),
+    (Kind::Mysql, "release_all_locks", STAYS),
+    (Kind::Postgres, "pg_terminate_backend", "it may end the session that does phase two"),
     (Kind::Sqlite, "load_extension", "an extension may change anything"),
 ];
 

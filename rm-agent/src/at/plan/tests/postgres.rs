@@ -188,6 +188,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("UPDATE t SET a = 1 WHERE CURRENT OF c", "`OF` is not known in this place"),
     ("UPDATE t * SET a = 1", "it cannot be parsed"),
     (
+        "SELECT pg_try_advisory_lock(1)",
+        "the session's lock would stay when the local transaction has ended",
+    ),
+    ("SELECT query_to_xml('DELETE FROM t', true, true, '')", "runs SQL that is given as a text"),
+    (
         "SELECT dblink_exec('DELETE FROM t')",
         "of its function `dblink_exec`: it reaches another database, which no rollback \
                  does",

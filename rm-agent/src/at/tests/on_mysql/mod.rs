@@ -6,6 +6,7 @@ mod queries;
 mod refusals;
 mod statements;
 mod types;
+mod unstable;
 mod world;
 
 #[tokio::test]
