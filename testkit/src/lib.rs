@@ -28,6 +28,7 @@ pub mod wait;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context as _, Result};
 pub use tempfile::TempDir;
@@ -39,6 +40,10 @@ pub use process::{Process, die_with_parent};
 /// own port is free while it is down, and a client that goes on trying to reach it could get just that
 /// port for its end: on loopback it then talks to itself, and the server cannot start again.
 const PORTS: Range<u16> = 20_000..32_000;
+/// Ports that a process tries before it comes to those of the next.
+const PORTS_A_PROCESS: u16 = 60;
+/// The next one to try, so that a process does not give out one port twice in a row.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 /// How many taken ports are met before it is given up.
 const PORTS_TRIED_MAX: usize = 1000;
 
@@ -50,7 +55,14 @@ const PORTS_TRIED_MAX: usize = 1000;
 /// # Errors
 /// If no port can be bound.
 pub fn free_port() -> Result<u16> {
-    let mut tried = (0..PORTS_TRIED_MAX).map(|_| fastrand::u16(PORTS));
+    // Where a process looks first depends on its number, so that those that start side by side do
+    // not meet.
+    let slices = (PORTS.end - PORTS.start) / PORTS_A_PROCESS;
+    let slice = u16::try_from(std::process::id() % u32::from(slices)).unwrap_or_default();
+    let mut tried = (0..PORTS_TRIED_MAX).map(|_| {
+        let next = NEXT_PORT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        PORTS.start + (slice * PORTS_A_PROCESS + next) % (PORTS.end - PORTS.start)
+    });
     let free = tried.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
     free.with_context(|| format!("find a free port in {PORTS:?}"))
 }
