@@ -19,6 +19,7 @@
 //! upkeep      upkeep.rs        now and then: old rows purged, and
 //!               sweep.rs       open ones asked about
 //! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/, mysql/
+//!               build.rs       statements of ours in the making
 //!             link.rs          what is asked of the coordinator
 //!             check.rs         the same plans for a script, and nothing run
 //!             evidence.rs      barrier rows for people
@@ -26,6 +27,7 @@
 //!
 //! See `docs/at.md` for what is supported, what is refused, and which anomalies remain.
 
+mod build;
 mod cache;
 mod change;
 mod check;

@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 
 use super::table;
+use crate::at::build::{Build, Spelling};
 use crate::at::restore::{Dialect, Spoken, Turn};
 use crate::at::table::{Child, Column, Table};
 use crate::db::{DbError, Row, Sql, Value};
@@ -21,61 +22,25 @@ pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A statement in the making: its text, and the values of its parameters.
-#[derive(Default)]
-struct Build(Spoken);
+const SPELLING: Spelling = Spelling { quote, value: spell };
 
-impl Build {
-    fn push(mut self, text: &str) -> Self {
-        self.0.sql.push_str(text);
-        self
-    }
+/// Cast to what the column holds.
+fn spell(column: &Column, _: &Value, parameter: &str) -> String {
+    column.restore.around(parameter)
+}
 
-    /// A value, cast to what `column` holds.
-    fn value(mut self, column: &Column, value: &Value) -> Self {
-        self.0.values.push(value.clone());
-        let parameter = format!("?{}", self.0.values.len());
-        self.push(&column.restore.around(&parameter))
-    }
-
-    fn list<T>(
-        mut self,
-        items: impl IntoIterator<Item = T>,
-        joint: &str,
-        each: impl Fn(Self, T) -> Self,
-    ) -> Self {
-        for (index, item) in items.into_iter().enumerate() {
-            self = if index == 0 { self } else { self.push(joint) };
-            self = each(self, item);
-        }
-        self
-    }
-
-    /// The row with this primary key.
-    fn row_of(self, table: &Table, row: &Row) -> Self {
-        self.push(" WHERE ").key_of(table, &table.primary, row)
-    }
-
-    fn key_of(self, table: &Table, key: &[usize], row: &Row) -> Self {
-        self.list(key, " AND ", |build, place| {
-            let column = &table.columns[*place];
-            build.push(&quote(&column.source)).push(" = ").value(column, &row[*place])
-        })
-    }
-
-    /// Rows with one of these keys. With one column PostgreSQL looks for all at once.
-    fn one_of(self, table: &Table, key: &[usize], rows: &[&Row]) -> Self {
-        let [place] = key else {
-            return self.list(rows, " OR ", |build, row| {
-                build.push("(").key_of(table, key, row).push(")")
-            });
-        };
-        let column = &table.columns[*place];
-        self.push(&quote(&column.source))
-            .push(" IN (")
-            .list(rows, ", ", |build, row| build.value(column, &row[*place]))
-            .push(")")
-    }
+/// Rows with one of these keys. With one column PostgreSQL looks for all at once.
+fn one_of(build: Build, table: &Table, key: &[usize], rows: &[&Row]) -> Build {
+    let [place] = key else {
+        return build
+            .list(rows, " OR ", |build, row| build.push("(").key_of(table, key, row).push(")"));
+    };
+    let column = &table.columns[*place];
+    build
+        .name(&column.source)
+        .push(" IN (")
+        .list(rows, ", ", |build, row| build.value(column, &row[*place]))
+        .push(")")
 }
 
 /// A column as it is captured; qualified where there is more than one table in sight.
@@ -88,11 +53,10 @@ pub(super) fn capture(column: &Column, qualifier: Option<&str>) -> String {
 fn insert(table: &Table, rows: &[&Row]) -> Spoken {
     let stored = |row| table.columns.iter().zip(row).filter(|(column, _)| !column.generated);
     let names = table.columns.iter().filter(|column| !column.generated);
-    Build::default()
-        .push("INSERT INTO ")
+    Build::new(&SPELLING, "INSERT INTO ")
         .push(&table.name)
         .push(" (")
-        .list(names, ", ", |build, column| build.push(&quote(&column.name)))
+        .list(names, ", ", |build, column| build.name(&column.name))
         // A column GENERATED ALWAYS AS IDENTITY takes its old value too.
         .push(") OVERRIDING SYSTEM VALUE VALUES ")
         .list(rows, ", ", |build, row| {
@@ -101,7 +65,7 @@ fn insert(table: &Table, rows: &[&Row]) -> Spoken {
                 .list(stored(*row), ", ", |build, (column, value)| build.value(column, value));
             values.push(")")
         })
-        .0
+        .finish()
 }
 
 #[async_trait]
@@ -116,14 +80,12 @@ impl Dialect for PostgresDialect {
     }
 
     fn select(&self, table: &Table, key: &[usize], rows: &[&Row]) -> Spoken {
-        Build::default()
-            .push("SELECT ")
+        let build = Build::new(&SPELLING, "SELECT ")
             .list(&table.columns, ", ", |build, column| build.push(&capture(column, None)))
             .push(" FROM ")
             .push(&table.name)
-            .push(" WHERE ")
-            .one_of(table, key, rows)
-            .0
+            .push(" WHERE ");
+        one_of(build, table, key, rows).finish()
     }
 
     fn insert(&self, table: &Table, row: &Row) -> Spoken {
@@ -140,15 +102,15 @@ impl Dialect for PostgresDialect {
         if changed.is_empty() {
             return None;
         }
-        let build = Build::default().push("UPDATE ").push(&table.name).push(" SET ");
+        let build = Build::new(&SPELLING, "UPDATE ").push(&table.name).push(" SET ");
         let build = build.list(changed, ", ", |build, (column, (_, value))| {
-            build.push(&quote(&column.name)).push(" = ").value(column, value)
+            build.name(&column.name).push(" = ").value(column, value)
         });
-        Some(build.row_of(table, to).0)
+        Some(build.row_of(table, to).finish())
     }
 
     fn delete(&self, table: &Table, row: &Row) -> Spoken {
-        Build::default().push("DELETE FROM ").push(&table.name).row_of(table, row).0
+        Build::new(&SPELLING, "DELETE FROM ").push(&table.name).row_of(table, row).finish()
     }
 
     /// A foreign key that is not deferrable is looked at when a statement ends.
@@ -159,8 +121,8 @@ impl Dialect for PostgresDialect {
         Some(match turn {
             Turn::Come => insert(table, rows),
             Turn::Go => {
-                let build = Build::default().push("DELETE FROM ").push(&table.name);
-                build.push(" WHERE ").one_of(table, &table.primary, rows).0
+                let build = Build::new(&SPELLING, "DELETE FROM ").push(&table.name);
+                one_of(build.push(" WHERE "), table, &table.primary, rows).finish()
             }
         })
     }
@@ -171,12 +133,12 @@ impl Dialect for PostgresDialect {
     }
 
     fn referring(&self, table: &Table, child: &Child, row: &Row) -> Spoken {
-        let build = Build::default().push("SELECT 1 FROM ").push(&child.table);
+        let build = Build::new(&SPELLING, "SELECT 1 FROM ").push(&child.table);
         let build =
             build.push(" WHERE ").list(&child.columns, " AND ", |build, (column, place)| {
-                let build = build.push(&quote(column)).push(" = ");
+                let build = build.name(column).push(" = ");
                 build.value(&table.columns[*place], &row[*place])
             });
-        build.push(" LIMIT 1").0
+        build.push(" LIMIT 1").finish()
     }
 }
