@@ -11,6 +11,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
 use pactum_core::id::ResourceId;
+use pactum_core::transaction::BranchMode;
 use sqlx::{Database, Execute, Executor, Pool, SqlStr, Transaction};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -19,7 +20,6 @@ use super::cache::{Cache, Ready};
 use super::connection::{AtConnection, Gathered, Health, Turn};
 use super::engine::{AtDatabase, Statement, Step};
 use super::error::AtError;
-use super::link::Link;
 use super::options::AtOptions;
 use super::phase_two::AtParticipant;
 use super::plan::Plan;
@@ -29,6 +29,7 @@ use crate::agent::Agent;
 use crate::barrier::tables;
 use crate::context::TransactionContext;
 use crate::db::{Failure, LocalDatabase};
+use crate::link::Link;
 use crate::session::Claim;
 
 /// A resource in AT mode. Cheap to clone.
@@ -101,7 +102,7 @@ impl<DB: AtDatabase> AtPool<DB> {
             writers: DB::WRITERS,
             undo_log_bytes_max: options.undo_log_bytes_max,
         };
-        link.attach(resource.clone(), uid, Arc::new(participant)).await?;
+        link.attach(resource.clone(), uid, BranchMode::At, Arc::new(participant)).await?;
         let cache = Cache::default();
         let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(1);
         let half = (connections / 2).max(1);

@@ -4,11 +4,11 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Executor as _};
 use std::sync::Arc;
 
-use super::super::fake::Fake;
 use super::super::world::options;
 use super::world::World;
 use crate::at::{AtError, AtPool};
 use crate::branch::Answer;
+use crate::link::fake::Fake;
 
 #[tokio::test]
 async fn tables_that_cannot_be_undone_are_refused() {

@@ -11,9 +11,9 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use super::World;
 use crate::at::AtError;
 use crate::at::engine::Engine;
-use crate::at::tests::fake::Said;
 use crate::at::tests::world::{WorldOn, options, take};
 use crate::branch::{Answer, Task};
+use crate::link::fake::Said;
 
 const BANK: &str = "CREATE TABLE account (id bigint PRIMARY KEY, balance bigint NOT NULL); \
      INSERT INTO account VALUES (1, 100), (2, 50)";
