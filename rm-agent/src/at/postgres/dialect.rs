@@ -74,6 +74,17 @@ impl Dialect for PostgresDialect {
         table::load(sql, name).await
     }
 
+    /// Phase two connects as this session did, whatever role it has taken on since.
+    async fn may(&self, sql: &mut dyn Sql, table: &Table, turn: Turn) -> Result<bool, DbError> {
+        let right = match turn {
+            Turn::Come => "INSERT",
+            Turn::Go => "DELETE",
+        };
+        let asked = "SELECT has_table_privilege(session_user, to_regclass(?1), ?2)";
+        let rows = sql.query(asked, &[Value::text(&table.name), Value::text(right)]).await?;
+        Ok(rows.first().is_some_and(|row| row[0].as_integer() == Some(1)))
+    }
+
     async fn begin_restore(&self, sql: &mut dyn Sql) -> Result<(), DbError> {
         // Rows of one statement may refer to each other, in an order that is not known here.
         sql.execute("SET CONSTRAINTS ALL DEFERRED", &[]).await.map(|_| ())

@@ -137,7 +137,9 @@ async fn an_account_without_the_trigger_privilege_is_told_what_it_lacks() {
     world
         .behind(&format!(
             "CREATE USER {user}@'%' IDENTIFIED BY 'x'; \
-             GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.* TO {user}@'%'"
+             GRANT SELECT, INSERT, UPDATE ON `{database}`.t TO {user}@'%'; \
+             GRANT ALL ON `{database}`.pactum_barrier TO {user}@'%'; \
+             GRANT ALL ON `{database}`.pactum_resource TO {user}@'%'"
         ))
         .await;
     let connect: MySqlConnectOptions = (*world.pool.connect_options()).clone();
@@ -161,6 +163,25 @@ async fn an_account_without_the_trigger_privilege_is_told_what_it_lacks() {
     world.behind(&format!("GRANT TRIGGER ON `{database}`.t TO {user}@'%'")).await;
     update().await.unwrap();
     assert_eq!(fake.roll_back(context.xid()).await, vec![Answer::Done]);
+
+    // What could not be undone is refused before there is something to undo.
+    let run = async |sql: &'static str| {
+        let mut transaction = at.begin_in(&context).await.unwrap();
+        sqlx::query(sql).execute(&mut *transaction).await?;
+        transaction.commit().await.map_err(sqlx::Error::from)
+    };
+    let error = AtError::from(run("INSERT INTO t VALUES (2, 2)").await.unwrap_err());
+    assert!(error.to_string().contains("right to DELETE"), "{error}");
+    world.behind(&format!("GRANT DELETE ON `{database}`.t TO {user}@'%'")).await;
+    run("INSERT INTO t VALUES (2, 2)").await.unwrap();
+    world
+        .behind(&format!(
+            "REVOKE INSERT ON `{database}`.t FROM {user}@'%'; \
+             GRANT INSERT (id) ON `{database}`.t TO {user}@'%'"
+        ))
+        .await;
+    let error = AtError::from(run("DELETE FROM t WHERE id = 2").await.unwrap_err());
+    assert!(error.to_string().contains("right to INSERT"), "{error}");
     world.behind(&format!("DROP USER {user}@'%'")).await;
 }
 
