@@ -126,6 +126,30 @@ async fn a_temporary_table_does_not_pass_for_the_real_one() {
     assert!(matches!(error, AtError::TemporaryObjects), "{error:?}");
 }
 
+/// Goal: nothing changes rows unseen. Way: a stored function, and one that says that it reads.
+#[tokio::test]
+async fn own_functions_that_may_change_rows_are_refused() {
+    let world = World::new(
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 1); \
+         CREATE FUNCTION sees(x INT) RETURNS INT READS SQL DATA RETURN x + 1",
+    )
+    .await;
+    world
+        .behind("CREATE FUNCTION pay(x INT) RETURNS INT BEGIN UPDATE t SET a = 9; RETURN x; END")
+        .await;
+    for statement in
+        ["SELECT Pay (1)", "UPDATE t SET a = `pay`(2)", "DELETE FROM t WHERE id = pay(1)"]
+    {
+        let before = world.dump().await;
+        let mut transaction = world.at.begin_in(&world.context()).await.unwrap();
+        let refused = sqlx::query(statement).execute(&mut *transaction).await.unwrap_err();
+        assert!(refused.to_string().contains("`pay` may change rows"), "{refused}");
+        drop(transaction);
+        assert_eq!(world.dump().await, before);
+    }
+    world.undo(&["UPDATE t SET a = sees(id) + ABS(-4)"]).await;
+}
+
 /// What an account may not see would be taken for not being there.
 #[tokio::test]
 async fn an_account_without_the_trigger_privilege_is_told_what_it_lacks() {
