@@ -37,7 +37,7 @@ fn is_denied(error: &DbError) -> bool {
 const SPELLING: Spelling = Spelling { quote, value: spell };
 
 /// Text that is not UTF-8 can only be bound as bytes, and must become text again.
-fn spell(column: &Column, value: &Value, parameter: &str) -> String {
+pub(super) fn spell(column: &Column, value: &Value, parameter: &str) -> String {
     match value {
         Value::RawText(_) => format!("CONVERT({parameter} USING utf8mb4)"),
         Value::Null => parameter.to_owned(),

@@ -99,6 +99,8 @@ pub(crate) struct Source {
     pub(crate) order: Option<Part>,
     /// `LIMIT …`.
     pub(crate) limit: Option<Part>,
+    /// How long the statement's text is in front of `condition`, `order` and `limit`.
+    pub(crate) head: usize,
 }
 
 /// A statement that changes rows of one table.

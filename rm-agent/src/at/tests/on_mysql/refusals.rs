@@ -91,7 +91,7 @@ async fn a_session_that_reads_otherwise_commits_nothing() {
 
 /// Without gap locks a row can come into being behind the image.
 #[tokio::test]
-async fn upserts_and_limits_need_repeatable_reads() {
+async fn upserts_need_repeatable_reads() {
     let world = World::new(
         "CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 1), (2, 2)",
     )
@@ -100,8 +100,6 @@ async fn upserts_and_limits_need_repeatable_reads() {
         "INSERT INTO t VALUES (1, 5) ON DUPLICATE KEY UPDATE a = 5",
         "REPLACE INTO t VALUES (1, 5)",
         "INSERT IGNORE INTO t VALUES (3, 5)",
-        "UPDATE t SET a = 7 LIMIT 1",
-        "DELETE FROM t LIMIT 1",
     ] {
         let mut transaction = world.at.begin_in(&world.context()).await.unwrap();
         let set = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
