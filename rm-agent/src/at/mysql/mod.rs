@@ -42,6 +42,7 @@ use super::options::AtOptions;
 use super::plan::{self, Change, LockingRead, Plan, Refused, RowsRead};
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
+use super::told::Told;
 use crate::db::{
     self, DbError, Failure, Kind, LocalDatabase, MySqlDatabase, MySqlSql, Row, Sql, Value,
 };
@@ -208,7 +209,7 @@ impl Engine for MySql {
                     return Ok(AtError::TemporaryObjects);
                 }
             }
-            Ok(AtError::SchemaChanged)
+            Ok(AtError::SchemaChanged(Told::default()))
         })
     }
 

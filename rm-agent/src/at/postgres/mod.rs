@@ -29,6 +29,7 @@ use super::phase_two;
 use super::plan::{self, Change, LockingRead, Plan, Refused};
 use super::restore::Dialect;
 use super::table::Table;
+use super::told::Told;
 use crate::db::{
     self, DbError, Failure, Kind, LocalDatabase, PostgresDatabase, PostgresSql, Row, Sql, Value,
 };
@@ -226,7 +227,7 @@ impl Engine for Postgres {
                     return Ok(AtError::TemporaryObjects);
                 }
             }
-            Ok(AtError::SchemaChanged)
+            Ok(AtError::SchemaChanged(Told::default()))
         })
     }
 

@@ -34,6 +34,7 @@ use super::plan::{
 };
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
+use super::told::Told;
 use crate::db::{
     self, DbError, Failure, Kind, LocalDatabase, Row, Sql, SqliteDatabase, SqliteSql, Value,
 };
@@ -181,7 +182,11 @@ impl Engine for Sqlite {
     ) -> BoxFuture<'e, Result<AtError, DbError>> {
         Box::pin(async move {
             let found = sql.query("SELECT 1 FROM temp.sqlite_schema LIMIT 1", &[]).await?;
-            Ok(if found.is_empty() { AtError::SchemaChanged } else { AtError::TemporaryObjects })
+            Ok(if found.is_empty() {
+                AtError::SchemaChanged(Told::default())
+            } else {
+                AtError::TemporaryObjects
+            })
         })
     }
 
