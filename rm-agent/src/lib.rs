@@ -79,7 +79,7 @@ pub mod web;
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{
     AtConnection, AtDatabase, AtError, AtOptions, AtPool, AtSavepoint, AtTransaction,
-    CheckedStatement, Evidence, Refused, SavepointMark, UnreadableUndo, Verdict, check_sql,
+    CheckedStatement, Evidence, Refused, SavepointMark, Told, UnreadableUndo, Verdict, check_sql,
     evidence, read_undo,
 };
 pub use context::TransactionContext;

@@ -16,6 +16,7 @@ use super::error::AtError;
 use super::keys;
 use super::plan::{ChangeKind, OnConflict};
 use super::table::Table;
+use super::told::Told;
 use super::undo::RowChange;
 use crate::db::{Failure, Row, Value};
 
@@ -74,8 +75,12 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// nobody else could, the statement is such that they never will be.
     fn drifted(&mut self, ready: &ReadyChange) -> AtError {
         self.health = Health::OnlyRollback(DRIFTED);
-        self.setback = DB::WRITERS > 1 && !ready.compiled.repeatable_read;
-        if self.setback { AtError::Drifted } else { AtError::OnlyRollback { why: DRIFTED } }
+        let somebody_may = DB::WRITERS > 1 && !ready.compiled.repeatable_read;
+        if somebody_may {
+            AtError::Drifted(Told::default())
+        } else {
+            AtError::OnlyRollback { why: DRIFTED }
+        }
     }
 
     /// A statement that the database refused as a whole changed nothing. After anything else it may
@@ -95,7 +100,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         self.note_failure(&error);
         // What was refused may be what we made of it, for a table that is no longer like that.
         if DB::classify(&error) == Failure::Statement && self.is_stale(&ready.table).await {
-            return AtError::SchemaChanged;
+            return AtError::SchemaChanged(Told::default());
         }
         self.refused(error)
     }
@@ -193,9 +198,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
                 Ok(rows) => found.extend(rows),
                 Err(error) => {
                     self.health = Health::OnlyRollback(CUT_SHORT);
-                    let error = AtError::from_db(error);
-                    self.setback = error.is_setback();
-                    return Err(error);
+                    return Err(AtError::from_db(error));
                 }
             }
         }

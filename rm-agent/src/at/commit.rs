@@ -45,7 +45,13 @@ impl From<AtError> for Failed {
 }
 
 impl<DB: AtDatabase> AtTransaction<DB> {
-    pub(super) async fn finish(mut self) -> Result<(), Failed> {
+    pub(super) async fn finish(self) -> Result<(), Failed> {
+        let context = self.connection.context.clone();
+        let done = self.finish_in_time().await;
+        done.map_err(|failed| Failed { error: failed.error.or_late(context.as_ref()), ..failed })
+    }
+
+    async fn finish_in_time(mut self) -> Result<(), Failed> {
         if let Err(error) = self.connection.ready().await {
             self.connection.local.rollback().await.ok();
             return Err(error.into());

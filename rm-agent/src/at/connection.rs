@@ -28,9 +28,10 @@ use super::pool::Shared;
 use super::ready::make_ready;
 use super::savepoint::SavepointMark;
 use super::table::Table;
+use super::told::{Told, Watch};
 use super::undo::UndoLog;
 use crate::context::TransactionContext;
-use crate::db::{Failure, is_passing};
+use crate::db::Failure;
 
 /// The keys of a branch, as the coordinator takes them.
 pub(super) type Locks = Vec<(EncodedKey, LockMode)>;
@@ -48,8 +49,8 @@ pub struct AtConnection<DB: AtDatabase> {
     pub(super) health: Health,
     /// The keys that the last statement found taken: what a retry has to wait for.
     pub(super) conflict: Option<Locks>,
-    /// Whether the last statement failed in a way that a new run may cure.
-    pub(super) setback: bool,
+    /// The error of the last statement, if a new run may cure it.
+    pub(super) again: Option<Watch>,
     pub(super) savepoints: u64,
     /// A savepoint that was dropped unfinished, to be rolled back before anything else.
     pub(super) abandoned: Option<SavepointMark>,
@@ -100,7 +101,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
     pub(super) async fn ready(&mut self) -> Result<(), AtError> {
         // Whoever goes on has dealt with it: a later error is another one.
         self.conflict = None;
-        self.setback = false;
+        self.again = None;
         self.roll_back_abandoned().await?;
         match self.health {
             Health::Sound => Ok(()),
@@ -125,8 +126,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
             Some(used) if used.version == table.version => {}
             Some(_) => {
                 self.shared.cache.clear();
-                self.setback = true;
-                return Err(AtError::SchemaChanged);
+                return Err(AtError::SchemaChanged(Told::default()));
             }
         }
         Ok(())
@@ -154,10 +154,16 @@ impl<DB: AtDatabase> AtConnection<DB> {
         AtError::Database(error)
     }
 
+    /// An error on its way to the caller, who may deal with it or fail on it.
+    pub(super) fn told(&mut self, error: AtError) -> AtError {
+        let (error, watch) = error.or_late(self.context.as_ref()).watched();
+        self.again = watch;
+        error
+    }
+
     /// A failure that may have ended the local transaction in the database.
     pub(super) fn note_failure(&mut self, error: &sqlx::Error) {
         self.shared.cache.clear();
-        self.setback = is_passing(error);
         match DB::classify(error) {
             Failure::Unique | Failure::Constraint | Failure::Statement if DB::SURVIVES_ERRORS => {}
             Failure::Unique | Failure::Constraint | Failure::Statement => {
@@ -172,12 +178,30 @@ impl<DB: AtDatabase> AtConnection<DB> {
         &mut self,
         statement: &mut Statement<DB>,
     ) -> Result<Vec<Step<DB>>, AtError> {
-        self.ready().await?;
-        match self.plan(statement.sql.as_str()).await? {
+        let ready = self.planned(statement.sql.as_str()).await?;
+        self.run_ready(ready, statement).await
+    }
+
+    /// Puts everything in order for a statement, and plans it.
+    async fn planned(&mut self, sql: &str) -> Result<Ready, AtError> {
+        let planned = match self.ready().await {
+            Ok(()) => self.plan(sql).await,
+            Err(error) => Err(error),
+        };
+        planned.map_err(|error| self.told(error))
+    }
+
+    async fn run_ready(
+        &mut self,
+        ready: Ready,
+        statement: &mut Statement<DB>,
+    ) -> Result<Vec<Step<DB>>, AtError> {
+        let ran = match ready {
             Ready::Read => self.collect(statement.again()).await,
             Ready::LockingRead(ready) => self.locking_read(&ready, statement, Hold::Checked).await,
             Ready::Change(ready) => self.change(&ready, statement).await,
-        }
+        };
+        ran.map_err(|error| self.told(error))
     }
 }
 
@@ -204,33 +228,26 @@ impl<'c, DB: AtDatabase> Executor<'c> for &'c mut AtConnection<DB> {
         let statement = Statement::take(query);
         Box::pin(async_stream::try_stream! {
             let mut statement = statement?;
-            self.ready().await?;
-            match self.plan(statement.sql.as_str()).await? {
-                Ready::Read => {
-                    let mut steps = DB::run(&mut self.local, statement);
-                    let failed = loop {
-                        match steps.try_next().await {
-                            Ok(Some(step)) => yield step,
-                            Ok(None) => break None,
-                            Err(error) => break Some(error),
-                        }
-                    };
-                    drop(steps);
-                    if let Some(error) = failed {
-                        self.note_failure(&error);
-                        Err(self.refused(error))?;
-                    }
+            let ready = self.planned(statement.sql.as_str()).await?;
+            if !matches!(ready, Ready::Read) {
+                for step in self.run_ready(ready, &mut statement).await? {
+                    yield step;
                 }
-                Ready::LockingRead(ready) => {
-                    for step in self.locking_read(&ready, &mut statement, Hold::Checked).await? {
-                        yield step;
-                    }
+                return;
+            }
+            let mut steps = DB::run(&mut self.local, statement);
+            let failed = loop {
+                match steps.try_next().await {
+                    Ok(Some(step)) => yield step,
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
                 }
-                Ready::Change(ready) => {
-                    for step in self.change(&ready, &mut statement).await? {
-                        yield step;
-                    }
-                }
+            };
+            drop(steps);
+            if let Some(error) = failed {
+                self.note_failure(&error);
+                let error = self.refused(error);
+                Err(self.told(error))?;
             }
         })
     }

@@ -11,7 +11,9 @@ use pactum_proto::v1;
 
 use super::keys::KeyProblem;
 use super::plan::Refused;
+use super::told::{self, Told, Watch};
 use crate::barrier::tables::TablesError;
+use crate::context::TransactionContext;
 use crate::db::{DbError, Failure, is_passing};
 use crate::session::CallError;
 
@@ -29,6 +31,8 @@ pub enum AtError {
         holder: String,
         /// When to try again; zero where that is not known.
         retry_after: Duration,
+        /// That this error is still there.
+        told: Told,
     },
     /// The coordinator refused for another reason, or could not be asked. Nothing was committed.
     #[error("ask the coordinator")]
@@ -76,10 +80,10 @@ pub enum AtError {
     #[error(
         "a statement changed other rows than its image showed: somebody changed them meanwhile"
     )]
-    Drifted,
+    Drifted(Told),
     /// The schema changed while the statement was prepared. Nothing was committed: run it again.
     #[error("the schema changed under this local transaction")]
-    SchemaChanged,
+    SchemaChanged(Told),
     /// The connection has temporary tables, views or triggers, which could stand in for the real
     /// ones unnoticed.
     #[error(
@@ -135,8 +139,8 @@ impl AtError {
         match self {
             AtError::LockConflict { .. }
             | AtError::Busy(_)
-            | AtError::Drifted
-            | AtError::SchemaChanged => true,
+            | AtError::Drifted(_)
+            | AtError::SchemaChanged(_) => true,
             AtError::Coordinator(error) => error.is_retryable(),
             AtError::LocalCommit(source) => source.downcast_ref().is_some_and(is_passing),
             AtError::Database(error) => is_passing(error),
@@ -161,7 +165,7 @@ impl AtError {
     /// that running it again soon may cure it.
     pub(super) fn is_setback(&self) -> bool {
         match self {
-            AtError::Drifted | AtError::SchemaChanged => true,
+            AtError::Drifted(_) | AtError::SchemaChanged(_) => true,
             AtError::Busy(_) | AtError::LocalCommit(_) | AtError::Database(_) => {
                 self.is_retryable()
             }
@@ -184,6 +188,53 @@ impl AtError {
         }
     }
 
+    /// The same error, and what sees whether it is still there, if a new run may cure it or begin with
+    /// waiting for a lock.
+    pub(super) fn watched(self) -> (AtError, Option<Watch>) {
+        if !self.is_setback() && !matches!(self, AtError::LockConflict { .. }) {
+            return (self, None);
+        }
+        match self {
+            AtError::LockConflict { ref told, .. }
+            | AtError::Drifted(ref told)
+            | AtError::SchemaChanged(ref told) => {
+                let watch = told.watch();
+                (self, Some(watch))
+            }
+            AtError::Busy(error) => {
+                let (error, watch) = told::watched(error);
+                (AtError::Busy(error), Some(watch))
+            }
+            AtError::Database(sqlx::Error::Database(error)) => {
+                let (error, watch) = told::watched_by_database(error);
+                (AtError::Database(sqlx::Error::Database(error)), Some(watch))
+            }
+            AtError::Refused(_)
+            | AtError::Coordinator(_)
+            | AtError::DeadlinePassed
+            | AtError::RolledBack
+            | AtError::OutcomeUnknown
+            | AtError::GuardedOutcomeUnknown(_)
+            | AtError::LocalCommit(_)
+            | AtError::UndoLogTooLarge { .. }
+            | AtError::OnlyRollback { .. }
+            | AtError::TemporaryObjects
+            | AtError::SessionSetting(_)
+            | AtError::NullKey { .. }
+            | AtError::Key { .. }
+            | AtError::ResourceId(_)
+            | AtError::Tables(_)
+            | AtError::Unsuitable(_)
+            | AtError::Database(_) => (self, None),
+        }
+    }
+
+    /// What it is for one whose time is over: nobody waits any more for what kept it.
+    pub(super) fn or_late(self, context: Option<&TransactionContext>) -> Self {
+        let is_late = context.is_some_and(|context| context.remaining().is_zero());
+        if is_late && matches!(self, AtError::Busy(_)) { AtError::DeadlinePassed } else { self }
+    }
+
     /// The coordinator's code; each has a page in `docs/errors`. `None` if the coordinator did not
     /// say it.
     #[must_use]
@@ -200,8 +251,8 @@ impl AtError {
             | AtError::Busy(_)
             | AtError::UndoLogTooLarge { .. }
             | AtError::OnlyRollback { .. }
-            | AtError::Drifted
-            | AtError::SchemaChanged
+            | AtError::Drifted(_)
+            | AtError::SchemaChanged(_)
             | AtError::TemporaryObjects
             | AtError::SessionSetting(_)
             | AtError::NullKey { .. }
@@ -241,6 +292,7 @@ impl From<CallError> for AtError {
                 AtError::LockConflict {
                     holder: error.holder,
                     retry_after: Duration::from_millis(u64::from(error.retry_after_ms)),
+                    told: Told::default(),
                 }
             }
             CallError::Refused(_) | CallError::NoAnswer(_) => AtError::Coordinator(error),

@@ -55,16 +55,25 @@ impl<DB: AtDatabase> AtConnection<DB> {
         query: E,
         hold: Hold,
     ) -> Result<Vec<DB::Row>, AtError> {
-        let mut statement = Statement::take(query).map_err(AtError::Database)?;
-        self.ready().await?;
-        let read = DB::plan_locking_read(statement.sql.as_str())?;
-        let ready = make_read_ready::<DB>(&mut self.local, &read).await?;
-        let steps = self.locking_read(&ready, &mut statement, hold).await?;
+        let statement = Statement::take(query).map_err(AtError::Database)?;
+        let read = self.read_statement(statement, hold).await;
+        let steps = read.map_err(|error| self.told(error))?;
         let row = |step| match step {
             Either::Left(_) => None,
             Either::Right(row) => Some(row),
         };
         Ok(steps.into_iter().filter_map(row).collect())
+    }
+
+    async fn read_statement(
+        &mut self,
+        mut statement: Statement<DB>,
+        hold: Hold,
+    ) -> Result<Vec<Step<DB>>, AtError> {
+        self.ready().await?;
+        let read = DB::plan_locking_read(statement.sql.as_str())?;
+        let ready = make_read_ready::<DB>(&mut self.local, &read).await?;
+        self.locking_read(&ready, &mut statement, hold).await
     }
 
     pub(super) async fn locking_read(

@@ -4,7 +4,7 @@
 //! phase one   pool.rs          what an application holds; single statements
 //!             waiting.rs       transactions that run again, once a taken lock is free or after a setback
 //!             transaction.rs   a local transaction, and savepoint.rs in it
-//!             connection.rs    the executor: plans, and passes on
+//!             connection.rs    the executor: plans, and passes on;  told.rs  which error came back
 //!             change.rs        image, change, image, note;  locking.rs  reads that ask for locks
 //!             ready.rs         from a statement's text to what is run for it
 //!               plan/          what a statement is, by its text; refuses what cannot be undone
@@ -54,6 +54,7 @@ mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
+mod told;
 mod transaction;
 mod undo;
 mod upkeep;
@@ -68,5 +69,6 @@ pub use options::AtOptions;
 pub use plan::Refused;
 pub use pool::AtPool;
 pub use savepoint::{AtSavepoint, SavepointMark};
+pub use told::Told;
 pub use transaction::AtTransaction;
 pub use undo::{UnreadableUndo, read_undo};

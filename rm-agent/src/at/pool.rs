@@ -182,17 +182,21 @@ impl<DB: AtDatabase> AtPool<DB> {
             }
         }
         let until = Instant::now() + wait;
-        let busy = |_| AtError::Busy("other local transactions keep it for too long".into());
+        let busy = |_| {
+            let why = "other local transactions keep it for too long";
+            AtError::Busy(why.into()).or_late(context.as_ref())
+        };
+        let failed = |error| begin_failed::<DB>(error).or_late(context.as_ref());
         // The connection comes before the turn: phase two, which has connections of its own, must
         // never queue behind one who has the turn and waits for the pool.
         let entrant = timeout_at(until, Arc::clone(&shared.entrants).acquire_owned());
         let entrant = entrant.await.map_err(busy)?.expect("the semaphore is never closed");
         let connection = timeout_at(until, shared.pool.acquire()).await.map_err(busy)?;
-        let connection = connection.map_err(begin_failed::<DB>)?;
+        let connection = connection.map_err(failed)?;
         let writer = timeout_at(until, Arc::clone(&shared.writer).acquire_owned());
         let writer = writer.await.map_err(busy)?.expect("the semaphore is never closed");
         let begin = Some(DB::begin(context.as_ref().map(TransactionContext::remaining)));
-        let local = Transaction::begin(connection, begin).await.map_err(begin_failed::<DB>)?;
+        let local = Transaction::begin(connection, begin).await.map_err(failed)?;
         let turn = Turn { _writer: writer, _entrant: entrant };
         let connection = AtConnection {
             shared: Arc::clone(shared),
@@ -202,7 +206,7 @@ impl<DB: AtDatabase> AtPool<DB> {
             gathered: Gathered::default(),
             health: Health::Sound,
             conflict: None,
-            setback: false,
+            again: None,
             savepoints: 0,
             abandoned: None,
         };

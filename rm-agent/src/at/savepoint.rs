@@ -89,7 +89,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
 
     async fn tell(&mut self, sql: &str) -> Result<(), AtError> {
         let done = DB::sql(&mut self.local).execute(sql, &[]).await;
-        done.map(|_| ()).map_err(AtError::from_db)
+        done.map(|_| ()).map_err(|error| AtError::from_db(error).or_late(self.context.as_ref()))
     }
 }
 

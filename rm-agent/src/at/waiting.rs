@@ -14,7 +14,7 @@
 //! may miss rows that another writer committed after it was read. Both are cured by a new run.
 //!
 //! Easy to get wrong: a body that dealt with such an error by itself and failed on something else. Its
-//! error is the last word.
+//! error is the last word: [`told`](super::told) tells the two apart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,8 @@ impl<DB: AtDatabase> AtPool<DB> {
     /// If a global lock is taken it rolls back locally, waits in the queue for the lock, and runs
     /// `body` **again**, until the global transaction's deadline or `claim_wait_max`. So it does, a few
     /// times, after a deadlock or the like in the database, and where rows changed under a statement.
-    /// So `body` must have no effects but those on the database.
+    /// So `body` must have no effects but those on the database, and its error must hold ours, as a
+    /// source or in a box: an error that it drops it has dealt with, and then its own is the last word.
     ///
     /// # Errors
     /// What `body` returns, after a local rollback; otherwise an [`AtError`], and then nothing was
@@ -101,15 +102,16 @@ impl<DB: AtDatabase> AtPool<DB> {
                     }
                     Err(failed) => queue.wait_after(failed).await?,
                 },
-                // If the body's last statement met a taken lock, or the database broke it off, its
-                // error is not the last word.
+                // If this is what the body's last statement failed on, because a lock was taken or the
+                // database broke it off, it is not the last word.
                 Err(error) => {
                     let conflict = transaction.connection.conflict.take();
-                    let setback = transaction.connection.setback;
+                    let watch = transaction.connection.again.take();
+                    let is_ours = watch.is_some_and(|watch| watch.is_there());
                     transaction.rollback().await.ok();
                     let again = match conflict {
-                        Some(locks) => queue.wait(&locks).await?,
-                        None => setback && queue.pause().await,
+                        Some(locks) => is_ours && queue.wait(&locks).await?,
+                        None => is_ours && queue.pause().await,
                     };
                     if !again {
                         return Err(error);

@@ -37,6 +37,7 @@ use super::error::AtError;
 use super::plan::{self, Change, LockingRead, Plan, Refused, RowsRead};
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
+use super::told::Told;
 use crate::db::{self, DbError, Kind, Row, Sql, Value};
 use compile::{captures, select};
 use dialect::MySqlDialect;
@@ -179,7 +180,7 @@ impl Engine for MySql {
                     return Ok(AtError::TemporaryObjects);
                 }
             }
-            Ok(AtError::SchemaChanged)
+            Ok(AtError::SchemaChanged(Told::default()))
         })
     }
 

@@ -12,11 +12,11 @@ use crate::at::plan::Refused;
 use crate::at::table::{Child, KeyColumn, Parent, Unique, Wrap};
 use crate::db::{DbError, Row, Sql, Value};
 
-/// A [`Type`] of the attribute `a`: six items. What initdb made has a number below 16384.
+/// A [`Type`] of the attribute `a`: seven items. What initdb made has a number below 16384.
 const TYPE_ITEMS: &str = "b.oid::int8, \
      CASE WHEN b.oid < 16384 THEN b.typname::text ELSE '' END, \
      CASE WHEN e.oid < 16384 THEN e.typname::text ELSE '' END, \
-     b.typtype = 'e', \
+     b.typtype = 'e', b.typcategory = 'A', \
      EXISTS (SELECT FROM pg_catalog.pg_opclass o WHERE o.opcmethod = 405 AND o.opcdefault \
       AND o.opcintype = CASE h.oid WHEN 1043 THEN 25 ELSE h.oid END), \
      CASE WHEN t.oid < 16384 THEN format_type(t.oid, a.atttypmod) \
@@ -35,7 +35,7 @@ const TYPE_FROM: &str = "JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
      CROSS JOIN LATERAL (SELECT coalesce(g.rngsubtype, e.oid, b.oid) AS oid) h";
 
 /// How many items that are.
-const TYPE_WIDTH: usize = 6;
+const TYPE_WIDTH: usize = 7;
 
 fn type_of(items: &[Value]) -> Type {
     Type {
@@ -43,8 +43,9 @@ fn type_of(items: &[Value]) -> Type {
         name: text_of(&items[1]),
         element: text_of(&items[2]),
         is_enum: is_true(&items[3]),
-        hashable: is_true(&items[4]),
-        cast: text_of(&items[5]),
+        is_array: is_true(&items[4]),
+        hashable: is_true(&items[5]),
+        cast: text_of(&items[6]),
     }
 }
 

@@ -23,6 +23,7 @@ use super::error::AtError;
 use super::plan::{self, Change, LockingRead, Plan, Refused};
 use super::restore::Dialect;
 use super::table::Table;
+use super::told::Told;
 use crate::db::POSTGRES_BARRIER_PLACE as BARRIER_PLACE;
 use crate::db::{self, DbError, Kind, Row, Sql, Value};
 use dialect::PostgresDialect;
@@ -184,7 +185,7 @@ impl Engine for Postgres {
                     return Ok(AtError::TemporaryObjects);
                 }
             }
-            Ok(AtError::SchemaChanged)
+            Ok(AtError::SchemaChanged(Told::default()))
         })
     }
 

@@ -21,6 +21,7 @@ pub(super) struct Type {
     /// The name of its elements' type if it is an array of a built-in type.
     pub(super) element: String,
     pub(super) is_enum: bool,
+    pub(super) is_array: bool,
     /// Whether the database can hash its values as it compares them.
     pub(super) hashable: bool,
     /// As a cast names it, wherever the search_path points.
@@ -38,6 +39,9 @@ pub(super) enum Form {
     Unpadded,
     /// A hash by which equal values are equal; others may be too, and then too much is locked.
     Hashed,
+    /// The same with the bounds of an array, which its hash leaves out: under equal hashes it is another
+    /// row all the same.
+    HashedWithBounds,
 }
 
 /// Types whose equal values have one captured text.
@@ -119,14 +123,15 @@ impl Type {
     /// How a key of this type is told apart under a collation; `None` if it cannot be.
     pub(super) fn form(&self, deterministic: bool) -> Option<Form> {
         let name = self.name.as_str();
+        let hashed = if self.is_array { Form::HashedWithBounds } else { Form::Hashed };
         if !deterministic {
-            return self.hashable.then_some(Form::Hashed);
+            return self.hashable.then_some(hashed);
         }
         match name {
             "numeric" => Some(Form::Trimmed),
             "bpchar" => Some(Form::Unpadded),
             _ if self.is_enum || CANONICAL.contains(&name) => Some(Form::Captured),
-            _ => self.hashable.then_some(Form::Hashed),
+            _ => self.hashable.then_some(hashed),
         }
     }
 
@@ -155,6 +160,11 @@ impl Form {
             Form::Captured => None,
             Form::Trimmed => wrap("pg_catalog.trim_scale(", ")::pg_catalog.text"),
             Form::Unpadded => wrap("", TEXT),
+            Form::HashedWithBounds => wrap(
+                "(SELECT pg_catalog.concat(pg_catalog.hash_record_extended(ROW(v), 0), \
+                 pg_catalog.array_dims(v)) FROM (SELECT ",
+                ") s(v))",
+            ),
             Form::Hashed => wrap("pg_catalog.hash_record_extended(ROW(", "), 0)::pg_catalog.text"),
         }
     }

@@ -29,6 +29,7 @@ use super::plan::{
 };
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
+use super::told::Told;
 use crate::db::{self, DbError, Kind, Row, Sql, Value};
 use dialect::{SqliteDialect, quote};
 
@@ -156,7 +157,11 @@ impl Engine for Sqlite {
     ) -> BoxFuture<'e, Result<AtError, DbError>> {
         Box::pin(async move {
             let found = sql.query("SELECT 1 FROM temp.sqlite_schema LIMIT 1", &[]).await?;
-            Ok(if found.is_empty() { AtError::SchemaChanged } else { AtError::TemporaryObjects })
+            Ok(if found.is_empty() {
+                AtError::SchemaChanged(Told::default())
+            } else {
+                AtError::TemporaryObjects
+            })
         })
     }
 

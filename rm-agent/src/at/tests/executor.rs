@@ -272,7 +272,7 @@ async fn plans_are_made_anew_after_a_change_of_the_schema() {
     world.behind("ALTER TABLE account ADD COLUMN note TEXT DEFAULT 'n'").await;
     let context = world.context();
     let error = world.run(&context, &[sql]).await.unwrap_err();
-    assert!(matches!(error, AtError::SchemaChanged), "{error}");
+    assert!(matches!(error, AtError::SchemaChanged(_)), "{error}");
     assert!(error.is_retryable());
     assert!(world.fake.registrations(context.xid()).is_empty(), "the failed branch is reported");
     world.undo(&[sql]).await;

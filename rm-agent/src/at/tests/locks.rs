@@ -221,6 +221,41 @@ async fn waiting_has_a_bound_and_a_dropped_waiter_leaves_nothing() {
     assert!(world.fake.registrations(second.xid()).is_empty());
 }
 
+/// Goal: who deals with a taken lock and then fails on something else is not run again; who fails on it
+/// is, whatever its error is made of. Method: whether it waits for the lock.
+#[tokio::test]
+async fn only_what_a_taken_lock_ended_waits_for_it() {
+    type Any = Box<dyn std::error::Error + Send + Sync>;
+    #[derive(Debug, thiserror::Error)]
+    #[error("the application's own")]
+    struct Own(#[source] sqlx::Error);
+    let fails: [(fn(sqlx::Error) -> Any, u64); 5] = [
+        (|taken| taken.into(), 1),
+        (|taken| take(taken).into(), 1),
+        (|taken| Own(taken).into(), 1),
+        (|_| "no such order".into(), 0),
+        (|taken| AtError::from(taken).to_string().into(), 0),
+    ];
+    for (fail, waits) in fails {
+        let options = super::world::options().claim_wait_max(Duration::from_millis(30));
+        let world = World::with(BANK, options).await;
+        world
+            .run(&world.context(), &["UPDATE account SET balance = 7 WHERE id = 1"])
+            .await
+            .unwrap();
+        let (context, mut runs) = (world.context(), 0);
+        let body = world.at.transaction_in::<_, (), Any>(&context, |tx| {
+            runs += 1;
+            Box::pin(async move {
+                let read = tx.lock_rows(sqlx::query("SELECT * FROM account WHERE id = 1")).await;
+                Err(fail(read.err().expect("it is taken").into()))
+            })
+        });
+        let error = body.await.unwrap_err();
+        assert_eq!((world.fake.claims_waited(), runs), (waits, 1), "{error}");
+    }
+}
+
 /// Goal: a second run that finds nothing to do registers nothing, so nothing uses its claim up. Method:
 /// its condition fits only what the holder's rollback takes away.
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn a_change_of_the_definition_is_noticed_at_the_commit() {
         world.undo(&[update]).await;
         world.behind(change).await;
         let error = world.run(&world.context(), &[update]).await.unwrap_err();
-        assert!(matches!(error, AtError::SchemaChanged), "{change}: {error:?}");
+        assert!(matches!(error, AtError::SchemaChanged(_)), "{change}: {error:?}");
         assert!(error.is_retryable());
         // And then it is planned anew.
         world.undo(&["UPDATE t SET b = 'new' WHERE id = 1"]).await;
@@ -75,7 +75,7 @@ async fn triggers_and_cascades_are_noticed_a_second_later() {
                 }
             };
             match error {
-                AtError::SchemaChanged => false,
+                AtError::SchemaChanged(_) => false,
                 AtError::Refused(refused) => {
                     assert!(refused.to_string().contains(words), "{refused}");
                     true
@@ -106,7 +106,7 @@ async fn rows_that_come_in_between_are_noticed_or_kept_away() {
         };
         let (changed, ()) = tokio::join!(world.run(&context, &slow), insert());
         if comes {
-            let Err(error @ AtError::Drifted) = changed else { panic!("{changed:?}") };
+            let Err(error @ AtError::Drifted(_)) = changed else { panic!("{changed:?}") };
             assert!(error.is_retryable());
             // The form that may run again does so by itself.
             world.behind("DELETE FROM t WHERE id = 9").await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pactum_core::id::BranchId;
 use pactum_proto::v1::ParkReason;
 use pactum_testkit::server::{Kind, Server};
+use sqlx::postgres::PgDatabaseError;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 use super::World;
@@ -128,7 +129,7 @@ async fn a_change_of_rows_that_its_image_did_not_show_fails() {
             other.commit().await.unwrap();
         };
         let (changed, ()) = tokio::join!(change, meanwhile);
-        let Err(error @ AtError::Drifted) = changed else { panic!("{statement}: {changed:?}") };
+        let Err(error @ AtError::Drifted(_)) = changed else { panic!("{statement}: {changed:?}") };
         assert!(error.is_retryable());
         assert!(world.fake.registrations(context.xid()).is_empty());
         assert_eq!(world.value("SELECT count(*)::text FROM item WHERE n = 9").await, "'0'");
@@ -187,6 +188,18 @@ async fn no_statement_waits_past_the_deadline() {
     assert_eq!(shown, ["1min", "0", "20s", "20s", "1min", "2min", "1min", "1h"]);
 }
 
+/// Goal: the agent's own statements are held to the deadline as those of the application, and say so.
+/// Method: somebody keeps the table of the barrier rows.
+#[tokio::test]
+async fn a_commit_that_waited_to_the_deadline_says_that_it_passed() {
+    let world = World::new(BANK).await;
+    let lock = "LOCK TABLE pactum_barrier IN EXCLUSIVE MODE";
+    let other = writer(&world, lock).await;
+    let error = world.run(&world.context_for(Duration::from_millis(500)), &[CHANGE]).await;
+    assert!(matches!(error, Err(AtError::DeadlinePassed)), "{error:?}");
+    other.rollback().await.unwrap();
+}
+
 /// Goal: repeating has an end, and a body that dealt with the failure is not run again. Method: a
 /// function that always fails as a conflict of versions does.
 #[tokio::test]
@@ -214,6 +227,25 @@ async fn a_statement_that_is_always_broken_off_is_an_error_in_the_end() {
         assert!(error.is_retryable());
         let AtError::Database(error) = error else { panic!("{error:?}") };
         assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("40001"));
+    }
+    // Its error may be of any type, if ours is in it.
+    type Any = Box<dyn std::error::Error + Send + Sync>;
+    let fails: [(fn(sqlx::Error) -> Any, u32); 3] =
+        [(|lost| lost.into(), 6), (|lost| take(lost).into(), 6), (|_| "no such order".into(), 1)];
+    for (fail, expected) in fails {
+        let (context, mut runs) = (world.context(), 0);
+        let body = world.at.transaction_in::<_, (), Any>(&context, |tx| {
+            runs += 1;
+            Box::pin(async move {
+                let lost = sqlx::query("UPDATE account SET balance = lose() WHERE id = 1");
+                let lost = lost.execute(&mut **tx).await.unwrap_err();
+                let error = lost.as_database_error().unwrap();
+                assert!(error.try_downcast_ref::<PgDatabaseError>().is_some());
+                Err(fail(lost))
+            })
+        });
+        body.await.unwrap_err();
+        assert_eq!(runs, expected);
     }
     // What is wrong with the statement itself stays so.
     let wrong = sqlx::query("UPDATE account SET balance = 1 / 0").execute(&world.at).await;
@@ -462,7 +494,7 @@ async fn a_schema_that_changed_is_noticed_in_both_phases() {
         world.behind(change).await;
         let context = world.context();
         let error = world.run(&context, &[CHANGE]).await;
-        let error = error.map_err(|error| matches!(error, AtError::SchemaChanged));
+        let error = error.map_err(|error| matches!(error, AtError::SchemaChanged(_)));
         assert_eq!(error, Err(true), "{change}");
         assert!(world.fake.registrations(context.xid()).is_empty(), "{change}");
         world.undo(&[CHANGE]).await;

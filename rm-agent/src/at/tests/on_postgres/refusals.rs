@@ -322,7 +322,7 @@ async fn a_name_that_means_another_table_is_noticed() {
     let mut tx = world.at.begin_in(&world.context()).await.unwrap();
     sqlx::query("INSERT INTO t VALUES (7, 7)").execute(&mut *tx).await.unwrap();
     let error = tx.commit().await.unwrap_err();
-    assert!(matches!(error, AtError::SchemaChanged), "{error}");
+    assert!(matches!(error, AtError::SchemaChanged(_)), "{error}");
 }
 
 /// Goal: a barrier row goes only where phase two looks for it. Method: a session whose `search_path`
