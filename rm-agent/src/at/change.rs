@@ -23,6 +23,16 @@ use crate::db::{Failure, Row, Value};
 const CUT_SHORT: &str = "a statement was cut short";
 const HALF_DONE: &str = "an upsert failed, and what it did before may not have been undone";
 const DRIFTED: &str = "a statement changed other rows than its image showed";
+const STORED_OTHERWISE: &str = "the rows of an INSERT were not found under the keys that its text gives \
+    them: the table stores them as others (a 0 for AUTO_INCREMENT, a text in a column of numbers): \
+    write them as they are stored, or end it with RETURNING";
+const OTHER_KEYS: &str = "the query of an INSERT gave other keys when it was asked for them than when \
+    it was run, or the table stores them as others: read first, and INSERT the values";
+const ONE_ROW_TWICE: &str = "an upsert, REPLACE or INSERT IGNORE wrote one row twice, by the same key or \
+    by two: write each row once in a statement";
+const TWO_ROWS_AT_ONCE: &str = "an upsert, REPLACE or INSERT IGNORE met other rows than those under the \
+    keys in its text: one of its rows is in the way of two, or the table stores a key as another (a \
+    text in a column of numbers): name one key, and write it as it is stored";
 /// Rows that are read again by one statement.
 const ROWS_PER_STATEMENT: usize = 200;
 
@@ -57,6 +67,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         if let Some(sql) = &ready.compiled.after {
             images.after = self.read_images(ready, statement.with_sql(sql), width).await?;
             images.note_made(ready)?;
+            images.note_one_row_twice(ready);
         }
         if let Some(written) = &ready.compiled.written {
             images.after = self.read_written(ready, written, &found_by).await?;
@@ -65,7 +76,14 @@ impl<DB: AtDatabase> AtConnection<DB> {
             let again = self.read_again(&ready.table, &ready.table.primary, &read).await?;
             images.read_again(ready, again);
         }
-        let Some(rows) = images.pair(ready, affected) else { return Err(self.drifted(ready)) };
+        let twice = images.one_row_twice;
+        let Some(rows) = images.pair(ready, affected) else {
+            return Err(if twice {
+                self.only_rollback(ONE_ROW_TWICE)
+            } else {
+                self.drifted(ready)
+            });
+        };
         self.note(ready, rows)?;
         self.health = Health::Sound;
         Ok(steps)
@@ -74,13 +92,26 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// The images are not about the rows that were changed: somebody else committed in between, or, where
     /// nobody else could, the statement is such that they never will be.
     fn drifted(&mut self, ready: &ReadyChange) -> AtError {
-        self.health = Health::OnlyRollback(DRIFTED);
-        let somebody_may = DB::WRITERS > 1 && !ready.compiled.repeatable_read;
-        if somebody_may {
-            AtError::Drifted(Told::default())
-        } else {
-            AtError::OnlyRollback { why: DRIFTED }
+        let compiled = &ready.compiled;
+        if compiled.after.is_some() && compiled.before.is_none() {
+            return self.only_rollback(STORED_OTHERWISE);
         }
+        if compiled.after.is_some() {
+            return self.only_rollback(TWO_ROWS_AT_ONCE);
+        }
+        if compiled.written.is_some() {
+            return self.only_rollback(OTHER_KEYS);
+        }
+        if DB::WRITERS > 1 && !compiled.repeatable_read {
+            self.health = Health::OnlyRollback(DRIFTED);
+            return AtError::Drifted(Told::default());
+        }
+        self.only_rollback(DRIFTED)
+    }
+
+    fn only_rollback(&mut self, why: &'static str) -> AtError {
+        self.health = Health::OnlyRollback(why);
+        AtError::OnlyRollback { why }
     }
 
     /// A statement that the database refused as a whole changed nothing. After anything else it may
@@ -243,6 +274,8 @@ struct Images {
     found: HashSet<Vec<KeyValue>>,
     /// The keys of rows that a REPLACE says it made.
     made: HashSet<Vec<KeyValue>>,
+    /// Whether two of the written values of an upsert found one row.
+    one_row_twice: bool,
 }
 
 impl Images {
@@ -295,6 +328,16 @@ impl Images {
         Ok(())
     }
 
+    /// What was found by the values that an upsert wrote, value by value.
+    fn note_one_row_twice(&mut self, ready: &ReadyChange) {
+        if ready.compiled.before.is_some() {
+            let mut seen = HashSet::with_capacity(self.after.len());
+            let mut keys =
+                self.after.iter().filter_map(|row| keys::identity(&ready.table, row).ok());
+            self.one_row_twice = !keys.all(|key| seen.insert(key));
+        }
+    }
+
     /// The rows whose keys tell where the images after the change are still to be read.
     fn to_be_read(&self, ready: &ReadyChange) -> Option<Vec<Row>> {
         match &ready.kind {
@@ -341,7 +384,7 @@ impl Images {
     /// What happened to each row; `None` if the images are not about the rows that were changed.
     fn pair(self, ready: &ReadyChange, affected: u64) -> Option<Vec<RowChange>> {
         let table = &ready.table;
-        let Images { before, after, found, made } = self;
+        let Images { before, after, found, made, one_row_twice: _ } = self;
         let rows: Vec<RowChange> = match &ready.kind {
             ChangeKind::Update(_) => {
                 let mut before = by_key(table, before)?;

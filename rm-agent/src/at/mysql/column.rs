@@ -126,6 +126,15 @@ impl RawColumn {
         self.wraps().map(|(_, restore)| restore).unwrap_or_default()
     }
 
+    /// What kind of whole number it holds, if it does.
+    pub(super) fn whole(&self) -> Option<&'static str> {
+        let is_whole = matches!(
+            self.data_type.as_str(),
+            "tinyint" | "smallint" | "mediumint" | "int" | "bigint"
+        );
+        is_whole.then_some(if self.is_unsigned() { "UNSIGNED" } else { "SIGNED" })
+    }
+
     /// `decimal(20,2)` of `decimal(20,2) unsigned`.
     fn precision(&self) -> &str {
         let end = self.column_type.find(')').map_or(self.column_type.len(), |end| end + 1);
@@ -205,13 +214,7 @@ impl RawColumn {
 
     /// Whether equal values of the two have the same form in a key.
     pub(super) fn compares_like(&self, other: &RawColumn) -> bool {
-        let whole = |column: &RawColumn| {
-            matches!(
-                column.data_type.as_str(),
-                "tinyint" | "smallint" | "mediumint" | "int" | "bigint"
-            )
-        };
-        if whole(self) && whole(other) {
+        if self.whole().is_some() && other.whole().is_some() {
             return true;
         }
         if self.is_text() && other.is_text() {

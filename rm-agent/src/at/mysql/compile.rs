@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::dialect::{capture, quote};
-use super::{insert, query, restrict};
+use super::{insert, own, query, restrict};
 use crate::at::engine::{CompiledChange, Yields};
 use crate::at::plan::{Change, ChangeKind, Part, Refused, Source};
 use crate::at::table::Table;
@@ -67,7 +67,7 @@ fn rows(change: &Change, table: &Table, rows: &Source) -> Result<CompiledChange,
     let columns = captures(table, &all(table), Some(&change.target));
     let order = rows.limit.as_ref().map(|_| total_order(change, table, rows.order.as_ref()));
     let imaged = Source { order: order.or_else(|| rows.order.clone()), ..rows.clone() };
-    let restricted = if restrict::is_chosen_by_itself(rows) {
+    let restricted = if own::is_chosen_by_itself(rows) {
         None
     } else {
         Some(restrict::restricted(change, rows, imaged.order.as_ref())?)

@@ -12,13 +12,11 @@
 //! inserted or stayed as it was, and twice that was changed.
 //!
 //! Easy to get wrong: an expression is evaluated once more for the image, so it must give the same
-//! value again: parameters, literals and a few functions do.
-
-use sqlparser::dialect::MySqlDialect as Tokens;
-use sqlparser::tokenizer::{Token, Tokenizer};
+//! value again: parameters, literals and a few functions do ([`literal`](super::literal)).
 
 use super::compile::{all, captures, plain, returning, swallow};
 use super::dialect::quote;
+use super::literal::{is_nothing, is_stable, stored};
 use super::query;
 use super::table::Facts;
 use crate::at::engine::CompiledChange;
@@ -79,6 +77,15 @@ fn refuse_upsert(table: &Table, why: &'static str) -> Refused {
     )
 }
 
+fn refuse_partly_numbered(table: &Table, place: usize) -> Refused {
+    let column = &table.columns[place].name;
+    Refused::new(
+        format!("INSERT into `{}`", table.name),
+        format!("it gives some of its rows a `{column}` and leaves others to AUTO_INCREMENT"),
+        "send one INSERT for those with a number and one for those without",
+    )
+}
+
 /// A read of the rows that were inserted.
 fn written(
     change: &Change,
@@ -110,7 +117,16 @@ fn written(
             conditions.join(" AND ")
         ));
     }
-    let known = |key: &&Vec<usize>| key.iter().all(|place| rows.is_written(*place));
+    let numbered = facts.auto_increment.filter(|place| rows.is_partly_left(*place));
+    let known = |key: &&Vec<usize>| {
+        let is_known = |place: &usize| rows.is_written(*place) && numbered != Some(*place);
+        key.iter().all(is_known)
+    };
+    if let Some(place) =
+        numbered.filter(|_| !facts.unique_keys.iter().flatten().any(|key| known(&key)))
+    {
+        return Err(refuse_partly_numbered(table, place));
+    }
     let key = facts.unique_keys.iter().flatten().find(known).ok_or_else(|| {
         refuse(table, "the keys of its rows are not known before the database makes them")
     })?;
@@ -124,8 +140,23 @@ fn in_the_way(
     facts: &Facts,
     insert: &Insert,
 ) -> Result<String, Refused> {
-    let no_rows = |_| refuse_upsert(table, "a query decides which rows it writes");
-    let rows = Rows::of(table, facts, insert).map_err(no_rows)?;
+    if insert.with.is_some() || matches!(insert.source, InsertSource::Query(_)) {
+        return Err(Refused::new(
+            format!("upsert, REPLACE or INSERT IGNORE into `{}`", table.name),
+            "a query decides which rows it writes",
+            "read its rows with a SELECT … FOR UPDATE first, and write their values",
+        ));
+    }
+    let rows = Rows::of(table, facts, insert)?;
+    // A new row with the number that it gets is found by another key, if there is one.
+    if let Some(place) = facts.auto_increment.filter(|place| rows.is_partly_left(*place)) {
+        let is_other = |key: &&Vec<usize>| {
+            !key.contains(&place) && key.iter().all(|place| rows.is_written(*place))
+        };
+        if !facts.unique_keys.iter().flatten().any(|key| is_other(&key)) {
+            return Err(refuse_partly_numbered(table, place));
+        }
+    }
     let mut keys = Vec::new();
     for key in &facts.unique_keys {
         let key = key.as_ref().ok_or_else(|| {
@@ -190,9 +221,15 @@ impl<'i> Rows<'i> {
 
     /// Whether no row has a value for the column.
     fn is_left_to_database(&self, place: usize) -> bool {
-        let is_null = |part: &Part| part.sql.eq_ignore_ascii_case("NULL");
-        self.written(place).is_none_or(|index| {
-            self.values.iter().all(|row| row[index].as_ref().is_none_or(is_null))
+        self.written(place)
+            .is_none_or(|index| self.values.iter().all(|row| is_nothing(row[index].as_ref())))
+    }
+
+    /// Whether some rows have a value for the column, and others none.
+    fn is_partly_left(&self, place: usize) -> bool {
+        self.written(place).is_some_and(|index| {
+            let some = self.values.iter().any(|row| is_nothing(row[index].as_ref()));
+            some && !self.is_left_to_database(place)
         })
     }
 
@@ -219,7 +256,7 @@ impl<'i> Rows<'i> {
             let item = |index: usize| {
                 let part = row[index].as_ref();
                 let sql = match part {
-                    Some(part) if in_key(&index) => part.sql.clone(),
+                    Some(part) if in_key(&index) => stored(part, facts.whole[self.places[index]]),
                     // Not asked for, but its parameters have their places.
                     Some(part) => swallow(part.parameters).unwrap_or_else(|| "1".to_owned()),
                     None => "1".to_owned(),
@@ -259,68 +296,4 @@ impl<'i> Rows<'i> {
             "SELECT {columns} FROM ({rows}) {WRITTEN} STRAIGHT_JOIN {name} ON {same}{rest} FOR UPDATE"
         )
     }
-}
-
-/// Functions that give the same value for the same arguments, and words that are no functions.
-const STABLE: [&str; 44] = [
-    "abs",
-    "as",
-    "binary",
-    "bin_to_uuid",
-    "ceil",
-    "ceiling",
-    "char",
-    "coalesce",
-    "concat",
-    "concat_ws",
-    "convert",
-    "cast",
-    "date",
-    "datetime",
-    "decimal",
-    "div",
-    "false",
-    "floor",
-    "greatest",
-    "hex",
-    "if",
-    "ifnull",
-    "least",
-    "left",
-    "lower",
-    "lpad",
-    "ltrim",
-    "md5",
-    "mod",
-    "not",
-    "null",
-    "nullif",
-    "replace",
-    "right",
-    "round",
-    "rpad",
-    "rtrim",
-    "sha1",
-    "sha2",
-    "signed",
-    "trim",
-    "true",
-    "unhex",
-    "upper",
-];
-
-/// Whether an expression has the same value when it is evaluated once more.
-fn is_stable(part: &Part) -> bool {
-    let tokens = Tokenizer::new(&Tokens {}, &part.sql).with_unescape(false).tokenize();
-    tokens.is_ok_and(|tokens| {
-        tokens.iter().all(|token| match token {
-            Token::Word(word) => {
-                let word_text = word.value.to_ascii_lowercase();
-                word.quote_style.is_none() && STABLE.contains(&word_text.as_str())
-            }
-            Token::AtSign => false,
-            // Numbers, texts, parameters, operators.
-            _ => true,
-        })
-    })
 }

@@ -20,6 +20,8 @@ mod column;
 mod compile;
 mod dialect;
 mod insert;
+mod literal;
+mod own;
 mod query;
 mod raw;
 mod restrict;

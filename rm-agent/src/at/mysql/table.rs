@@ -37,6 +37,8 @@ pub(crate) struct Facts {
     pub(super) nobodys_if_absent: Vec<bool>,
     /// Of each column, what stands around an expression that is compared with it.
     pub(super) compared: Vec<Wrap>,
+    /// Of each column of whole numbers, as what a literal is cast to be the number that is stored.
+    pub(super) whole: Vec<Option<&'static str>>,
     /// Columns that any UPDATE sets, unless it sets them itself.
     pub(super) updated_by_themselves: Vec<usize>,
     /// Whether INSERT and DELETE can return rows.
@@ -78,6 +80,7 @@ impl PartialEq for Facts {
             && self.unique_keys == other.unique_keys
             && self.nobodys_if_absent == other.nobodys_if_absent
             && self.compared == other.compared
+            && self.whole == other.whole
             && self.updated_by_themselves == other.updated_by_themselves
             && self.returning == other.returning
             && self.consecutive_numbers == other.consecutive_numbers
@@ -116,6 +119,7 @@ pub(crate) async fn load(sql: &mut dyn Sql, written: &str) -> Result<Option<Tabl
         unique_keys: raw.unique_keys(),
         nobodys_if_absent: raw.nobodys_if_absent(),
         compared: raw.columns.iter().map(RawColumn::compared).collect(),
+        whole: raw.columns.iter().map(RawColumn::whole).collect(),
         updated_by_themselves: raw.places(RawColumn::is_updated_by_itself),
         returning: server.returning,
         // The partitions of a table number their rows one by one.

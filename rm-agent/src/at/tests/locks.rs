@@ -229,7 +229,8 @@ async fn only_what_a_taken_lock_ended_waits_for_it() {
     #[derive(Debug, thiserror::Error)]
     #[error("the application's own")]
     struct Own(#[source] sqlx::Error);
-    let fails: [(fn(sqlx::Error) -> Any, u64); 5] = [
+    type Fail = fn(sqlx::Error) -> Any;
+    let fails: [(Fail, u64); 5] = [
         (|taken| taken.into(), 1),
         (|taken| take(taken).into(), 1),
         (|taken| Own(taken).into(), 1),
@@ -248,7 +249,8 @@ async fn only_what_a_taken_lock_ended_waits_for_it() {
             runs += 1;
             Box::pin(async move {
                 let read = tx.lock_rows(sqlx::query("SELECT * FROM account WHERE id = 1")).await;
-                Err(fail(read.err().expect("it is taken").into()))
+                let Err(taken) = read else { panic!("it is taken") };
+                Err(fail(taken.into()))
             })
         });
         let error = body.await.unwrap_err();

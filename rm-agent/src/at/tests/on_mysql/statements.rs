@@ -166,15 +166,83 @@ async fn every_taken_statement_is_undone() {
 async fn an_upsert_that_meets_its_own_rows_is_not_kept() {
     let world = World::new(SHOP).await;
     let before = world.dump().await;
-    for statement in [
-        "REPLACE INTO item (code) VALUES ('B'), ('b'), ('new')",
-        "INSERT INTO plain VALUES (5, 'x'), (5, 'y') ON DUPLICATE KEY UPDATE text = 'z'",
+    for (statement, words) in [
+        ("REPLACE INTO item (code) VALUES ('B'), ('b'), ('new')", "one row twice"),
+        (
+            "INSERT INTO plain VALUES (5, 'x'), (5, 'y') ON DUPLICATE KEY UPDATE text = 'z'",
+            "one row twice",
+        ),
         // One row is in the way of the key, another one of the unique value.
-        "INSERT INTO item (id, code) VALUES (1, 'b') ON DUPLICATE KEY UPDATE price = 7",
+        (
+            "INSERT INTO item (id, code) VALUES (1, 'b') ON DUPLICATE KEY UPDATE price = 7",
+            "in the way of two",
+        ),
+        // Stored as another key.
+        ("REPLACE INTO plain VALUES ('2.6', 'x')", "stores a key as another"),
+        ("REPLACE INTO plain VALUES (2.5e0, 'x')", "stores a key as another"),
+        ("INSERT INTO plain VALUES ('3.6', 'x')", "stores them as others"),
+        ("INSERT INTO item VALUES (0, 'd', 1, NULL)", "stores them as others"),
     ] {
         let error = world.run(&world.context(), &[statement]).await.unwrap_err();
-        assert!(matches!(error, AtError::OnlyRollback { .. }), "{statement}: {error}");
+        assert!(
+            matches!(error, AtError::OnlyRollback { why } if why.contains(words)),
+            "{statement}: {error}"
+        );
         assert_eq!(world.dump().await, before);
+    }
+}
+
+/// Goal: a literal that an INT stores as another number is found under that. Method: beside every row
+/// that a careless reading could take for it.
+#[tokio::test]
+async fn numbers_are_found_as_they_are_stored() {
+    let world = World::new(
+        "CREATE TABLE i (id INT PRIMARY KEY, n INT); CREATE TABLE u (id BIGINT UNSIGNED PRIMARY KEY, n INT); \
+         INSERT INTO i SELECT CAST(seq AS SIGNED) - 20, 0 FROM seq_1_to_60 WHERE seq % 3; \
+         INSERT INTO u SELECT seq, 0 FROM seq_1_to_60 WHERE seq % 3 = 0",
+    )
+    .await;
+    let ways = [
+        "REPLACE INTO {t} VALUES ({v}, 1)",
+        "INSERT INTO {t} VALUES ({v}, 1) ON DUPLICATE KEY UPDATE n = 2",
+        "INSERT INTO {t} VALUES ({v}, 1), (99, 1) ON DUPLICATE KEY UPDATE n = 2",
+        "INSERT IGNORE INTO {t} VALUES ({v}, 1), (99, 1)",
+    ];
+    for value in ["5.4", "5.5", "6.5", "07.50", ".5", "5.", "0x10", "b'110'", "B'111'"] {
+        for (way, table) in ways.iter().flat_map(|way| [(way, "i"), (way, "u")]) {
+            world.undo(&[&way.replace("{t}", table).replace("{v}", value)]).await;
+        }
+    }
+    for value in ["-5.4", "-5.5", "-6.5", "-.5"] {
+        for way in ways {
+            world.undo(&[&way.replace("{t}", "i").replace("{v}", value)]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_of_which_some_have_their_number_are_found_by_another_key_or_refused() {
+    let world = World::new(
+        "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, n INT, code VARCHAR(9) UNIQUE); \
+         INSERT INTO t VALUES (1, 1, 'a')",
+    )
+    .await;
+    for statement in [
+        "INSERT INTO t (id, code) VALUES (NULL, 'x'), (7, 'y'), (DEFAULT, 'z')",
+        "INSERT INTO t (id, code) VALUES (NULL, 'a'), (7, 'y') ON DUPLICATE KEY UPDATE n = 2",
+    ] {
+        world.undo(&[statement]).await;
+    }
+    for statement in [
+        "INSERT INTO t (id, n) VALUES (NULL, 1), (7, 2)",
+        "INSERT INTO t (id, n) VALUES (NULL, 1), (7, 2) ON DUPLICATE KEY UPDATE n = 2",
+        "REPLACE INTO t (id, n) VALUES (7, 2), (DEFAULT, 1)",
+    ] {
+        let error = world.run(&world.context(), &[statement]).await.unwrap_err();
+        assert!(
+            matches!(&error, AtError::Refused(refused) if refused.why.contains("leaves others")),
+            "{statement}: {error}"
+        );
     }
 }
 

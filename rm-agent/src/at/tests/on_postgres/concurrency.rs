@@ -230,7 +230,8 @@ async fn a_statement_that_is_always_broken_off_is_an_error_in_the_end() {
     }
     // Its error may be of any type, if ours is in it.
     type Any = Box<dyn std::error::Error + Send + Sync>;
-    let fails: [(fn(sqlx::Error) -> Any, u32); 3] =
+    type Fail = fn(sqlx::Error) -> Any;
+    let fails: [(Fail, u32); 3] =
         [(|lost| lost.into(), 6), (|lost| take(lost).into(), 6), (|_| "no such order".into(), 1)];
     for (fail, expected) in fails {
         let (context, mut runs) = (world.context(), 0);
