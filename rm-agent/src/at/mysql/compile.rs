@@ -9,7 +9,7 @@ use super::dialect::{capture, quote};
 use super::{insert, own, query, restrict};
 use crate::at::engine::{CompiledChange, Yields};
 use crate::at::plan::{Change, ChangeKind, Part, Refused, Source};
-use crate::at::table::Table;
+use crate::at::table::{Column, Table};
 
 pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, Refused> {
     let returns_rows = table.mysql.as_deref().is_some_and(|facts| facts.returning);
@@ -67,7 +67,10 @@ fn rows(change: &Change, table: &Table, rows: &Source) -> Result<CompiledChange,
     let columns = captures(table, &all(table), Some(&change.target));
     let order = rows.limit.as_ref().map(|_| total_order(change, table, rows.order.as_ref()));
     let imaged = Source { order: order.or_else(|| rows.order.clone()), ..rows.clone() };
-    let restricted = if own::is_chosen_by_itself(rows) {
+    let is_computed = |column: &&Column| column.generated && column.name == column.source;
+    let computed: Vec<&str> =
+        table.columns.iter().filter(is_computed).map(|column| column.name.as_str()).collect();
+    let restricted = if own::is_chosen_by_itself(rows, &computed) {
         None
     } else {
         Some(restrict::restricted(change, rows, imaged.order.as_ref())?)

@@ -8,8 +8,9 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::at::plan::{Part, Source};
 
-/// Functions that look at nothing but their arguments, and words that may stand before a parenthesis.
-const OWN: [&str; 62] = [
+/// Functions that look at nothing but their arguments, and words that may stand before a parenthesis. Not
+/// those that make a date: of a mere time they make one of today.
+const OWN: [&str; 55] = [
     "abs",
     "all",
     "and",
@@ -18,7 +19,6 @@ const OWN: [&str; 62] = [
     "between",
     "binary",
     "case",
-    "cast",
     "ceil",
     "ceiling",
     "char",
@@ -26,12 +26,7 @@ const OWN: [&str; 62] = [
     "coalesce",
     "concat",
     "concat_ws",
-    "convert",
     "crc32",
-    "date",
-    "datetime",
-    "day",
-    "decimal",
     "div",
     "else",
     "field",
@@ -56,7 +51,6 @@ const OWN: [&str; 62] = [
     "ltrim",
     "md5",
     "mod",
-    "month",
     "not",
     "nullif",
     "or",
@@ -99,14 +93,14 @@ const FOREIGN: [&str; 20] = [
     "lateral",
 ];
 
-/// Whether a row is chosen by its own columns, whatever else changes.
-pub(super) fn is_chosen_by_itself(rows: &Source) -> bool {
+/// Whether a row is chosen by its own columns, whatever else changes. What is `computed` may ask a clock.
+pub(super) fn is_chosen_by_itself(rows: &Source, computed: &[&str]) -> bool {
     let parts = [&rows.condition, &rows.order].into_iter().flatten();
     rows.with.is_none()
         && rows.joined.is_none()
         && rows.limit.is_none()
-        && reads_own_columns(&rows.from, Commas::JoinTables)
-        && parts.into_iter().all(|part| reads_own_columns(part, Commas::ListValues))
+        && reads_own_columns(&rows.from, computed, Commas::JoinTables)
+        && parts.into_iter().all(|part| reads_own_columns(part, computed, Commas::ListValues))
 }
 
 /// What a comma means.
@@ -116,7 +110,7 @@ enum Commas {
     ListValues,
 }
 
-fn reads_own_columns(part: &Part, commas: Commas) -> bool {
+fn reads_own_columns(part: &Part, computed: &[&str], commas: Commas) -> bool {
     let tokens = Tokenizer::new(&Tokens {}, &part.sql).with_unescape(false).tokenize();
     let Ok(tokens) = tokens else { return false };
     let tokens: Vec<&Token> =
@@ -132,7 +126,8 @@ fn reads_own_columns(part: &Part, commas: Commas) -> bool {
             if is_called {
                 is_plain && !is_qualified && OWN.contains(&name.as_str())
             } else {
-                !is_plain || !(FOREIGN.contains(&name.as_str()) || name.starts_with('@'))
+                !computed.iter().any(|column| column.eq_ignore_ascii_case(&name))
+                    && (!is_plain || !(FOREIGN.contains(&name.as_str()) || name.starts_with('@')))
             }
         }
         // A variable.
@@ -153,8 +148,8 @@ mod tests {
     fn is_own(statement: &str) -> bool {
         let Ok(Plan::Change(change)) = plan(statement, Kind::Mysql) else { panic!("{statement}") };
         match &change.kind {
-            ChangeKind::Update(update) => is_chosen_by_itself(&update.rows),
-            ChangeKind::Delete(rows) => is_chosen_by_itself(rows),
+            ChangeKind::Update(update) => is_chosen_by_itself(&update.rows, &["age"]),
+            ChangeKind::Delete(rows) => is_chosen_by_itself(rows, &["age"]),
             ChangeKind::Insert(_) => panic!("{statement}"),
         }
     }
@@ -181,12 +176,14 @@ mod tests {
             "UPDATE t SET a = 1 WHERE at < NOW()",
             "UPDATE t SET a = 1 WHERE at < CURRENT_TIMESTAMP",
             "UPDATE t SET a = 1 WHERE at < utc_timestamp - INTERVAL 1 DAY",
+            "UPDATE t SET a = 1 WHERE DATE(a) = ?",
             "UPDATE t SET a = 1 WHERE a = @x",
             "UPDATE t SET a = 1 WHERE a = @@timestamp",
             "UPDATE t SET a = 1 WHERE own(a)",
             "UPDATE t SET a = 1 WHERE `lower`(a) = 'x'",
             "UPDATE t SET a = 1 WHERE d.lower(a) = 'x'",
             "UPDATE t SET a = 1 ORDER BY own(a)",
+            "UPDATE t SET a = 1 WHERE `Age` > 17",
             "UPDATE t SET a = 1 LIMIT 1",
             "UPDATE t, s SET t.a = 1 WHERE t.id = s.id",
             "UPDATE t JOIN s ON t.id = s.id SET t.a = 1",
