@@ -79,7 +79,10 @@ mod tcc;
 mod tm;
 pub mod web;
 
-pub use action::{ActionDatabase, ActionError, ActionOptions, ActionPool, Handled, PhaseOneError};
+pub use action::{
+    ActionDatabase, ActionError, ActionOptions, ActionPool, Chance, Handled, Opinion,
+    PhaseOneError, Question,
+};
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{
     AtConnection, AtDatabase, AtError, AtOptions, AtPool, AtSavepoint, AtTransaction,
