@@ -17,7 +17,7 @@
 //!     Ok::<_, reqwest::Error>(())
 //! });
 //! match transfer.await {
-//!     Ok(finished) => println!("done, on every side: {}", finished.outcome.completed),
+//!     Ok(finished) => println!("done: {:?}", finished.outcome()),
 //!     Err(RunError::InDoubt(in_doubt)) => println!("decided: {:?}", in_doubt.ask().await?),
 //!     Err(rolled_back) => println!("nothing happened: {rolled_back}"),
 //! }
@@ -82,9 +82,11 @@ pub use at::{
     CheckedStatement, Evidence, Refused, SavepointMark, UnreadableUndo, Verdict, check_sql,
     evidence, read_undo,
 };
-pub use context::TransactionContext;
+pub use context::{Suspended, TransactionContext};
+pub use pactum_macros::global_transaction;
 pub use session::CallError;
 pub use tm::{
-    BeginError, BeginOptions, Decision, Finished, Global, GlobalTransaction, InDoubt, Outcome,
-    RunError, TransactionHandle, Wait,
+    BeginError, BeginOptions, Decision, Ended, ErrorRules, Fate, Finished, Global,
+    GlobalTransaction, Hooks, InDoubt, NestedScope, Outcome, Propagation, RollBackAlways, RunError,
+    ScopeUndo, ScopeVetoed, TransactionError, TransactionHandle, Wait,
 };
