@@ -7,7 +7,8 @@ use pactum_core::id::StoreId;
 use crate::context::{TransactionContext, waiting_xid};
 use crate::session::{CallError, DialEndpoint, Environment, Session};
 use crate::tm::{
-    BeginError, BeginOptions, Global, GlobalTransaction, HookList, Hooks, NestedScope,
+    BeginError, BeginOptions, CanCommit, Global, GlobalTransaction, HookList, Hooks, NestedScope,
+    Question, can_commit,
 };
 
 /// How an agent reaches its coordinator, and how patient it is.
@@ -159,6 +160,21 @@ impl Agent {
     /// 16 scopes lie in each other already.
     pub fn begin_nested(&self, outer: &TransactionContext) -> Result<NestedScope, BeginError> {
         NestedScope::open(&self.session, outer)
+    }
+
+    /// Asks the participants of the actions that a transaction is about to try whether these have a
+    /// chance as things are, so that a hopeless one ends before it reserves anything. Advice: nothing
+    /// is reserved or promised by a [`CanCommit::Yes`], and an [`CanCommit::Unknown`] is no *no*.
+    ///
+    /// # Errors
+    ///
+    /// The coordinator refused the question: there are too many, or they are too large.
+    pub async fn can_commit(
+        &self,
+        context: &TransactionContext,
+        questions: &[Question],
+    ) -> Result<CanCommit, CallError> {
+        can_commit(&self.session, context, questions).await
     }
 
     /// The store of the coordinator that was last heard; `None` before the first session.

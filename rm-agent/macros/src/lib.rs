@@ -15,33 +15,7 @@ use proc_macro::TokenStream;
 
 /// Runs an `async fn` as a global transaction.
 ///
-/// ```
-/// use pactum_agent::{Agent, AtError, AtPool, TransactionError, global_transaction};
-/// # use sqlx::Sqlite;
-///
-/// struct Bank { agent: Agent, accounts: AtPool<Sqlite> }
-///
-/// #[derive(Debug)]
-/// enum BankError { Database(AtError), Transaction(TransactionError) }
-/// # impl From<AtError> for BankError {
-/// #     fn from(error: AtError) -> Self { BankError::Database(error) }
-/// # }
-/// # impl From<TransactionError> for BankError {
-/// #     fn from(error: TransactionError) -> Self { BankError::Transaction(error) }
-/// # }
-///
-/// impl Bank {
-///     #[global_transaction(agent = self.agent, timeout = "30s")]
-///     async fn transfer(&self, amount: i64) -> Result<(), BankError> {
-///         let mut tx = self.accounts.begin().await?;
-///         sqlx::query("UPDATE account SET balance = balance - ?").bind(amount)
-///             .execute(&mut *tx).await.map_err(AtError::from)?;
-///         Ok(tx.commit().await?)
-///     }
-/// }
-/// ```
-///
-/// The body runs inside [`run`](https://docs.rs/pactum-agent) of that agent's `global`: `Ok` commits,
+/// The body runs inside `agent.global(name).run(…)`: `Ok` commits,
 /// `Err` rolls back. The function's own errors come back as they are. What the transaction adds of its
 /// own, that it could not be begun, rolls back or is in doubt, is a `TransactionError`, from which the
 /// function's error type must convert (`E: From<TransactionError>`; with thiserror, a variant with

@@ -28,7 +28,9 @@ use tokio::time::Instant;
 pub use current::Suspended;
 pub(crate) use current::waiting_xid;
 pub(crate) use nested::{SCOPES_MAX, Undoing};
-pub(crate) use one_phase::{Closing, Delegatable, OnePhase, OnePhaseEnd};
+pub(crate) use one_phase::{Closing, Delegatable, OnePhaseEnd};
+#[cfg(test)]
+pub(crate) use one_phase::OnePhase;
 
 /// A global transaction, as one participant or its manager sees it. Cheap to clone; all clones
 /// share what they record.

@@ -43,7 +43,8 @@ impl Ending {
         };
         self.hooks.call("before commit", |hooks| hooks.before_commit(self.context.xid()));
         if open.is_empty() {
-            return self.told(self.commit().await.map_err(|reason| InDoubt::new(self.clone(), reason)));
+            return self
+                .told(self.commit().await.map_err(|reason| InDoubt::new(self.clone(), reason)));
         }
         let (answer, answered) = oneshot::channel();
         let ending = self.clone();

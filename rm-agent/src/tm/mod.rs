@@ -12,7 +12,7 @@
 //! transaction.rs, ending.rs   explicit handles, and how a transaction is ended
 //! delegated.rs                ended by the one-phase commit of its only branch
 //! scope.rs                    a part of one that can be rolled back by itself
-//! hooks.rs                    who hears of begins and ends
+//! hooks.rs, question.rs       who hears of begins and ends; asking before anything is tried
 //! ```
 //!
 //! The answer to a commit is the decision, or *in doubt* while the coordinator is silent; never
@@ -26,6 +26,7 @@ mod hooks;
 mod options;
 mod outcome;
 mod propagation;
+mod question;
 mod rules;
 mod scope;
 #[cfg(test)]
@@ -39,6 +40,8 @@ pub use hooks::Hooks;
 pub use options::{BeginError, BeginOptions, Wait};
 pub use outcome::{Decision, Outcome};
 pub use propagation::Propagation;
+pub(crate) use question::can_commit;
+pub use question::{CanCommit, Question, QuestionError};
 pub use rules::{ErrorRules, RollBackAlways};
 pub use scope::{NestedScope, ScopeUndo, ScopeVetoed};
 pub use transaction::{GlobalTransaction, InDoubt, TransactionHandle};

@@ -53,8 +53,7 @@ async fn a_scope_that_fails_is_undone_before_its_run_ends_and_the_rest_commits_w
     stream.begin(7).await;
     let (correlation, scope) = asked_to_undo(&mut stream).await;
     assert_ne!(scope, 0);
-    let undoing =
-        scope_answer(v1::ScopeStatus::RollingBack, v1::TransactionStatus::Active);
+    let undoing = scope_answer(v1::ScopeStatus::RollingBack, v1::TransactionStatus::Active);
     stream.send(correlation, undoing);
     let (correlation, again) = asked_to_undo(&mut stream).await;
     assert_eq!(again, scope);

@@ -157,7 +157,10 @@ async fn an_error_that_stands_by_rule_commits_and_is_returned_and_others_roll_ba
         matches!(&error, RunError::Work { fate: Fate::Committed(outcome), .. } if outcome.completed),
         "{error:?}"
     );
-    assert_eq!(error.to_string(), "the work failed, and what it did is committed by rule: sold out");
+    assert_eq!(
+        error.to_string(),
+        "the work failed, and what it did is committed by rule: sold out"
+    );
     assert_eq!(error.flatten(), Failed::SoldOut);
 
     let broken = run(Failed::Broken);
