@@ -27,10 +27,10 @@ use tokio::time::Instant;
 
 pub use current::Suspended;
 pub(crate) use current::waiting_xid;
-pub(crate) use nested::{SCOPES_MAX, Undoing};
-pub(crate) use one_phase::{Closing, Delegatable, OnePhaseEnd};
+pub(crate) use nested::Undoing;
 #[cfg(test)]
 pub(crate) use one_phase::OnePhase;
+pub(crate) use one_phase::{Closing, Delegatable, OnePhaseEnd};
 
 /// A global transaction, as one participant or its manager sees it. Cheap to clone; all clones
 /// share what they record.

@@ -7,12 +7,13 @@
 //! Easy to get wrong: a scope that was left and cannot be undone must not be committed with the rest.
 //! So what is around it is vetoed then; and where nobody can wait, the transaction's end does.
 
+use pactum_core::transaction::SCOPE_DEPTH_MAX;
 use pactum_proto::v1;
 use tokio::time::{Instant, sleep};
 
 use super::ending::COMPLETION_PAUSE;
 use super::options::BeginError;
-use crate::context::{SCOPES_MAX, TransactionContext, Undoing};
+use crate::context::{TransactionContext, Undoing};
 use crate::session::Session;
 
 /// A part of a global transaction that its owner keeps or rolls back.
@@ -53,7 +54,7 @@ impl NestedScope {
     pub(crate) fn open(session: &Session, outer: &TransactionContext) -> Result<Self, BeginError> {
         let context = outer.nested(session.new_scope_id()).ok_or_else(|| BeginError::TooDeep {
             xid: outer.xid().clone(),
-            depth_max: SCOPES_MAX,
+            depth_max: SCOPE_DEPTH_MAX,
         })?;
         Ok(NestedScope { session: session.clone(), context, ended: false })
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use pactum_core::id::{ScopeId, StoreId, Xid};
+use pactum_core::transaction::SCOPE_DEPTH_MAX;
 use tonic::Code;
 
 use super::body::PropagatedBody;
 use super::headers::{REMAINING_MS, SCOPES, SEATA_XID, STORE, XID, escape};
-use crate::context::{SCOPES_MAX, TransactionContext};
+use crate::context::TransactionContext;
 use crate::session::Session;
 
 /// What remains for a transaction whose caller speaks Seata's header and so does not say. 60 s, the
@@ -81,8 +82,8 @@ pub(super) fn context(
 
 fn scopes_from(text: &str) -> Option<Vec<ScopeId>> {
     let ids = text.split(',').map(|id| id.trim().parse().ok().filter(|id| *id != 0).map(ScopeId));
-    let scopes: Vec<ScopeId> = ids.take(SCOPES_MAX + 1).collect::<Option<_>>()?;
-    (scopes.len() <= SCOPES_MAX).then_some(scopes)
+    let scopes: Vec<ScopeId> = ids.take(SCOPE_DEPTH_MAX + 1).collect::<Option<_>>()?;
+    (scopes.len() <= SCOPE_DEPTH_MAX).then_some(scopes)
 }
 
 /// The same for Seata's header. One that is not of our form is Seata's own, and none of ours.

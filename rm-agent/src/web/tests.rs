@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::routing::get;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
-use pactum_core::id::{BranchId, StoreId};
+use pactum_core::id::{BranchId, ScopeId, StoreId};
 use pactum_proto::v1;
 use pactum_proto::v1::client_frame::Frame as Asked;
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -121,7 +121,7 @@ async fn a_veto_is_durable_before_the_answer() {
 async fn a_nested_scope_travels_and_a_veto_in_it_is_its_own() {
     async fn nested() -> &'static str {
         let context = TransactionContext::current().unwrap();
-        assert_eq!(*context.scopes(), [ScopeId(5), ScopeId(6)][..]);
+        assert_eq!(**context.scopes(), [ScopeId(5), ScopeId(6)]);
         let inner = context.nested(ScopeId(7)).unwrap();
         let mut onward = HeaderMap::new();
         inject(&inner, &mut onward);
@@ -139,8 +139,10 @@ async fn a_nested_scope_travels_and_a_veto_in_it_is_its_own() {
     let inner = outer.nested(ScopeId(6)).unwrap();
     let answering = tokio::spawn(service.oneshot(within("/", &inner)));
     let (correlation, Asked::Veto(veto)) = stream.next().await else { panic!("no veto") };
+    let active = v1::TransactionStatus::Active;
+    let active = fake::outcome(active, v1::RollbackCause::Unspecified);
     assert_eq!(veto.scopes, [5, 6]);
-    stream.send(correlation, outcome(v1::TransactionStatus::Active));
+    stream.send(correlation, active);
     let response = answering.await.unwrap().unwrap();
     assert_eq!(response.headers()["pactum-branches"], "100", "no branch that was undone");
     absorb(&inner, response.headers());
