@@ -15,6 +15,8 @@
 mod current;
 mod nested;
 mod one_phase;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,8 +27,10 @@ use tokio::time::Instant;
 
 pub use current::Suspended;
 pub(crate) use current::waiting_xid;
-pub(crate) use nested::{SCOPES_MAX, Undoing};
-pub(crate) use one_phase::{Delegatable, OnePhase, OnePhaseEnd};
+pub(crate) use nested::Undoing;
+#[cfg(test)]
+pub(crate) use one_phase::OnePhase;
+pub(crate) use one_phase::{Closing, Delegatable, OnePhaseEnd};
 
 /// A global transaction, as one participant or its manager sees it. Cheap to clone; all clones
 /// share what they record.
@@ -61,8 +65,8 @@ struct Record {
     done: Vec<BranchId>,
     veto: Option<String>,
     delegatable: Vec<Delegatable>,
-    /// Whether the manager asked for the end.
-    ending: bool,
+    /// How far the manager has gone in ending; `None` before.
+    ending: Option<one_phase::Ending>,
     scope_end: Option<nested::ScopeEnd>,
 }
 

@@ -9,11 +9,9 @@
 use std::sync::{Arc, Mutex};
 
 use pactum_core::id::{BranchId, ScopeId};
+use pactum_core::transaction::SCOPE_DEPTH_MAX;
 
 use super::{Inner, Record, TransactionContext};
-
-/// How many scopes may lie in each other, over all services. 16: more is a recursion without an end.
-pub(crate) const SCOPES_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScopeEnd {
@@ -37,7 +35,7 @@ impl TransactionContext {
     /// A context for a new scope inside this one; `None` if that would be one too many.
     pub(crate) fn nested(&self, scope: ScopeId) -> Option<Self> {
         let scopes: Arc<[ScopeId]> = self.0.scopes.iter().copied().chain([scope]).collect();
-        (scopes.len() <= SCOPES_MAX).then(|| {
+        (scopes.len() <= SCOPE_DEPTH_MAX).then(|| {
             TransactionContext(Arc::new(Inner {
                 transaction: Arc::clone(&self.0.transaction),
                 scopes,

@@ -170,7 +170,7 @@ async fn the_closure_form_ends_as_the_coordinator_says() {
     let finished = agent.global("t").wait(Wait::Decided).run(async |_| Ok::<_, String>(7)).await;
     let finished = finished.unwrap();
     assert_eq!(finished.value, 7);
-    assert!(finished.transaction.completed().await.unwrap().is_committed());
+    assert!(finished.transaction().unwrap().completed().await.unwrap().is_committed());
 
     let late = agent.global("t").timeout(Duration::from_millis(1)).run(async |context| {
         tokio::time::sleep_until(context.deadline()).await;
