@@ -110,12 +110,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
     }
 
     async fn plan(&mut self, sql: &str) -> Result<Ready, AtError> {
-        if let Some(ready) = self.shared.cache.find(sql) {
-            return Ok(ready);
-        }
-        let ready = make_ready::<DB>(&mut self.local, sql).await?;
-        self.shared.cache.insert(sql, ready.clone());
-        Ok(ready)
+        self.shared.cache.find_or(sql, make_ready::<DB>(&mut self.local, sql)).await
     }
 
     /// All plans of one local transaction must be made for the same state of a table.

@@ -23,13 +23,17 @@ use super::write::Writer;
 use crate::store::{Seed, ids};
 
 const DATABASE_FILE: &str = "pactum.db";
+const LOG_FILE: &str = "pactum.db-wal";
 const LOCK_FILE: &str = "LOCK";
 /// How long a statement waits for someone who has opened the file by hand. Longer than a careful
 /// hand needs; then the write counts as failed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// After so many pages of log the commit that wrote the last one checkpoints: 32 MiB. More would
 /// make the start after a crash slower, less would sync the file itself more often.
-const CHECKPOINT_PAGES: &str = "8192";
+const CHECKPOINT_PAGES: u64 = 8192;
+/// What a page takes in the log: 4 KiB, SQLite's default, and its header. With the log's own header
+/// this is where it begins anew after a checkpoint.
+const LOG_BYTES: u64 = CHECKPOINT_PAGES * (4096 + 24) + 32;
 /// The writer's page cache in KiB, as SQLite wants it: enough to keep the pages of a million
 /// unfinished transactions that are being changed.
 const CACHE: &str = "-65536";
@@ -116,12 +120,14 @@ pub(super) async fn open(
     let file = directory.join(DATABASE_FILE);
     let opening = Opening { directory };
     let writing = options(&file).create_if_missing(true);
-    let writing =
-        writing.pragma("wal_autocheckpoint", CHECKPOINT_PAGES).pragma("cache_size", CACHE);
+    let writing = writing
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
+        .pragma("cache_size", CACHE);
     let mut connection = opening.doing("open the file", writing.connect().await)?;
     opening.migrate(&mut connection).await?;
     opening.ensure_lease(&mut connection, group, seed).await?;
     opening.make_durable(&mut connection, &file).await?;
+    opening.lay_out_log()?;
     let store_id = opening.store_id(&mut connection).await?;
     let reading = options(&file).read_only(true);
     let readers = SqlitePoolOptions::new().max_connections(READERS_MAX);
@@ -240,6 +246,25 @@ impl Opening<'_> {
             .and_then(|file| file.sync_all())
             .and_then(|()| File::open(self.directory)?.sync_all());
         self.doing(doing, synced.map_err(sqlx::Error::Io))
+    }
+
+    /// Gives the log its full length at once, as zeros. A sync of a file that has grown writes the
+    /// file's own data too, and takes twice as long as one of a file that was overwritten.
+    ///
+    /// SQLite keeps this length: it writes from the start again after each checkpoint, and a log is
+    /// read as far as its checksums hold, which zeros do not. It must be empty here, and is after
+    /// [`Opening::make_durable`].
+    fn lay_out_log(&self) -> Result<(), OpenError> {
+        let laid_out = File::options().write(true).open(self.directory.join(LOG_FILE)).and_then(
+            |mut log| {
+                if log.metadata()?.len() != 0 {
+                    return Ok(());
+                }
+                io::copy(&mut io::repeat(0).take(LOG_BYTES), &mut log)?;
+                log.sync_all()
+            },
+        );
+        self.doing("lay out the log", laid_out.map_err(sqlx::Error::Io))
     }
 
     async fn store_id(&self, connection: &mut SqliteConnection) -> Result<StoreId, OpenError> {

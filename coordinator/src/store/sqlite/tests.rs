@@ -110,18 +110,57 @@ async fn a_torn_batch_is_gone_as_a_whole() {
     let store = open(directory.0.path()).await.unwrap();
     let epoch = store.lead().await.unwrap().epoch;
     store.write(epoch, batch(1)).await.unwrap();
-    let whole = fs::read(directory.0.path().join("pactum.db-wal")).unwrap().len();
+    let whole = written_log(&directory).len();
     store.write(epoch, batch(2)).await.unwrap();
-    let log = fs::read(directory.0.path().join("pactum.db-wal")).unwrap();
+    let log = written_log(&directory);
     assert!(log.len() > whole);
     for length in (whole..log.len()).step_by(1021) {
-        let copy = Directory::new();
-        let file = copy.0.path().join("pactum.db");
-        fs::copy(directory.0.path().join("pactum.db"), file).unwrap();
-        fs::write(copy.0.path().join("pactum.db-wal"), &log[..length]).unwrap();
-        let found = open(copy.0.path()).await.unwrap().load().await.unwrap();
-        assert_eq!((found.unfinished.len(), found.branches.len()), (1, 1), "cut at {length}");
+        // The rest was never there, or still is as it was laid out.
+        for rest in [0, log.len() - length] {
+            let copy = Directory::new();
+            let file = copy.0.path().join("pactum.db");
+            fs::copy(directory.0.path().join("pactum.db"), file).unwrap();
+            let torn = [&log[..length], &vec![0; rest]].concat();
+            fs::write(copy.0.path().join("pactum.db-wal"), torn).unwrap();
+            let found = open(copy.0.path()).await.unwrap().load().await.unwrap();
+            assert_eq!((found.unfinished.len(), found.branches.len()), (1, 1), "cut at {length}");
+        }
     }
+}
+
+/// The log as far as anything was written to it.
+fn written_log(directory: &Directory) -> Vec<u8> {
+    let mut log = fs::read(directory.0.path().join("pactum.db-wal")).unwrap();
+    let end = log.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    log.truncate(end);
+    log
+}
+
+/// Goal: no commit waits for the log's file to grow. Method: its length, from the first batch to one
+/// that was written behind a checkpoint.
+#[tokio::test]
+async fn the_log_has_its_full_length_from_the_start() {
+    let directory = Directory::new();
+    let length = || fs::metadata(directory.0.path().join("pactum.db-wal")).unwrap().len();
+    let store = open(directory.0.path()).await.unwrap();
+    let full = length();
+    assert!(full > 8192 * 4096);
+    let epoch = store.lead().await.unwrap().epoch;
+    for number in 1..=20 {
+        store.write(epoch, batch(number)).await.unwrap();
+        if number == 10 {
+            let raw = SqliteConnectOptions::new().filename(directory.0.path().join("pactum.db"));
+            let mut connection = raw.connect().await.unwrap();
+            let checkpoint = sqlx::raw_sql("PRAGMA wal_checkpoint(RESTART)");
+            checkpoint.execute(&mut connection).await.unwrap();
+        }
+        assert_eq!(length(), full);
+    }
+    // Nothing of it is left by a store that is closed, and a new one lays it out again.
+    store.close().await;
+    let store = open(directory.0.path()).await.unwrap();
+    assert_eq!(length(), full);
+    assert_eq!(store.load().await.unwrap().branches.len(), 20);
 }
 
 /// Goal: a write that nobody waits for any more is in the file as a whole or not at all, and is not
