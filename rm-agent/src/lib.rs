@@ -80,8 +80,7 @@ mod tm;
 pub mod web;
 
 pub use action::{
-    ActionDatabase, ActionError, ActionOptions, ActionPool, Chance, Handled, Opinion,
-    PhaseOneError, Question,
+    ActionDatabase, ActionError, ActionOptions, ActionPool, Chance, Handled, PhaseOneError,
 };
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{

@@ -6,8 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pactum_core::fence::Step;
 
-use super::question::Chance;
 use crate::db::Driver;
+
+/// What an action thinks of its chances, as things are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chance {
+    /// Nothing is seen that would stand in the way.
+    Good,
+    /// It would fail, and why.
+    None(String),
+}
 
 /// What a handler of phase two answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,17 +27,15 @@ mod options;
 mod participant;
 mod phase_one;
 mod pool;
-mod question;
 mod report;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 
 pub use error::{ActionError, PhaseOneError};
-pub use handler::Handled;
+pub use handler::{Chance, Handled};
 pub use options::ActionOptions;
 pub use pool::{ActionDatabase, ActionPool};
-pub use question::{Chance, Opinion, Question};
 
 pub(crate) use calling::{Call, call};
 pub(crate) use handler::{Direction, Handler, Kept, Stopped};

@@ -29,7 +29,7 @@ use super::handler::{Direction, Handled, Handler, Kept, Stopped};
 use super::options::ActionOptions;
 use super::phase_one::Local;
 use super::pool::{ActionDatabase, Registry};
-use super::question::Chance;
+use super::handler::Chance;
 use super::report::{attention, fault, later, parked};
 use crate::barrier::{self, FoundRow, Mode, State};
 use crate::branch::{Answer, BranchKey, Task, Work};

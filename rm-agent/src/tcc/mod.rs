@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::action::{
-    ActionDatabase, ActionError, ActionPool, Chance, Handled, PhaseOneError, Question,
+    ActionDatabase, ActionError, ActionPool, Chance, Handled, PhaseOneError,
 };
 use crate::context::TransactionContext;
 use erased::Erased;
@@ -166,15 +166,6 @@ impl<DB: ActionDatabase> ActionPool<DB> {
 }
 
 impl<DB: ActionDatabase, A: TccAction<DB>> Tcc<DB, A> {
-    /// The question whether the action has a chance with this context, for
-    /// [`Agent::can_commit`](crate::Agent::can_commit).
-    ///
-    /// # Errors
-    /// The context is too large, or cannot be written as JSON.
-    pub fn question(&self, context: &A::Context) -> Result<Question, ActionError> {
-        Question::new(&self.pool.0, BranchMode::Tcc, A::NAME, context)
-    }
-
     /// Tries the action as a branch of the running task's global transaction.
     ///
     /// # Errors
