@@ -94,7 +94,7 @@ impl Engine for MySql {
         })
     }
 
-    fn change(
+    fn change_to_send(
         statement: &Statement<MySql>,
         compiled: &CompiledChange,
         table: &Table,
