@@ -71,6 +71,7 @@ mod barrier;
 mod branch;
 mod context;
 mod db;
+mod link;
 mod session;
 mod tm;
 pub mod web;

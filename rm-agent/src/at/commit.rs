@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use pactum_core::id::{BranchId, ResourceId, StoreId};
 use pactum_core::time::WallTime;
-use pactum_proto::v1::BranchMode;
+use pactum_core::transaction::BranchMode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
@@ -26,7 +26,6 @@ use tracing::{debug, warn};
 use super::connection::{AtConnection, Gathered, Locks};
 use super::engine::{Assumed, AtDatabase};
 use super::error::AtError;
-use super::link::Link;
 use super::pool::Shared;
 use super::transaction::AtTransaction;
 use super::undo::{self, Stored};
@@ -34,6 +33,7 @@ use crate::barrier::{self, FindError, Mode, OpenRow, State};
 use crate::branch::BranchKey;
 use crate::context::TransactionContext;
 use crate::db::{Failure, LocalDatabase, is_passing};
+use crate::link::Link;
 use crate::session::{CallError, Claim, Registration};
 
 /// How long to look for the outcome of a local commit, at most. 10 s: longer than the local lock
@@ -225,6 +225,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
             holds_local_locks: true,
             lock_only,
             claim,
+            action: None,
         };
         if lock_only {
             self.confirm(&assumed).await?;

@@ -37,7 +37,6 @@ mod engine;
 mod error;
 mod evidence;
 mod keys;
-mod link;
 mod locking;
 mod mysql;
 mod options;

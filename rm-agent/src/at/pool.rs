@@ -11,6 +11,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
 use pactum_core::id::ResourceId;
+use pactum_core::transaction::BranchMode;
 use sqlx::{Database, Execute, Executor, Pool, SqlStr, Transaction};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -19,16 +20,17 @@ use super::cache::{Cache, Ready};
 use super::connection::{AtConnection, Gathered, Health, Turn};
 use super::engine::{AtDatabase, Statement, Step};
 use super::error::AtError;
-use super::link::Link;
 use super::options::AtOptions;
-use super::phase_two::AtParticipant;
+use super::phase_two::{AtParticipant, CONNECTIONS};
 use super::plan::Plan;
+use super::ready::make_ready;
 use super::transaction::AtTransaction;
 use super::upkeep::Upkeep;
 use crate::agent::Agent;
 use crate::barrier::tables;
 use crate::context::TransactionContext;
-use crate::db::{Failure, LocalDatabase};
+use crate::db::{Failure, LocalDatabase, OwnConnections};
+use crate::link::Link;
 use crate::session::Claim;
 
 /// A resource in AT mode. Cheap to clone.
@@ -41,7 +43,7 @@ pub(super) struct Shared<DB: AtDatabase> {
     pub(super) link: Arc<dyn Link>,
     pub(super) options: AtOptions,
     pub(super) cache: Cache,
-    /// See [`Engine::barrier_place`](super::engine::Engine::barrier_place).
+    /// See [`Driver::barrier_place`](crate::db::Driver::barrier_place).
     pub(super) barrier_place: Option<Arc<str>>,
     /// The queue for the database's write lock, shared with phase two. First come, first served.
     pub(super) writer: Arc<Semaphore>,
@@ -85,7 +87,9 @@ impl<DB: AtDatabase> AtPool<DB> {
         options: AtOptions,
     ) -> Result<Self, AtError> {
         let writer = Arc::new(Semaphore::new(DB::WRITERS));
-        let own = DB::own_connections(&pool, &writer, &options);
+        let connections =
+            OwnConnections { count: CONNECTIONS, local_lock_wait_max: options.local_lock_wait_max };
+        let own = DB::own_connections(&pool, &writer, &connections);
         let mut local = own.begin().await.map_err(AtError::from_db)?;
         let suitable = DB::check_suitable(&mut *local).await.map_err(AtError::from_db)?;
         suitable.map_err(AtError::Unsuitable)?;
@@ -101,7 +105,7 @@ impl<DB: AtDatabase> AtPool<DB> {
             writers: DB::WRITERS,
             undo_log_bytes_max: options.undo_log_bytes_max,
         };
-        link.attach(resource.clone(), uid, Arc::new(participant)).await?;
+        link.attach(resource.clone(), uid, BranchMode::At, Arc::new(participant)).await?;
         let cache = Cache::default();
         let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(1);
         let half = (connections / 2).max(1);
@@ -210,14 +214,16 @@ impl<DB: AtDatabase> AtPool<DB> {
     }
 
     /// Whether a statement changes nothing and asks for no locks. Refuses what cannot be undone.
-    fn is_plain_read(&self, sql: &str) -> Result<bool, AtError> {
+    async fn is_plain_read(&self, sql: &str) -> Result<bool, AtError> {
         let shared = &self.0;
         match shared.cache.find(sql) {
             Some(Ready::Read) => Ok(true),
             Some(Ready::LockingRead(_) | Ready::Change(_)) => Ok(false),
             None => match DB::plan(sql)? {
                 Plan::Read => {
-                    shared.cache.insert(sql, Ready::Read);
+                    let mut connection = shared.pool.acquire().await.map_err(AtError::Database)?;
+                    let ready = make_ready::<DB>(&mut connection, sql).await?;
+                    shared.cache.insert(sql, ready);
                     Ok(true)
                 }
                 Plan::LockingRead(_) | Plan::Change(_) => Ok(false),
@@ -259,7 +265,7 @@ impl<'p, DB: AtDatabase> Executor<'p> for &'p AtPool<DB> {
         let statement = Statement::take(query);
         Box::pin(async_stream::try_stream! {
             let mut statement = statement?;
-            if self.is_plain_read(statement.sql.as_str())? {
+            if self.is_plain_read(statement.sql.as_str()).await? {
                 let mut connection = self.0.pool.acquire().await?;
                 let mut steps = DB::run(&mut connection, statement);
                 while let Some(step) = steps.try_next().await? {

@@ -23,11 +23,11 @@ use pactum_core::transaction::{RollbackCause, Status};
 use pactum_proto::v1::ErrorCode;
 use tracing::{info, warn};
 
-use super::link::Link;
 use crate::barrier::leftovers::{OldRow, Page, Place, open_before};
 use crate::barrier::{self, FindError, Mode, State};
 use crate::branch::BranchKey;
 use crate::db::{DbError, LocalDatabase};
+use crate::link::Link;
 use crate::session::CallError;
 
 /// From which age on a row is asked about. 10 min: ten times the default timeout, so that what is in

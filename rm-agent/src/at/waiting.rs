@@ -26,10 +26,10 @@ use super::commit::Failed;
 use super::connection::Locks;
 use super::engine::{AtDatabase, Statement, Step};
 use super::error::AtError;
-use super::link::Link;
 use super::pool::AtPool;
 use super::transaction::AtTransaction;
 use crate::context::TransactionContext;
+use crate::link::Link;
 use crate::session::Claim;
 
 /// How often a run is repeated because the database broke it off, or the schema changed under it. 5:

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pactum_core::id::{BranchId, StoreId, Xid};
-use pactum_core::transaction::Resolution;
+use pactum_core::transaction::{Action, BranchMode, Resolution};
 use pactum_proto::v1::ParkReport;
 
 /// One branch, as its participant knows it.
@@ -37,6 +37,9 @@ pub(crate) struct Work {
     pub(crate) store: StoreId,
     pub(crate) task: Task,
     pub(crate) attempt: u32,
+    pub(crate) mode: BranchMode,
+    /// For TCC and saga, as it was registered.
+    pub(crate) action: Option<Action>,
     /// What an operator decided while the branch was parked.
     pub(crate) resolution: Option<Resolution>,
 }

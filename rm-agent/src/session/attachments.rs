@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pactum_core::id::{ResourceId, ResourceUid};
+use pactum_core::transaction::BranchMode;
 use pactum_proto::v1;
 use pactum_proto::v1::client_frame::Frame as Request;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -18,15 +19,16 @@ use crate::branch::Task;
 
 #[derive(Debug, Default)]
 pub(super) struct Attachments {
-    by_resource: Mutex<HashMap<ResourceId, Arc<Attachment>>>,
+    by_mode: Mutex<HashMap<(ResourceId, BranchMode), Arc<Attachment>>>,
     stop: CancellationToken,
 }
 
-/// One resource that this process speaks for.
+/// One mode of a resource that this process speaks for.
 #[derive(Debug)]
 pub(super) struct Attachment {
     pub(super) resource: ResourceId,
     pub(super) uid: ResourceUid,
+    mode: BranchMode,
     lanes: Lanes,
     _stop: DropGuard,
 }
@@ -42,20 +44,20 @@ impl Attachment {
 }
 
 impl Attachments {
-    /// Takes a resource up. A second participant for the same database takes the place of the
-    /// first; another database under the same id is the caller's mistake, and is given back.
+    /// Takes a resource up in one mode. A second participant for the same database and mode takes the
+    /// place of the first; another database under the same id is the caller's mistake, and is given
+    /// back.
     pub(super) fn add(
         &self,
-        resource: ResourceId,
+        (resource, mode): (ResourceId, BranchMode),
         uid: ResourceUid,
         participant: &Arc<dyn Participant>,
         tasks: &Tasks,
     ) -> Result<Arc<Attachment>, ResourceUid> {
         let mut attached = self.attached();
-        if let Some(old) = attached.get(&resource)
-            && old.uid != uid
-        {
-            return Err(old.uid);
+        let of_resource = |old: &&Arc<Attachment>| old.resource == resource;
+        if let Some(other) = attached.values().find(|old| of_resource(old) && old.uid != uid) {
+            return Err(other.uid);
         }
         let stop = self.stop.child_token();
         let lanes = Lanes::default();
@@ -65,23 +67,29 @@ impl Attachments {
         let attachment = Arc::new(Attachment {
             resource: resource.clone(),
             uid,
+            mode,
             lanes,
             _stop: stop.drop_guard(),
         });
-        attached.insert(resource, Arc::clone(&attachment));
+        attached.insert((resource, mode), Arc::clone(&attachment));
         Ok(attachment)
     }
 
     /// Gives a resource up again, unless another attachment has taken its place.
     pub(super) fn remove(&self, attachment: &Arc<Attachment>) {
         let mut attached = self.attached();
-        if attached.get(&attachment.resource).is_some_and(|found| Arc::ptr_eq(found, attachment)) {
-            attached.remove(&attachment.resource);
+        let place = (attachment.resource.clone(), attachment.mode);
+        if attached.get(&place).is_some_and(|found| Arc::ptr_eq(found, attachment)) {
+            attached.remove(&place);
         }
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<Attachment>> {
-        self.attached().values().cloned().collect()
+    /// One attachment of each resource: the coordinator does not know modes.
+    pub(super) fn resources(&self) -> Vec<Arc<Attachment>> {
+        let attached = self.attached();
+        let by_resource: HashMap<&ResourceId, &Arc<Attachment>> =
+            attached.values().map(|attachment| (&attachment.resource, attachment)).collect();
+        by_resource.into_values().cloned().collect()
     }
 
     /// Hands pushed work to its resource, or answers that this process cannot do it.
@@ -94,9 +102,9 @@ impl Attachments {
                     // The coordinator asks because it does not know yet.
                     Task::AskPhaseOne => {}
                 }
-                match self.attached().get(&resource) {
+                match self.attached().get(&(resource, work.mode)) {
                     Some(attachment) => return attachment.lanes.push(link, work),
-                    None => "the resource is not attached by this agent",
+                    None => "this agent has not attached the resource in the branch's mode",
                 }
             }
         };
@@ -116,7 +124,9 @@ impl Attachments {
         self.stop.cancel();
     }
 
-    fn attached(&self) -> std::sync::MutexGuard<'_, HashMap<ResourceId, Arc<Attachment>>> {
-        self.by_resource.lock().unwrap_or_else(PoisonError::into_inner)
+    fn attached(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<(ResourceId, BranchMode), Arc<Attachment>>> {
+        self.by_mode.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

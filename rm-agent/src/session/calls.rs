@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pactum_core::id::{ResourceId, ResourceUid, StoreId, Xid};
+use pactum_core::transaction::BranchMode;
 use pactum_proto::v1;
 use pactum_proto::v1::client_frame::Frame as Request;
 use pactum_proto::v1::server_frame::Frame as Answer;
@@ -99,10 +100,12 @@ impl Session {
         &self,
         resource: ResourceId,
         uid: ResourceUid,
+        mode: BranchMode,
         participant: Arc<dyn Participant>,
     ) -> Result<(), CallError> {
         let shared = self.shared();
-        let added = shared.attachments.add(resource.clone(), uid, &participant, &shared.tasks);
+        let added =
+            shared.attachments.add((resource.clone(), mode), uid, &participant, &shared.tasks);
         let attachment = added.map_err(|other| {
             refusal(
                 v1::ErrorCode::ResourceBound,

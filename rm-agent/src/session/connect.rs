@@ -232,7 +232,7 @@ fn on_frame(shared: &Shared, link: &Arc<Link>, frame: v1::ServerFrame) {
 
 /// Makes a new link usable: see the module's head for the order.
 async fn settle(shared: &Shared, link: &Arc<Link>) -> Result<(), Lost> {
-    let attached = shared.attachments.all();
+    let attached = shared.attachments.resources();
     let results = join_all(attached.iter().map(|one| attach_again(link, one))).await;
     results.into_iter().collect::<Result<(), Lost>>()?;
     shared.note_trouble(None);

@@ -120,7 +120,7 @@ impl Drop for Queued {
 impl Queued {
     /// Whether its answer is the answer to `other` too.
     fn answers(&self, other: &Work) -> bool {
-        let Work { key, store, task, attempt: _, resolution } = &self.work;
+        let Work { key, store, task, attempt: _, mode: _, action: _, resolution } = &self.work;
         (key, store, task, resolution) == (&other.key, &other.store, &other.task, &other.resolution)
     }
 }

@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use pactum_core::id::{BranchId, ResourceId};
 use pactum_core::lock::key::{EncodedKey, LockMode};
+use pactum_core::transaction::{Action, BranchMode};
 use pactum_proto::v1;
 
 use crate::branch::{Answer, BranchKey, Work};
@@ -103,7 +104,9 @@ impl CallError {
 pub(crate) struct Registration {
     pub(crate) branch: BranchId,
     pub(crate) resource: ResourceId,
-    pub(crate) mode: v1::BranchMode,
+    pub(crate) mode: BranchMode,
+    /// For TCC and saga: what phase two calls, and with what.
+    pub(crate) action: Option<Action>,
     pub(crate) locks: Vec<(EncodedKey, LockMode)>,
     /// Zero: fail at once on a taken key.
     pub(crate) wait: Duration,
@@ -118,7 +121,7 @@ pub(crate) struct Registration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim(pub(crate) u64);
 
-/// A participant's phase two, as the session calls it: one a resource. Every future may be dropped at
+/// A participant's phase two, as the session calls it: one a resource and mode. Every future may be dropped at
 /// any await, and its work is then asked for again.
 #[async_trait::async_trait]
 pub(crate) trait Participant: Send + Sync + 'static {

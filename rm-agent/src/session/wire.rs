@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pactum_core::id::{ResourceId, StoreId, Xid};
 use pactum_core::lock::key::{EncodedKey, LockMode};
+use pactum_core::transaction::Action;
 use pactum_proto::v1;
 use pactum_proto::v1::work_result::Result as WireResult;
 
@@ -27,18 +28,16 @@ pub(super) fn work(wire: &v1::Work, store: StoreId) -> Result<(ResourceId, Work)
     let xid: Xid = wire.xid.parse().map_err(|_| "its XID is malformed")?;
     let resource: ResourceId =
         wire.resource_id.parse().map_err(|_| "its resource id is malformed")?;
-    match wire.mode() {
-        v1::BranchMode::At => {}
-        v1::BranchMode::Unspecified
-        | v1::BranchMode::Tcc
-        | v1::BranchMode::Saga
-        | v1::BranchMode::Xa => return Err("this agent has no branches of its mode"),
-    }
+    let mode = pactum_proto::convert::mode(wire.mode).map_err(|_| "its mode is not known")?;
+    let action = (!wire.action.is_empty()).then(|| Action {
+        name: wire.action.as_str().into(),
+        payload: wire.payload.to_vec().into(),
+    });
     let key = BranchKey { xid, branch: pactum_core::id::BranchId(wire.branch_id) };
     // Acting as if nobody had decided would only park the branch again.
     let resolution = pactum_proto::convert::resolution(wire.resolution)
         .map_err(|_| "the operator's resolution is not known")?;
-    Ok((resource, Work { key, store, task, attempt: wire.attempt, resolution }))
+    Ok((resource, Work { key, store, task, attempt: wire.attempt, mode, action, resolution }))
 }
 
 pub(super) fn work_kind(task: Task) -> v1::WorkKind {
@@ -80,13 +79,21 @@ pub(super) fn register(
         store_id: store(context),
         branch_id: registration.branch.0,
         resource_id: registration.resource.to_string(),
-        mode: registration.mode.into(),
+        mode: v1::BranchMode::from(registration.mode).into(),
         scope: context.scope_id().0,
         locks: locks(&registration.locks),
         wait_ms: millis_u32(registration.wait),
         holds_local_locks: registration.holds_local_locks,
         lock_only: registration.lock_only,
         claim_id: registration.claim.map_or(0, |claim| claim.0),
+        action: registration
+            .action
+            .as_ref()
+            .map_or_else(String::new, |action| action.name.to_string()),
+        payload: registration
+            .action
+            .as_ref()
+            .map_or_else(Default::default, |action| action.payload.to_vec().into()),
         ..v1::RegisterRequest::default()
     }
 }

@@ -13,6 +13,7 @@
 //! The rule is default-deny: a word, a clause or a shape that is not known here is refused, because
 //! what runs untracked cannot be undone.
 
+mod called;
 mod change;
 mod classify;
 mod insert;
@@ -30,6 +31,7 @@ mod split;
 mod tests;
 mod text;
 
+pub(crate) use called::called;
 pub(crate) use classify::plan;
 pub(crate) use read::plan_locking_read;
 pub use refused::Refused;

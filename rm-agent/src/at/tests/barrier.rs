@@ -8,10 +8,10 @@ use pactum_core::time::WallTime;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
 
-use super::fake::Fake;
 use super::world::{NOW, World, file_pool, options};
 use crate::at::{AtError, AtOptions, AtPool};
 use crate::branch::{Answer, Task};
+use crate::link::fake::Fake;
 
 async fn attach(
     pool: &SqlitePool,

@@ -6,11 +6,11 @@ use futures_util::FutureExt;
 use pactum_core::id::BranchId;
 use pactum_proto::v1;
 
-use super::fake::Said;
 use super::world::World;
 use crate::at::AtError;
 use crate::at::commit::{PhaseOne, guarded_commit_failed, settle};
 use crate::branch::{Answer, BranchKey, Task};
+use crate::link::fake::Said;
 use crate::session::CallError;
 
 const BANK: &str = "CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER); \

@@ -139,7 +139,9 @@ async fn a_taken_lock_leaves_nothing_and_names_its_holder() {
     );
     assert_eq!(world.dump().await, before);
     assert!(world.fake.registrations(second.xid()).is_empty());
-    assert!(!world.fake.said().iter().any(|said| matches!(said, super::fake::Said::Failed(_))));
+    assert!(
+        !world.fake.said().iter().any(|said| matches!(said, crate::link::fake::Said::Failed(_)))
+    );
     // Its own locks are no obstacle.
     world.run(&first, &[take_one]).await.unwrap();
     assert_eq!(world.barrier().await, ["open", "open"]);

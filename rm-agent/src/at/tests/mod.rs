@@ -6,7 +6,6 @@ mod capture;
 mod check;
 mod commit;
 mod executor;
-mod fake;
 mod locks;
 mod matrix;
 mod on_mysql;

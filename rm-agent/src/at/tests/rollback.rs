@@ -3,11 +3,11 @@
 use pactum_core::id::{BranchId, StoreId};
 use pactum_proto::v1::{ParkReason, ParkReport};
 
-use super::fake::{STORE, Said};
 use super::world::World;
 use crate::at::AtError;
 use crate::branch::{Answer, Task};
 use crate::context::TransactionContext;
+use crate::link::fake::{STORE, Said};
 
 pub(super) const BANK: &str = "CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT, balance INTEGER); \
      INSERT INTO account VALUES (1, 'A', 100), (2, 'B', 50), (3, 'C', 0)";

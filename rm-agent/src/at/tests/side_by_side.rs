@@ -4,18 +4,18 @@
 use pactum_core::id::{BranchId, Xid};
 use pactum_core::step::Outcome;
 use pactum_core::time::WallTime;
+use pactum_core::transaction::BranchMode;
 use pactum_core::transaction::{Resolution, Status};
 use sqlx::{Executor, IntoArguments};
 use tokio::task::JoinSet;
 
-use super::fake::STORE;
 use super::rollback::ROLLBACK;
 use super::world::{NOW, TestDatabase, WorldOn};
 use crate::at::connection::AtConnection;
 use crate::at::sweep::{Sweeper, Swept};
 use crate::barrier::Mode;
 use crate::barrier::leftovers::{Page, open_before};
-use crate::branch::{Answer, BranchKey, Work};
+use crate::branch::{Answer, BranchKey};
 
 const TABLE: &str = "CREATE TABLE t (id INT PRIMARY KEY, x INT); \
                      INSERT INTO t VALUES (1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0)";
@@ -29,7 +29,7 @@ where
     DB::Arguments: IntoArguments<DB>,
 {
     let world = WorldOn::<DB>::new(TABLE).await;
-    let participant = world.fake.participant();
+    let participant = world.fake.participant(BranchMode::At);
     let at_once = participant.rollbacks_at_once();
     assert_eq!(at_once, 4);
     let mut branches = Vec::new();
@@ -48,7 +48,7 @@ where
     let mut blocked = JoinSet::new();
     for key in branches.iter().take(at_once - 1).cloned() {
         let participant = participant.clone();
-        let work = Work { key, store: STORE, task: ROLLBACK, attempt: 1, resolution: None };
+        let work = world.fake.task(&key.xid, key.branch, ROLLBACK);
         blocked.spawn(async move { participant.settle(work).await });
     }
     let [fourth, fifth, sixth] = [&branches[3], &branches[4], &branches[5]];

@@ -10,12 +10,12 @@ use pactum_core::time::WallTime;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Executor, IntoArguments, Pool, Sqlite, SqlitePool};
 
-use super::fake::{Fake, STORE};
 use crate::at::connection::AtConnection;
 use crate::at::options::Environment;
 use crate::at::{AtDatabase, AtError, AtOptions, AtPool};
 use crate::context::TransactionContext;
 use crate::db::Row;
+use crate::link::fake::{Fake, STORE};
 
 /// The wall clock of the tests, in milliseconds.
 pub(in crate::at) const NOW: u64 = 1_700_000_000_000;

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use pactum_coordinator::Embedded;
 use pactum_core::lock::key::{EncodedKey, KeyKind, KeyValue, LockKey, LockMode};
+use pactum_core::transaction::BranchMode;
 use pactum_core::transaction::{RollbackCause, Status};
 use tokio::sync::Notify;
 
@@ -79,7 +80,7 @@ impl Recording {
 async fn attached(coordinator: &Embedded) -> (Agent, Arc<Recording>) {
     let agent = agent(coordinator).await;
     let participant = Arc::new(Recording::default());
-    agent.session().attach(bank(), UID, participant.clone()).await.unwrap();
+    agent.session().attach(bank(), UID, BranchMode::At, participant.clone()).await.unwrap();
     (agent, participant)
 }
 

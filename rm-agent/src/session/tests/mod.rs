@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pactum_core::id::{BranchId, ResourceId, ResourceUid, StoreId};
+use pactum_core::transaction::BranchMode;
 use pactum_proto::v1;
 use pactum_proto::v1::client_frame::Frame as Request;
 use tokio::task::JoinHandle;
@@ -35,7 +36,8 @@ fn registration(branch: u64) -> Registration {
     Registration {
         branch: BranchId(branch),
         resource: bank(),
-        mode: v1::BranchMode::At,
+        mode: BranchMode::At,
+        action: None,
         locks: Vec::new(),
         wait: Duration::ZERO,
         holds_local_locks: false,
@@ -84,7 +86,7 @@ fn done() -> Arc<dyn Participant> {
 async fn attached(participant: Arc<dyn Participant>) -> (Fake, FakeStream, Session) {
     let (fake, mut stream, session) = Fake::session().await;
     let (result, resource) =
-        tokio::join!(session.attach(bank(), UID, participant), stream.attach());
+        tokio::join!(session.attach(bank(), UID, BranchMode::At, participant), stream.attach());
     result.unwrap();
     assert_eq!(resource.resource_id, "bank");
     assert_eq!(resource.resource_uid, UID.to_bytes().to_vec());

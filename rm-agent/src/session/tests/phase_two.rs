@@ -138,8 +138,8 @@ async fn what_a_participant_cannot_answer_is_later_and_never_done() {
     for (pushed, expected) in [
         (work(v1::WorkKind::Commit, 1, 100), "the participant panicked"),
         (work(v1::WorkKind::Commit, 1, 101), "busy"),
-        (elsewhere, "the resource is not attached by this agent"),
-        (tcc, "this agent has no branches of its mode"),
+        (elsewhere, "this agent has not attached the resource in the branch's mode"),
+        (tcc, "this agent has not attached the resource in the branch's mode"),
         (malformed, "its XID is malformed"),
         (resolved, "the operator's resolution is not known"),
     ] {
@@ -233,7 +233,8 @@ async fn work_that_is_left_behind_gives_its_credit_back() {
         stream.send(0, Frame::Work(work(v1::WorkKind::Commit, 1, branch)));
     }
     stream.until_quiet().await;
-    let (again, _) = tokio::join!(session.attach(bank(), UID, done()), stream.attach());
+    let (again, _) =
+        tokio::join!(session.attach(bank(), UID, BranchMode::At, done()), stream.attach());
     again.unwrap();
     let credit = async {
         loop {

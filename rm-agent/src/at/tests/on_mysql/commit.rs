@@ -9,13 +9,13 @@ use pactum_core::time::WallTime;
 use pactum_testkit::wait::wait_until;
 use sqlx::Row as _;
 
-use super::super::fake::Said;
 use super::world::World;
 use crate::at::AtError;
 use crate::at::commit::{PhaseOne, settle};
 use crate::barrier::{Mode, OpenRow, insert_open};
 use crate::branch::{Answer, BranchKey};
 use crate::db::MySqlSql;
+use crate::link::fake::Said;
 
 const TABLE: &str = "CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(9)); \
      INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'y'), (3, 3, 'z')";

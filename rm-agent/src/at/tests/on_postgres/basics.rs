@@ -1,8 +1,8 @@
 //! Statements of one table, from begin to the end of phase two.
 
 use super::World;
-use crate::at::tests::fake::Said;
 use crate::branch::Answer;
+use crate::link::fake::Said;
 use pactum_core::id::BranchId;
 use pactum_proto::v1::ParkReason;
 

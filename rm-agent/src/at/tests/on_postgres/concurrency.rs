@@ -11,10 +11,10 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 use super::World;
 use crate::at::AtError;
-use crate::at::engine::Engine;
-use crate::at::tests::fake::Said;
 use crate::at::tests::world::{WorldOn, options, take};
 use crate::branch::{Answer, Task};
+use crate::db::Driver;
+use crate::link::fake::Said;
 
 const BANK: &str = "CREATE TABLE account (id bigint PRIMARY KEY, balance bigint NOT NULL); \
      INSERT INTO account VALUES (1, 100), (2, 50)";
@@ -175,7 +175,7 @@ async fn no_statement_waits_past_the_deadline() {
         let set = format!("SET statement_timeout = '{before}'");
         sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await.unwrap();
         for left in [Some(Duration::from_millis(59_999)), None] {
-            let begin = <Postgres as Engine>::begin(left);
+            let begin = <Postgres as Driver>::begin(left);
             let begun = Transaction::<Postgres>::begin(&mut *connection, Some(begin)).await;
             let mut tx = begun.unwrap();
             let within: String = sqlx::query_scalar(limit).fetch_one(&mut *tx).await.unwrap();
@@ -205,7 +205,7 @@ async fn a_commit_that_waited_to_the_deadline_says_that_it_passed() {
 #[tokio::test]
 async fn a_statement_that_is_always_broken_off_is_an_error_in_the_end() {
     let world = World::new(&format!(
-        "{BANK}; CREATE FUNCTION lose() RETURNS bigint LANGUAGE plpgsql AS \
+        "{BANK}; CREATE FUNCTION lose() RETURNS bigint STABLE LANGUAGE plpgsql AS \
          $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$"
     ))
     .await;

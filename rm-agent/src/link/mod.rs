@@ -1,7 +1,10 @@
-//! What AT asks of the coordinator: the session's calls, as a seam.
+//! What a branch of any mode asks of the coordinator: the session's calls, as a seam.
 //!
 //! The session is one implementor; the other is an in-memory coordinator for tests and, later, the
 //! simulator.
+
+#[cfg(test)]
+pub(crate) mod fake;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -11,6 +14,7 @@ use async_trait::async_trait;
 use pactum_core::id::{BranchId, ResourceId, ResourceUid, StoreId, Xid};
 use pactum_core::lock::key::{EncodedKey, LockMode};
 use pactum_core::step::Outcome;
+use pactum_core::transaction::BranchMode;
 
 use crate::context::TransactionContext;
 use crate::session::{CallError, Claim, Participant, Registration, Session};
@@ -22,6 +26,7 @@ pub(crate) trait Link: Debug + Send + Sync + 'static {
         &self,
         resource: ResourceId,
         uid: ResourceUid,
+        mode: BranchMode,
         participant: Arc<dyn Participant>,
     ) -> Result<(), CallError>;
     async fn next_branch_id(&self) -> Result<BranchId, CallError>;
@@ -63,9 +68,10 @@ impl Link for Session {
         &self,
         resource: ResourceId,
         uid: ResourceUid,
+        mode: BranchMode,
         participant: Arc<dyn Participant>,
     ) -> Result<(), CallError> {
-        Session::attach(self, resource, uid, participant).await
+        Session::attach(self, resource, uid, mode, participant).await
     }
 
     async fn next_branch_id(&self) -> Result<BranchId, CallError> {

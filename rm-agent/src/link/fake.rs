@@ -8,20 +8,20 @@ use async_trait::async_trait;
 use pactum_core::id::{BranchId, ResourceId, ResourceUid, StoreId, Xid};
 use pactum_core::lock::key::{EncodedKey, LockMode};
 use pactum_core::step::Outcome;
-use pactum_core::transaction::Resolution;
+use pactum_core::transaction::{BranchMode, Resolution};
 use pactum_proto::v1;
 use tokio::sync::Notify;
 
-use crate::at::link::Link;
 use crate::branch::{Answer, BranchKey, Task, Work};
 use crate::context::TransactionContext;
+use crate::link::Link;
 use crate::session::{CallError, Claim, Participant, Registration};
 
-pub(in crate::at) const STORE: StoreId = StoreId(0x5707);
+pub(crate) const STORE: StoreId = StoreId(0x5707);
 
 /// What a branch's agent said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::at) enum Said {
+pub(crate) enum Said {
     Done(BranchId),
     Failed(BranchId),
     Veto,
@@ -39,14 +39,14 @@ struct State {
     next_answer: Option<CallError>,
     outcomes: BTreeMap<Xid, Result<Outcome, CallError>>,
     asked: Vec<Xid>,
-    participant: Option<Arc<dyn Participant>>,
+    participants: BTreeMap<BranchMode, Arc<dyn Participant>>,
     uid: Option<ResourceUid>,
     waits_inside: bool,
 }
 
 /// See the module's head.
 #[derive(Default)]
-pub(in crate::at) struct Fake {
+pub(crate) struct Fake {
     state: Mutex<State>,
     released: Notify,
 }
@@ -89,41 +89,41 @@ impl Fake {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::at) fn said(&self) -> Vec<Said> {
+    pub(crate) fn said(&self) -> Vec<Said> {
         self.state().said.clone()
     }
 
-    pub(in crate::at) fn uid(&self) -> Option<ResourceUid> {
+    pub(crate) fn uid(&self) -> Option<ResourceUid> {
         self.state().uid
     }
 
     /// The database lets other writers go on, so a registration may wait.
-    pub(in crate::at) fn let_wait_inside(&self) {
+    pub(crate) fn let_wait_inside(&self) {
         self.state().waits_inside = true;
     }
 
     /// The next registration or check gets this answer.
-    pub(in crate::at) fn answer_next(&self, error: CallError) {
+    pub(crate) fn answer_next(&self, error: CallError) {
         self.state().next_answer = Some(error);
     }
 
     /// What the coordinator says of a transaction that it is asked about.
-    pub(in crate::at) fn say(&self, xid: &Xid, outcome: Result<Outcome, CallError>) {
+    pub(crate) fn say(&self, xid: &Xid, outcome: Result<Outcome, CallError>) {
         self.state().outcomes.insert(xid.clone(), outcome);
     }
 
     /// The transactions that were asked about since the last call.
-    pub(in crate::at) fn asked_about(&self) -> Vec<Xid> {
+    pub(crate) fn asked_about(&self) -> Vec<Xid> {
         std::mem::take(&mut self.state().asked)
     }
 
-    pub(in crate::at) fn registrations(&self, xid: &Xid) -> Vec<Registration> {
+    pub(crate) fn registrations(&self, xid: &Xid) -> Vec<Registration> {
         let of = |(holder, branch): &(Xid, Registration)| (holder == xid).then(|| branch.clone());
         self.state().branches.iter().filter_map(of).collect()
     }
 
     /// The locks of a transaction as text, sorted, shared ones marked.
-    pub(in crate::at) fn locks(&self, xid: &Xid) -> Vec<String> {
+    pub(crate) fn locks(&self, xid: &Xid) -> Vec<String> {
         let mut shown: Vec<String> =
             self.registrations(xid).iter().flat_map(|branch| show(&branch.locks)).collect();
         shown.sort();
@@ -131,52 +131,70 @@ impl Fake {
     }
 
     /// How often locks were checked.
-    pub(in crate::at) fn checks_made(&self) -> usize {
+    pub(crate) fn checks_made(&self) -> usize {
         self.state().checks.len()
     }
 
-    pub(in crate::at) fn last_check(&self) -> Vec<String> {
+    pub(crate) fn last_check(&self) -> Vec<String> {
         self.state().checks.last().map(|locks| show(locks)).unwrap_or_default()
     }
 
-    pub(in crate::at) fn claims_waited(&self) -> u64 {
+    pub(crate) fn claims_waited(&self) -> u64 {
         self.state().claims_waited
     }
 
-    pub(in crate::at) fn claims_left(&self) -> usize {
+    pub(crate) fn claims_left(&self) -> usize {
         self.state().claims.len()
     }
 
-    pub(in crate::at) async fn work(&self, xid: &Xid, branch: BranchId, task: Task) -> Answer {
+    pub(crate) async fn work(&self, xid: &Xid, branch: BranchId, task: Task) -> Answer {
         self.work_for(STORE, xid, branch, task).await
     }
 
-    pub(in crate::at) async fn work_for(
+    pub(crate) async fn work_for(
         &self,
         store: StoreId,
         xid: &Xid,
         branch: BranchId,
         task: Task,
     ) -> Answer {
-        let key = BranchKey { xid: xid.clone(), branch };
-        self.ask(Work { key, store, task, attempt: 1, resolution: None }).await
+        self.ask(Work { store, ..self.task(xid, branch, task) }).await
     }
 
     /// The same, once an operator has decided what shall become of the parked branch.
-    pub(in crate::at) async fn resolve(
+    pub(crate) async fn resolve(
         &self,
         xid: &Xid,
         branch: BranchId,
         task: Task,
         resolution: Resolution,
     ) -> Answer {
-        let key = BranchKey { xid: xid.clone(), branch };
         let resolution = Some(resolution);
-        self.ask(Work { key, store: STORE, task, attempt: 1, resolution }).await
+        self.ask(Work { resolution, ..self.task(xid, branch, task) }).await
+    }
+
+    /// The task of a branch, in the mode and with the action that it was registered with; one that
+    /// never was belongs to the mode that was attached.
+    pub(crate) fn task(&self, xid: &Xid, branch: BranchId, task: Task) -> Work {
+        let state = self.state();
+        let same = |(holder, registered): &&(Xid, Registration)| {
+            holder == xid && registered.branch == branch
+        };
+        let registered = state.branches.iter().find(same).map(|(_, registered)| registered);
+        let only = state.participants.keys().next().copied();
+        Work {
+            key: BranchKey { xid: xid.clone(), branch },
+            store: STORE,
+            task,
+            attempt: 1,
+            mode: registered.map(|branch| branch.mode).or(only).expect("a database is attached"),
+            action: registered.and_then(|branch| branch.action.clone()),
+            resolution: None,
+        }
     }
 
     async fn ask(&self, work: Work) -> Answer {
-        let participant = self.participant();
+        let participant = self.participant(work.mode);
         if work.task != Task::Commit {
             return participant.settle(work).await;
         }
@@ -188,24 +206,19 @@ impl Fake {
         answer
     }
 
-    pub(in crate::at) fn participant(&self) -> Arc<dyn Participant> {
-        self.state().participant.clone().expect("a database is attached")
+    pub(crate) fn participant(&self, mode: BranchMode) -> Arc<dyn Participant> {
+        self.state().participants.get(&mode).cloned().expect("a database is attached in this mode")
     }
 
-    pub(in crate::at) async fn commit_batch(&self, branches: Vec<(Xid, BranchId)>) -> Vec<Answer> {
-        let work = |(xid, branch): (Xid, BranchId)| Work {
-            key: BranchKey { xid, branch },
-            store: STORE,
-            task: Task::Commit,
-            attempt: 1,
-            resolution: None,
-        };
-        let answers = self.participant().commit(branches.into_iter().map(work).collect()).await;
+    pub(crate) async fn commit_batch(&self, branches: Vec<(Xid, BranchId)>) -> Vec<Answer> {
+        let work = |(xid, branch): (Xid, BranchId)| self.task(&xid, branch, Task::Commit);
+        let batch: Vec<Work> = branches.into_iter().map(work).collect();
+        let answers = self.participant(BranchMode::At).commit(batch).await;
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     /// Decides to commit: locks go, then the branches are told.
-    pub(in crate::at) async fn commit(&self, xid: &Xid) -> Vec<Answer> {
+    pub(crate) async fn commit(&self, xid: &Xid) -> Vec<Answer> {
         let branches = self.registrations(xid);
         self.release(xid, None);
         let mut answers = Vec::new();
@@ -216,7 +229,7 @@ impl Fake {
     }
 
     /// Rolls back, newest branch first; each gives its locks back when it is done.
-    pub(in crate::at) async fn roll_back(&self, xid: &Xid) -> Vec<Answer> {
+    pub(crate) async fn roll_back(&self, xid: &Xid) -> Vec<Answer> {
         let mut answers = Vec::new();
         for branch in self.registrations(xid).iter().rev() {
             if branch.lock_only {
@@ -235,7 +248,7 @@ impl Fake {
         answers
     }
 
-    pub(in crate::at) fn release(&self, xid: &Xid, branch: Option<BranchId>) {
+    pub(crate) fn release(&self, xid: &Xid, branch: Option<BranchId>) {
         self.state().branches.retain(|(holder, registered)| {
             holder != xid || branch.is_some_and(|branch| registered.branch != branch)
         });
@@ -276,10 +289,11 @@ impl Link for Fake {
         &self,
         _: ResourceId,
         uid: ResourceUid,
+        mode: BranchMode,
         participant: Arc<dyn Participant>,
     ) -> Result<(), CallError> {
         let mut state = self.state();
-        state.participant = Some(participant);
+        state.participants.insert(mode, participant);
         state.uid = Some(uid);
         Ok(())
     }
