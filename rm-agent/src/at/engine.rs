@@ -46,7 +46,7 @@ pub trait Engine: Driver {
 
     /// A change as it is sent, once the rows before it are known.
     #[doc(hidden)]
-    fn change(
+    fn change_to_send(
         statement: &Statement<Self>,
         compiled: &CompiledChange,
         _table: &Table,

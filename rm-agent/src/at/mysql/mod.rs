@@ -80,7 +80,7 @@ impl Engine for MySql {
         })
     }
 
-    fn change(
+    fn change_to_send(
         statement: &Statement<MySql>,
         compiled: &CompiledChange,
         table: &Table,
