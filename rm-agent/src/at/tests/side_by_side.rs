@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::rollback::ROLLBACK;
 use super::world::{NOW, TestDatabase, WorldOn};
 use crate::at::connection::AtConnection;
-use crate::at::sweep::{Sweeper, Swept};
+use crate::barrier::sweep::{Sweeper, Swept};
 use crate::barrier::Mode;
 use crate::barrier::leftovers::{Page, open_before};
 use crate::branch::{Answer, BranchKey};
