@@ -25,11 +25,10 @@ use tracing::warn;
 
 use super::calling::{Call, call};
 use super::error::ActionError;
-use super::handler::{Direction, Handled, Handler, Kept, Stopped};
+use super::handler::{Chance, Direction, Handled, Handler, Kept, Stopped};
 use super::options::ActionOptions;
 use super::phase_one::Local;
 use super::pool::{ActionDatabase, Registry};
-use super::handler::Chance;
 use super::report::{attention, fault, later, parked};
 use crate::barrier::{self, FoundRow, Mode, State};
 use crate::branch::{Answer, BranchKey, Task, Work};

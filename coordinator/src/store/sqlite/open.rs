@@ -255,15 +255,14 @@ impl Opening<'_> {
     /// read as far as its checksums hold, which zeros do not. It must be empty here, and is after
     /// [`Opening::make_durable`].
     fn lay_out_log(&self) -> Result<(), OpenError> {
-        let laid_out = File::options().write(true).open(self.directory.join(LOG_FILE)).and_then(
-            |mut log| {
+        let laid_out =
+            File::options().write(true).open(self.directory.join(LOG_FILE)).and_then(|mut log| {
                 if log.metadata()?.len() != 0 {
                     return Ok(());
                 }
                 io::copy(&mut io::repeat(0).take(LOG_BYTES), &mut log)?;
                 log.sync_all()
-            },
-        );
+            });
         self.doing("lay out the log", laid_out.map_err(sqlx::Error::Io))
     }
 

@@ -1,11 +1,14 @@
 //! Writing a small batch as one text, in one trip to SQLite's thread and back.
 //!
 //! ```text
-//! BEGIN IMMEDIATE; lease? else fail; put transactions; put branches; COMMIT
+//! both kinds of row   BEGIN IMMEDIATE; lease? else fail; put transactions; put branches; COMMIT
+//! one kind            put rows where lease?
 //! ```
 //!
 //! A trip is two wake-ups, and a batch of one event in six trips spends far more time on them than on
-//! its rows. Only common batches go this way, so that the texts stay few.
+//! its rows. Each statement of a text wakes whoever waits for it as well, so rows of one kind, which is
+//! what a decision is and most registrations are, go as one statement that is its own transaction.
+//! Only common batches go this way, so that the texts stay few.
 //!
 //! Easy to get wrong: what a text leaves behind that does not come to its end, because a statement
 //! failed or nobody waited for it any more: an open transaction, into which the next batch would
@@ -15,15 +18,17 @@ use pactum_core::id::{Epoch, GroupName};
 use sqlx::SqlStr;
 use sqlx::sqlite::SqliteConnection;
 
-use super::rows::{BRANCH, TRANSACTION, Table, ToRow as _, Values};
-use super::write::{leads, put, safe, unknown};
+use super::rows::{BRANCH, TRANSACTION, ToRow as _, Values};
+use super::write::{leads, put, put_where, safe, unknown};
 use crate::store::Error;
 use crate::store::batch::Batch;
 
 /// The most rows of each kind. 8: 80 texts, and what sixteen callers at a time bring about.
 const ROWS_MAX: usize = 8;
 
-/// `json` refuses what is no JSON, and nothing after it is run.
+/// Whether the lease is of our epoch, as a condition. Its parameters come last.
+const HOLDS: &str = "EXISTS (SELECT 1 FROM lease WHERE group_name = ? AND epoch = ?)";
+/// The same as a statement of its own. Its parameters come first. `json` refuses what is no JSON, and nothing after it is run.
 const LEASE: &str = "SELECT json(iif(EXISTS (SELECT 1 FROM lease WHERE group_name = ? AND \
                      epoch = ?), '1', 'the lease is another epoch''s'))";
 
@@ -38,13 +43,14 @@ pub(super) struct Small {
 
 impl Small {
     pub(super) fn new() -> Self {
-        let text = |transactions, branches| {
-            let put = |table: &Table, rows: usize| match rows {
-                0 => String::new(),
-                rows => put(table, rows) + "; ",
-            };
-            let puts = put(&TRANSACTION, transactions) + &put(&BRANCH, branches);
-            safe(format!("BEGIN IMMEDIATE; {LEASE}; {puts}COMMIT"))
+        let text = |transactions, branches| match (transactions, branches) {
+            (rows, 0) => safe(put_where(&TRANSACTION, rows, HOLDS)),
+            (0, rows) => safe(put_where(&BRANCH, rows, HOLDS)),
+            (transactions, branches) => {
+                let (transactions, branches) =
+                    (put(&TRANSACTION, transactions), put(&BRANCH, branches));
+                safe(format!("BEGIN IMMEDIATE; {LEASE}; {transactions}; {branches}; COMMIT"))
+            }
         };
         let texts =
             |transactions| (0..=ROWS_MAX).map(move |rows| text(transactions, rows)).collect();
@@ -71,28 +77,42 @@ impl Small {
         epoch: Epoch,
         batch: &Batch,
     ) -> Option<Result<(), Error>> {
-        let only_rows = batch.horizon.is_none()
-            && batch.pruned.is_empty()
-            && batch.dropped.is_empty()
-            && batch.resources.is_empty();
-        let text = self.texts.get(batch.transactions.len())?.get(batch.branches.len())?;
+        let Batch { pruned, horizon, dropped, resources, transactions, branches } = batch;
+        let only_rows = horizon.is_none()
+            && pruned.is_empty()
+            && dropped.is_empty()
+            && resources.is_empty()
+            && !(transactions.is_empty() && branches.is_empty());
+        let text = self.texts.get(transactions.len())?.get(branches.len())?;
         if !only_rows {
             return None;
         }
-        let width = TRANSACTION.columns.len() * batch.transactions.len()
-            + BRANCH.columns.len() * batch.branches.len();
+        let one_kind = transactions.is_empty() || branches.is_empty();
+        let width =
+            TRANSACTION.columns.len() * transactions.len() + BRANCH.columns.len() * branches.len();
         let mut values = Values::with_capacity(width + 2);
-        values.text(Some(group.as_str()));
-        values.number(epoch.0);
-        batch.transactions.values().for_each(|row| row.to_row(&mut values));
-        batch.branches.values().for_each(|row| row.to_row(&mut values));
-        self.unfinished = true;
-        let written = sqlx::query_with(text.clone(), values.0).execute(&mut *connection).await;
-        let Err(error) = written else {
-            self.unfinished = false;
-            return Some(Ok(()));
+        let lease = |values: &mut Values| {
+            values.text(Some(group.as_str()));
+            values.number(epoch.0);
         };
-        Some(self.failed(connection, group, epoch, error).await)
+        if !one_kind {
+            lease(&mut values);
+        }
+        transactions.values().for_each(|row| row.to_row(&mut values));
+        branches.values().for_each(|row| row.to_row(&mut values));
+        if one_kind {
+            lease(&mut values);
+        }
+        self.unfinished = !one_kind;
+        let written = sqlx::query_with(text.clone(), values.0).execute(&mut *connection).await;
+        Some(match written {
+            Ok(done) if one_kind && done.rows_affected() == 0 => Err(Error::Refused(epoch)),
+            Ok(_) => {
+                self.unfinished = false;
+                Ok(())
+            }
+            Err(error) => self.failed(connection, group, epoch, error).await,
+        })
     }
 
     /// Whether the lease was the reason, seen once nothing is open any more.

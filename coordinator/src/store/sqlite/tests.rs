@@ -198,6 +198,13 @@ async fn a_write_that_fails_is_unknown_and_ends_the_process() {
     assert_eq!(left, 0);
 }
 
+/// Batches that go to SQLite in different ways.
+fn batches(number: u64) -> [Vec<Write>; 3] {
+    let mut both = batch(number);
+    let branch = both.pop().unwrap();
+    [batch(number), both, vec![branch]]
+}
+
 #[tokio::test]
 async fn a_writer_waits_for_whoever_has_the_file_locked() {
     let directory = Directory::new();
@@ -205,15 +212,36 @@ async fn a_writer_waits_for_whoever_has_the_file_locked() {
     let epoch = store.lead().await.unwrap().epoch;
     let raw = SqliteConnectOptions::new().filename(directory.0.path().join("pactum.db"));
     let mut connection = raw.connect().await.unwrap();
-    let by_hand = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
-    let write = tokio::spawn({
-        let store = Arc::clone(&store);
-        async move { store.write(epoch, batch(1)).await }
-    });
-    tokio::task::yield_now().await;
-    assert!(!write.is_finished());
-    by_hand.commit().await.unwrap();
-    write.await.unwrap().unwrap();
+    for batch in batches(1) {
+        // It changes the file too: the writer's view of it is an old one then.
+        let mut by_hand = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let change = sqlx::raw_sql("UPDATE store SET created_at = created_at + 1");
+        change.execute(&mut *by_hand).await.unwrap();
+        let write = tokio::spawn({
+            let store = Arc::clone(&store);
+            async move { store.write(epoch, batch).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!write.is_finished());
+        by_hand.commit().await.unwrap();
+        write.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_small_batch_of_an_earlier_epoch_is_refused_whatever_is_in_it() {
+    let directory = Directory::new();
+    let store = open(directory.0.path()).await.unwrap();
+    let earlier = store.lead().await.unwrap().epoch;
+    let epoch = store.lead().await.unwrap().epoch;
+    for (number, batch) in (1..).zip(batches(1)) {
+        let refused = store.write(earlier, batch.clone()).await;
+        assert!(matches!(refused, Err(Error::Refused(of)) if of == earlier), "{refused:?}");
+        let found = store.load().await.unwrap();
+        assert_eq!(found.unfinished.len() + found.branches.len(), 2 * usize::from(number > 1));
+        // The next one is written all the same, also over rows that are there.
+        store.write(epoch, batch).await.unwrap();
+    }
 }
 
 #[tokio::test]

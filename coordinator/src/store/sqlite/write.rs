@@ -225,15 +225,28 @@ impl Chunked {
 
 /// Puts this many rows: new ones are inserted, those that are there get every value anew.
 pub(super) fn put(table: &Table, rows: usize) -> String {
+    put_from(table, &values(table, rows))
+}
+
+/// Puts them if the condition holds, whose parameters come after theirs.
+pub(super) fn put_where(table: &Table, rows: usize, condition: &str) -> String {
+    put_from(table, &format!("SELECT * FROM ({}) WHERE {condition}", values(table, rows)))
+}
+
+fn values(table: &Table, rows: usize) -> String {
+    let row = format!("({})", repeated("?", table.columns.len()));
+    format!("VALUES {}", repeated(&row, rows))
+}
+
+fn put_from(table: &Table, rows: &str) -> String {
     let Table { name, key, columns, text: _ } = table;
-    let row = format!("({})", repeated("?", columns.len()));
     let set: Vec<_> = columns
         .iter()
         .filter(|column| !key.split(", ").any(|part| part == **column))
         .map(|column| format!("{column} = excluded.{column}"))
         .collect();
-    let (columns, set, rows) = (columns.join(", "), set.join(", "), repeated(&row, rows));
-    format!("INSERT INTO {name} ({columns}) VALUES {rows} ON CONFLICT ({key}) DO UPDATE SET {set}")
+    let (columns, set) = (columns.join(", "), set.join(", "));
+    format!("INSERT INTO {name} ({columns}) {rows} ON CONFLICT ({key}) DO UPDATE SET {set}")
 }
 
 fn repeated(part: &str, times: usize) -> String {

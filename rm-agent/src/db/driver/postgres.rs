@@ -24,14 +24,14 @@ impl Driver for Postgres {
 
     /// The limit holds for waiting too, and ends with the local transaction. A shorter one of the
     /// session's stays; that this is asked settles the isolation, which must be the default anyway.
+    /// It is parsed each time, so it says as little as it can.
     fn begin(left: Option<Duration>) -> SqlStr {
         let Some(left) = left else { return SqlStr::from_static("BEGIN") };
         // Rounded up, so that the deadline has passed when the limit has.
         let milliseconds = (left.as_millis() + 1).min(TIMEOUT_MS_MAX);
         let sql = format!(
-            "BEGIN; SELECT set_config('statement_timeout', {milliseconds}::text, true) WHERE \
-             extract(epoch FROM current_setting('statement_timeout')::interval) * 1000 \
-             NOT BETWEEN 1 AND {milliseconds}"
+            "BEGIN; SELECT set_config('statement_timeout', '{milliseconds}', true) WHERE \
+             current_setting('statement_timeout')::interval NOT BETWEEN '1ms' AND '{milliseconds}ms'"
         );
         AssertSqlSafe(sql).into_sql_str()
     }
