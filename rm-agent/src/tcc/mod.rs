@@ -17,13 +17,10 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use pactum_core::transaction::BranchMode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::action::{
-    ActionDatabase, ActionError, ActionPool, Chance, Handled, PhaseOneError,
-};
+use crate::action::{ActionDatabase, ActionError, ActionPool, Chance, Handled, PhaseOneError};
 use crate::context::TransactionContext;
 use erased::Erased;
 

@@ -10,11 +10,12 @@ use sqlx::Sqlite;
 use super::world::{
     Behaviour, Deposit, SCHEMA, Script, SendLetter, TestDatabase, Withdraw, withdrawal,
 };
-use crate::action::{ActionOptions, ActionPool, Handled, Opinion};
+use crate::action::{ActionOptions, ActionPool, Handled};
 use crate::db::Driver;
 use crate::saga::Step;
 use crate::tcc::Tcc;
 use crate::{Agent, AgentOptions, BeginOptions, GlobalTransaction};
+use crate::{CanCommit, Question};
 
 struct Bank {
     _guard: tempfile::TempDir,
@@ -154,17 +155,17 @@ async fn actions_are_asked_whether_they_have_a_chance_before_anything_is_tried()
     let transaction = world.begin().await;
     let questions = |amount| {
         [
-            world.a.withdraw.question(&withdrawal(amount)).unwrap(),
-            world.b.deposit.question(&amount).unwrap(),
+            Question::tcc("bank-a", "withdraw", &withdrawal(amount)).unwrap(),
+            Question::saga("bank-b", "deposit", &amount).unwrap(),
         ]
     };
     let ask = async |amount| {
         world.agent.can_commit(transaction.context(), &questions(amount)).await.unwrap()
     };
-    assert_eq!(ask(30).await, Opinion::Yes);
+    assert_eq!(ask(30).await, CanCommit::Yes);
     let no = ask(101).await;
-    let Opinion::No { action, reason, .. } = &no else { panic!("{no:?}") };
-    assert_eq!((action.as_str(), reason.as_str()), ("withdraw", "short of money"));
+    let CanCommit::No { who, why } = &no else { panic!("{no:?}") };
+    assert_eq!((who.as_str(), why.as_str()), ("withdraw at bank-a", "short of money"));
     assert_eq!(world.script.calls(), [""; 0]);
     assert_eq!(world.a.balance().await, 100);
     world.agent.shutdown().await;
