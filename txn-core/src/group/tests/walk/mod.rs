@@ -48,6 +48,23 @@ fn everything_in_the_life_of_one_transaction() {
 }
 
 #[test]
+fn a_scope_rolls_back_while_its_transaction_goes_on() {
+    assert_eq!(walk(&alphabet::nested_scopes()), (0, String::new()));
+}
+
+#[test]
+fn a_scope_rolls_back_with_trouble_and_restarts() {
+    let fates = "{Active, Committing, RollingBack(Requested), RollingBack(TimedOut), \
+                 RollingBack(Vetoed), RollingBack(PhaseOneFailed), RollingBack(ScopeNotUndone)}";
+    assert_eq!(walk(&alphabet::a_scope_in_trouble()), (60_503, fates.to_owned()));
+}
+
+#[test]
+fn a_commit_is_left_to_its_only_branch() {
+    assert_eq!(walk(&alphabet::a_delegated_commit()), (0, String::new()));
+}
+
+#[test]
 fn two_transactions_meet_on_two_keys() {
     let fates = "{Active, Committing, RollingBack(Requested), RollingBack(TimedOut), \
                  RollingBack(Vetoed), RollingBack(Deadlock), RollingBack(PhaseOneUnknown), \
