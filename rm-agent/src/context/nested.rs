@@ -79,11 +79,11 @@ impl TransactionContext {
     /// Says that this scope is being undone and nobody waits for it, until the answer is dropped.
     pub(crate) fn undoing(&self) -> Undoing {
         self.0.transaction.undoing.send_modify(|count| *count += 1);
-        Undoing(self.clone())
+        Undoing { scope: self.clone(), is_settled: false }
     }
 
     /// Waits until no scope is being undone in the background: what follows must not be decided, or
-    /// built on their rows, before. Each ends within the agent's `answer_wait_max`.
+    /// built on their rows, before. Each ends within twice the agent's `answer_wait_max`.
     pub(crate) async fn undone(&self) {
         let mut undoing = self.0.transaction.undoing.subscribe();
         // It cannot be closed: the sender is ours.
@@ -121,12 +121,26 @@ impl Drop for OpenScope {
     }
 }
 
-/// A scope that is being undone in the background. Its transaction waits with its end for it.
+/// A scope that is being undone in the background. Its transaction waits with its end for it; given
+/// up, what is around it is vetoed.
 #[derive(Debug)]
-pub(crate) struct Undoing(TransactionContext);
+pub(crate) struct Undoing {
+    scope: TransactionContext,
+    is_settled: bool,
+}
+
+impl Undoing {
+    /// The scope is undone, or the veto is made.
+    pub(crate) fn settle(mut self) {
+        self.is_settled = true;
+    }
+}
 
 impl Drop for Undoing {
     fn drop(&mut self) {
-        self.0.0.transaction.undoing.send_modify(|count| *count -= 1);
+        if !self.is_settled {
+            self.scope.veto_outer("the rollback of a nested scope of it was given up");
+        }
+        self.scope.0.transaction.undoing.send_modify(|count| *count -= 1);
     }
 }

@@ -97,10 +97,12 @@ async fn an_end_waits_for_the_scopes_that_are_being_undone() {
     let (first, second) = (scope.undoing(), scope.undoing());
     let mut waiting = std::pin::pin!(whole.undone());
     assert_eq!(waiting.as_mut().now_or_never(), None);
-    drop(first);
+    first.settle();
     assert_eq!(waiting.as_mut().now_or_never(), None);
+    assert_eq!(whole.veto(), None);
     drop(second);
     waiting.await;
+    assert!(whole.veto().unwrap().contains("given up"), "and one that is given up is a veto");
 }
 
 struct Open;

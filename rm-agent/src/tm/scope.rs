@@ -110,7 +110,7 @@ impl Drop for NestedScope {
         let undoing: Undoing = context.undoing();
         self.session.spawn("scope-dropped", async move {
             undo(&session, &context).await;
-            drop(undoing);
+            undoing.settle();
         });
     }
 }
