@@ -9,10 +9,11 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use pactum_agent::web::{RequestBuilderExt as _, ServerLayer};
 use pactum_agent::{
-    Agent, AgentOptions, AtOptions, AtPool, BeginOptions, Decision, Fate, Propagation, RunError,
-    ScopeUndo, TransactionContext,
+    Agent, AgentOptions, AtError, AtOptions, AtPool, BeginOptions, Decision, Fate, Propagation,
+    RunError, ScopeUndo, TransactionContext,
 };
 use pactum_coordinator::Embedded;
+use pactum_proto::v1::ErrorCode;
 use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
@@ -266,7 +267,8 @@ async fn a_scope_that_its_owner_ends_is_kept_or_undone() {
     late.clone().scope(add(&bank.pool, 2, 2)).await.unwrap();
     assert_eq!(undone.rollback().await, ScopeUndo::Undone);
     let refused = late.scope(add(&bank.pool, 3, 3)).await.unwrap_err();
-    assert!(refused.to_string().contains("scope"), "{refused}");
+    let code = AtError::of(&refused).and_then(AtError::code);
+    assert_eq!(code, Some(ErrorCode::ScopeRolledBack), "{refused}");
     let outcome = whole.commit().await.unwrap();
     assert_eq!(outcome.decision, Decision::Committed);
     assert_eq!(bank.balances().await, [101, 100, 100]);

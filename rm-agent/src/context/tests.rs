@@ -27,7 +27,6 @@ async fn what_a_kept_scope_recorded_is_the_outer_ones_and_what_an_undone_one_did
     undone.record_done(BranchId(4));
     assert_eq!(whole.done_branches(), [BranchId(1)], "a scope that is open may still be undone");
     inner.keep_scope().unwrap();
-    undone.forget_scope();
     undone.record_done(BranchId(5));
     kept.keep_scope().unwrap();
     assert_eq!(whole.done_branches(), [1, 2, 3].map(BranchId));
@@ -98,10 +97,12 @@ async fn an_end_waits_for_the_scopes_that_are_being_undone() {
     let (first, second) = (scope.undoing(), scope.undoing());
     let mut waiting = std::pin::pin!(whole.undone());
     assert_eq!(waiting.as_mut().now_or_never(), None);
-    drop(first);
+    first.settle();
     assert_eq!(waiting.as_mut().now_or_never(), None);
+    assert_eq!(whole.veto(), None);
     drop(second);
     waiting.await;
+    assert!(whole.veto().unwrap().contains("given up"), "and one that is given up is a veto");
 }
 
 struct Open;

@@ -35,6 +35,7 @@ impl Ending {
     pub(super) async fn end_by_commit(&self) -> Result<Outcome, InDoubt> {
         // A scope that is being undone may turn out not to be, and is a veto then.
         self.context.undone().await;
+        self.context.veto_if_a_scope_is_open();
         let open = match self.context.close() {
             Closing::Vetoed(reason) => return Ok(self.end_by_rollback(Some(&reason)).await),
             Closing::Plain => Vec::new(),
@@ -107,6 +108,13 @@ impl Ending {
         self.context.record_veto(reason);
         let until = Instant::now() + self.session.answer_wait_max();
         let answer = self.session.ask_veto(&self.context, reason, until).await.and_then(decided);
+        // A veto is answered at once, whatever is to be waited for.
+        if answer.as_ref().is_ok_and(|outcome| !outcome.completed)
+            && self.wait == Wait::Completed
+            && let Ok(Some(outcome)) = self.look(self.wait).await
+        {
+            return outcome;
+        }
         self.or_without_commit(answer, RollbackCause::Vetoed)
     }
 

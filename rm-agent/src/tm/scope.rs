@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::ending::COMPLETION_PAUSE;
 use super::options::BeginError;
-use crate::context::{TransactionContext, Undoing};
+use crate::context::{OpenScope, TransactionContext, Undoing};
 use crate::session::Session;
 
 /// A part of a global transaction that its owner keeps or rolls back.
@@ -26,6 +26,8 @@ pub struct NestedScope {
     context: TransactionContext,
     /// Whether it has ended.
     ended: bool,
+    /// Dropped after what `drop` starts is counted.
+    _open: OpenScope,
 }
 
 /// What became of a scope that was rolled back.
@@ -56,7 +58,8 @@ impl NestedScope {
             xid: outer.xid().clone(),
             depth_max: SCOPE_DEPTH_MAX,
         })?;
-        Ok(NestedScope { session: session.clone(), context, ended: false })
+        let open = context.open_scope();
+        Ok(NestedScope { session: session.clone(), context, ended: false, _open: open })
     }
 
     /// What travels: pass it to the code and the services whose work belongs to the scope.
@@ -107,15 +110,13 @@ impl Drop for NestedScope {
         let undoing: Undoing = context.undoing();
         self.session.spawn("scope-dropped", async move {
             undo(&session, &context).await;
-            drop(undoing);
+            undoing.settle();
         });
     }
 }
 
 async fn undo(session: &Session, context: &TransactionContext) -> ScopeUndo {
     let until = Instant::now() + session.answer_wait_max();
-    // What it recorded is over in any case: undone, or rolled back with what is around it.
-    context.forget_scope();
     let scope = context.scope_id();
     let reason = loop {
         match session.rollback_scope(context, scope, v1::Wait::Completed).await {

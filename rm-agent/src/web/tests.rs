@@ -128,7 +128,6 @@ async fn a_nested_scope_travels_and_a_veto_in_it_is_its_own() {
         assert_eq!(onward["pactum-scopes"], "5,6,7");
         context.record_done(BranchId(100));
         inner.record_done(BranchId(101));
-        inner.forget_scope();
         context.mark_veto("short");
         "done"
     }

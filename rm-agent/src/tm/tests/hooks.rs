@@ -36,8 +36,8 @@ impl Hooks for Heard {
     }
 
     fn after_commit(&self, xid: &Xid, ended: Result<&Outcome, &InDoubt>) {
-        let ended =
-            ended.map_or("in doubt".to_owned(), |outcome| format!("{:?}", outcome.decision));
+        let ended = ended
+            .map_or_else(|_| "in doubt".to_owned(), |outcome| format!("{:?}", outcome.decision));
         self.note(format!("after commit of {xid}: {ended}"));
     }
 

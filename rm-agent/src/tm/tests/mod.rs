@@ -4,6 +4,7 @@ mod delegated;
 mod hooks;
 mod nested;
 mod propagation;
+mod question;
 
 use std::time::Duration;
 

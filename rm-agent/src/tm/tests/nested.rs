@@ -124,6 +124,21 @@ async fn a_commit_waits_until_a_dropped_scope_is_undone() {
     assert!(!committing.await.unwrap().unwrap().is_committed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_commit_does_not_decide_over_a_scope_that_is_still_open() {
+    let (_fake, mut stream, agent) = Fake::agent().await;
+    let transaction = begun(&mut stream, &agent).await;
+    let kept = agent.begin_nested(transaction.context()).unwrap();
+    kept.keep().await.unwrap();
+    let open = agent.begin_nested(transaction.context()).unwrap();
+    let committing = tokio::spawn(transaction.commit());
+    let (correlation, Request::Veto(veto)) = stream.next().await else { panic!("no veto") };
+    assert!(veto.reason.contains("still open"), "{}", veto.reason);
+    stream.send(correlation, rolled_back(v1::RollbackCause::Vetoed));
+    assert!(!committing.await.unwrap().unwrap().is_committed());
+    drop(open);
+}
+
 /// Goal: who vetoed in a scope stops the scope, and its caller decides about the rest.
 #[tokio::test(start_paused = true)]
 async fn a_veto_in_a_scope_turns_its_success_into_its_rollback_and_the_rest_may_commit() {

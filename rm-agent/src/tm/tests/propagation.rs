@@ -40,7 +40,7 @@ async fn the_seven_behaviours_do_what_their_table_says() {
     ] {
         for (within, expected) in [(false, outside), (true, inside)] {
             let (_fake, mut stream, agent) = Fake::agent().await;
-            let outer = within.then(|| received());
+            let outer = within.then(received);
             let running = tokio::spawn({
                 let agent = agent.clone();
                 async move {
