@@ -56,7 +56,9 @@ fn a_scope_rolls_back_while_its_transaction_goes_on() {
 
 #[test]
 fn somebody_waits_for_a_key_of_a_scope_that_rolls_back() {
-    assert_eq!(walk(&alphabet::a_scope_and_a_waiter()), (0, String::new()));
+    let fates = "{Active, Committing, RollingBack(Requested), RollingBack(Vetoed), \
+                 RollingBack(PhaseOneFailed)}";
+    assert_eq!(walk(&alphabet::a_scope_and_a_waiter()), (6_023, fates.to_owned()));
 }
 
 #[test]
