@@ -82,16 +82,12 @@ const PART: Part = Part {
     scopes: &[],
 };
 
-/// A scope within a scope, on a key that the transaction holds outside as well, with somebody who
-/// waits for another key of it.
+/// A scope within a scope, each with a branch, on one key.
 pub(super) fn nested_scopes() -> Alphabet {
     Alphabet {
-        timeouts: vec![0.5, 1.5],
         parts: vec![
-            PART,
-            Part { id: 12, locks: "x,y", scopes: &[1], ..PART },
-            Part { id: 13, locks: "z", resource: "b", scopes: &[1, 2], ..PART },
-            Part { xid: 2, id: 21, locks: "y", local: true, ..PART },
+            Part { scopes: &[1], ..PART },
+            Part { id: 12, locks: "x,y", scopes: &[1, 2], ..PART },
         ],
         acknowledged: vec![],
         sessions_go: false,
@@ -99,6 +95,26 @@ pub(super) fn nested_scopes() -> Alphabet {
         trouble: false,
         completion: false,
         scopes: &[&[1], &[1, 2]],
+        ..one_transaction()
+    }
+}
+
+/// A scope, what holds one of its keys outside of it, and somebody with row locks who waits.
+pub(super) fn a_scope_and_a_waiter() -> Alphabet {
+    Alphabet {
+        timeouts: vec![0.5, 1.5],
+        parts: vec![
+            PART,
+            Part { id: 12, locks: "x,y", scopes: &[1], ..PART },
+            Part { xid: 2, id: 21, locks: "y", local: true, ..PART },
+        ],
+        acknowledged: vec![],
+        sessions_go: false,
+        restarts: false,
+        trouble: false,
+        completion: false,
+        scopes: &[&[1]],
+        ticks_max: 0,
         ..one_transaction()
     }
 }
