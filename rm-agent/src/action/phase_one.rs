@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pactum_core::fence::{self, Verdict, judge};
-use sqlx::{Pool, Transaction};
+use sqlx::{Connection as _, Pool, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -62,8 +62,16 @@ impl<DB: ActionDatabase> Local<DB> {
         let until = Instant::now() + wait;
         let busy = |_| ActionError::Busy("other local transactions keep it for too long".into());
         // The connection comes before the turn: who has the turn must not wait for the pool.
-        let connection = timeout_at(until, pool.acquire()).await.map_err(busy)?;
-        let connection = connection.map_err(failed::<DB>)?;
+        let acquire = async || {
+            let acquired = timeout_at(until, pool.acquire()).await.map_err(busy)?;
+            acquired.map_err(failed::<DB>)
+        };
+        let mut connection = acquire().await?;
+        // A handler that ended its local transaction by itself leaves the driver believing in it.
+        while connection.is_in_transaction() {
+            connection.close().await.ok();
+            connection = acquire().await?;
+        }
         let turn = timeout_at(until, Arc::clone(writer).acquire_owned());
         let turn = turn.await.map_err(busy)?.expect("the semaphore is never closed");
         let begin = Some(DB::begin(Some(left)));

@@ -112,7 +112,7 @@ async fn a_confirm_that_fails_at_first_is_asked_for_again_and_takes_effect_once(
     let soon = Handled::Later(Duration::from_millis(1));
     world.script.then(&[Behaviour::Panics, Behaviour::Answers(soon)]);
     let handle = transaction.handle();
-    transaction.commit().await.unwrap();
+    assert!(transaction.commit().await.unwrap().is_committed());
     let outcome = handle.completed().await.unwrap();
     assert!(outcome.is_committed() && outcome.completed, "{outcome:?}");
     assert_eq!(world.a.balance().await, 70);
@@ -141,7 +141,7 @@ async fn steps_are_compensated_newest_first_and_a_parked_one_holds_back_the_olde
     world.a.deposit.run_in(&context, 3).await.unwrap();
     world.script.calls();
     let handle = transaction.handle();
-    transaction.rollback().await;
+    assert!(!transaction.rollback().await.is_committed());
     let parked = async || handle.outcome().await.unwrap().is_some_and(|now| now.parked == 1);
     wait_until("the letter is parked", Duration::from_secs(10), parked).await.unwrap();
     assert_eq!(world.script.calls(), ["compensate 3 6"]);
