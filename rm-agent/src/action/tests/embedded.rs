@@ -111,7 +111,7 @@ async fn a_confirm_that_fails_at_first_is_asked_for_again_and_takes_effect_once(
     let soon = Handled::Later(Duration::from_millis(1));
     world.script.then(&[Behaviour::Panics, Behaviour::Answers(soon)]);
     let handle = transaction.handle();
-    transaction.commit().await.unwrap();
+    let _ = transaction.commit().await.unwrap();
     let outcome = handle.completed().await.unwrap();
     assert!(outcome.is_committed() && outcome.completed, "{outcome:?}");
     assert_eq!(world.a.balance().await, 70);
@@ -140,7 +140,7 @@ async fn steps_are_compensated_newest_first_and_a_parked_one_holds_back_the_olde
     world.a.deposit.run_in(&context, 3).await.unwrap();
     world.script.calls();
     let handle = transaction.handle();
-    transaction.rollback().await;
+    let _ = transaction.rollback().await;
     let parked = async || handle.outcome().await.unwrap().is_some_and(|now| now.parked == 1);
     wait_until("the letter is parked", Duration::from_secs(10), parked).await.unwrap();
     assert_eq!(world.script.calls(), ["compensate 3 6"]);
