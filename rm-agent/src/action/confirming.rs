@@ -78,6 +78,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             };
             let confirmed = self.in_local(work, Direction::Confirm, &*handler, &mut local).await;
             if !matches!(confirmed, Ok(Some(Answer::Done))) {
+                local.rollback().await;
                 return 0;
             }
             done += 1;

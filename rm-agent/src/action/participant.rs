@@ -135,8 +135,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             Ok(local) => local,
             Err(error) => return Handling::Answered(not_begun(&error)),
         };
-        let done = self.in_local(work, direction, handler, &mut local).await;
-        match done {
+        match self.in_local(work, direction, handler, &mut local).await {
             Ok(None) => {
                 local.rollback().await;
                 Handling::NotOpen
@@ -145,9 +144,10 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
                 Ok(()) => Answer::Done,
                 Err(error) => self.not_committed(&error),
             }),
-            // Dropped, not rolled back: after a time limit a statement may still be under way, and it
-            // is not to be waited for.
-            Ok(Some(answer)) => Handling::Answered(answer),
+            Ok(Some(answer)) => {
+                local.rollback().await;
+                Handling::Answered(answer)
+            }
             Err(error) => {
                 local.rollback().await;
                 let after = (error.failure == Failure::Busy).then_some(BUSY_PAUSE);
@@ -168,14 +168,22 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         };
         let input = work.action.as_ref().map_or(&[][..], |action| &*action.payload);
         let asked = handler.can_commit(local.connection(), input);
-        match call(self.options.handler_wait_max, asked).await {
+        let opinion = match call(self.options.handler_wait_max, asked).await {
             Call::Returned(Ok(Chance::Good)) => Answer::Done,
             Call::Returned(Ok(Chance::None(why))) => parked(ParkReason::HandlerFatal, &why),
             Call::Returned(Err(Stopped::Unreadable(why))) => later(None, &why),
             Call::Returned(Err(stopped)) => stopped_answer(name, &stopped),
-            Call::Panicked(message) => later(None, &format!("`{name}` panicked: {message}")),
-            Call::TimedOut => later(None, &format!("`{name}` did not say in time")),
-        }
+            Call::Panicked(message) => {
+                local.cut_short();
+                later(None, &format!("`{name}` panicked: {message}"))
+            }
+            Call::TimedOut => {
+                local.cut_short();
+                later(None, &format!("`{name}` did not say in time"))
+            }
+        };
+        local.rollback().await;
+        opinion
     }
 
     /// The open row, the handler, and the row's mark. Whatever is not `Done` is to be rolled back;
@@ -205,8 +213,12 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             }
             Call::Returned(Ok(Handled::Attention(words))) => attention(name, &words),
             Call::Returned(Err(stopped)) => stopped_answer(name, &stopped),
-            Call::Panicked(message) => later(None, &format!("`{name}` panicked: {message}")),
+            Call::Panicked(message) => {
+                local.cut_short();
+                later(None, &format!("`{name}` panicked: {message}"))
+            }
             Call::TimedOut => {
+                local.cut_short();
                 let limit = self.options.handler_wait_max;
                 later(None, &format!("`{name}` did not end within {limit:?}"))
             }

