@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use pactum_core::id::StoreId;
 
-use crate::context::TransactionContext;
+use crate::context::{TransactionContext, waiting_xid};
 use crate::session::{CallError, DialEndpoint, Environment, Session};
-use crate::tm::{BeginError, BeginOptions, Global, GlobalTransaction};
+use crate::tm::{
+    BeginError, BeginOptions, CanCommit, Global, GlobalTransaction, HookList, Hooks, NestedScope,
+    Question, can_commit,
+};
 
 /// How an agent reaches its coordinator, and how patient it is.
 ///
@@ -82,6 +85,7 @@ pub enum ConnectError {
 pub struct Agent {
     session: Session,
     shutdown_wait_max: Duration,
+    hooks: HookList,
 }
 
 impl Agent {
@@ -115,16 +119,25 @@ impl Agent {
         {
             return Err(ConnectError::Unreachable { address: options.coordinator, source });
         }
-        Ok(Agent { session, shutdown_wait_max: options.shutdown_wait_max })
+        let hooks = HookList::default();
+        Ok(Agent { session, shutdown_wait_max: options.shutdown_wait_max, hooks })
+    }
+
+    /// The same agent, and `hooks` hear of every transaction that is begun through it or its clones.
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: impl Hooks) -> Self {
+        self.hooks.push(hooks);
+        self
     }
 
     /// A global transaction to be run as a closure.
     pub fn global<'a>(&'a self, name: &'a str) -> Global<'a> {
-        Global::new(&self.session, name)
+        Global::new(&self.session, &self.hooks, name)
     }
 
-    /// Begins a global transaction that the caller ends. Inside another one it is independent of it,
-    /// and the coordinator is told, so that waiting for the suspended one fails at once.
+    /// Begins a global transaction that the caller ends. Inside another one it is independent of it
+    /// (REQUIRES_NEW: to join, pass the context on, and end nothing), and the coordinator is told, so
+    /// that waiting for the suspended one fails at once.
     ///
     /// # Errors
     ///
@@ -134,9 +147,34 @@ impl Agent {
         name: &str,
         options: BeginOptions,
     ) -> Result<GlobalTransaction, BeginError> {
-        let outer = TransactionContext::current();
-        let outer = outer.as_ref().map(TransactionContext::xid);
-        GlobalTransaction::begin(&self.session, name, options, outer).await
+        let outer = waiting_xid();
+        let hooks = self.hooks.clone();
+        GlobalTransaction::begin(&self.session, hooks, name, options, outer.as_ref()).await
+    }
+
+    /// Opens a scope inside a global transaction, which its owner keeps or rolls back without the
+    /// rest. Asks nobody.
+    ///
+    /// # Errors
+    ///
+    /// 16 scopes lie in each other already.
+    pub fn begin_nested(&self, outer: &TransactionContext) -> Result<NestedScope, BeginError> {
+        NestedScope::open(&self.session, outer)
+    }
+
+    /// Asks the participants of the actions that a transaction is about to try whether these have a
+    /// chance as things are, so that a hopeless one ends before it reserves anything. Advice: nothing
+    /// is reserved or promised by a [`CanCommit::Yes`], and an [`CanCommit::Unknown`] is no *no*.
+    ///
+    /// # Errors
+    ///
+    /// The coordinator refused the question: there are too many, or they are too large.
+    pub async fn can_commit(
+        &self,
+        context: &TransactionContext,
+        questions: &[Question],
+    ) -> Result<CanCommit, CallError> {
+        can_commit(&self.session, context, questions).await
     }
 
     /// The store of the coordinator that was last heard; `None` before the first session.

@@ -17,7 +17,7 @@
 //!     Ok::<_, reqwest::Error>(())
 //! });
 //! match transfer.await {
-//!     Ok(finished) => println!("done, on every side: {}", finished.outcome.completed),
+//!     Ok(finished) => println!("done: {:?}", finished.outcome()),
 //!     Err(RunError::InDoubt(in_doubt)) => println!("decided: {:?}", in_doubt.ask().await?),
 //!     Err(rolled_back) => println!("nothing happened: {rolled_back}"),
 //! }
@@ -82,9 +82,64 @@ pub use at::{
     CheckedStatement, Evidence, Refused, SavepointMark, UnreadableUndo, Verdict, check_sql,
     evidence, read_undo,
 };
-pub use context::TransactionContext;
+pub use context::{Suspended, TransactionContext};
+/// ```
+/// use pactum_agent::{Agent, AtError, AtPool, TransactionError, global_transaction};
+/// use sqlx::Sqlite;
+///
+/// struct Bank {
+///     agent: Agent,
+///     accounts: AtPool<Sqlite>,
+/// }
+///
+/// #[derive(Debug, thiserror::Error)]
+/// enum BankError {
+///     #[error(transparent)]
+///     Database(#[from] AtError),
+///     #[error(transparent)]
+///     Transaction(#[from] TransactionError),
+/// }
+///
+/// impl Bank {
+///     #[global_transaction(agent = self.agent, timeout = "30s")]
+///     async fn withdraw(&self, amount: i64) -> Result<(), BankError> {
+///         let mut tx = self.accounts.begin().await?;
+///         let statement = sqlx::query("UPDATE account SET balance = balance - ? WHERE id = 1");
+///         statement.bind(amount).execute(&mut *tx).await.map_err(AtError::from)?;
+///         Ok(tx.commit().await?)
+///     }
+/// }
+/// ```
+///
+/// What cannot be run is refused by the compiler, with what to write:
+///
+/// ```compile_fail
+/// # use pactum_agent::{Agent, TransactionError, global_transaction};
+/// #[global_transaction(agent = agent)]
+/// fn not_async(agent: &Agent) -> Result<(), TransactionError> {
+///     Ok(())
+/// }
+/// ```
+///
+/// ```compile_fail
+/// # use pactum_agent::{TransactionError, global_transaction};
+/// #[global_transaction(name = "nobody runs it")]
+/// async fn without_an_agent() -> Result<(), TransactionError> {
+///     Ok(())
+/// }
+/// ```
+///
+/// ```compile_fail
+/// # use pactum_agent::{Agent, global_transaction};
+/// #[global_transaction(agent = agent)]
+/// async fn no_way_to_say_in_doubt(agent: &Agent) -> Result<(), u32> {
+///     Ok(())
+/// }
+/// ```
+pub use pactum_macros::global_transaction;
 pub use session::CallError;
 pub use tm::{
-    BeginError, BeginOptions, Decision, Finished, Global, GlobalTransaction, InDoubt, Outcome,
-    RunError, TransactionHandle, Wait,
+    BeginError, BeginOptions, CanCommit, Decision, Ended, ErrorRules, Fate, Finished, Global,
+    GlobalTransaction, Hooks, InDoubt, NestedScope, Outcome, Propagation, Question, QuestionError,
+    RollBackAlways, RunError, ScopeUndo, ScopeVetoed, TransactionError, TransactionHandle, Wait,
 };

@@ -75,7 +75,7 @@ async fn a_transfer_commits_in_both_banks() {
         add(&banks.b, 30).await
     });
     let finished = transfer.await.unwrap();
-    assert!(finished.outcome.completed);
+    assert!(finished.outcome().unwrap().completed);
     assert_eq!(banks.balances().await, (70, 50));
     assert_eq!(banks.barrier_rows("open").await, 0);
     banks.close().await;

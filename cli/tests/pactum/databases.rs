@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pactum_agent::{Agent, AgentOptions, AtOptions, AtPool, RunError};
+use pactum_agent::{Agent, AgentOptions, AtOptions, AtPool, Fate, RunError};
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnectOptions;
 
@@ -38,7 +38,8 @@ async fn a_dirty_write_is_shown_with_its_undo_log_and_resolved() {
         sqlx::query("UPDATE account SET balance = 65").execute(at.bypass()).await?;
         Err::<(), _>(sqlx::Error::Protocol(context.xid().to_string()))
     });
-    let RunError::Work { error: sqlx::Error::Protocol(xid), outcome } = run.await.unwrap_err()
+    let RunError::Work { error: sqlx::Error::Protocol(xid), fate: Fate::RolledBack(outcome) } =
+        run.await.unwrap_err()
     else {
         panic!("the work fails by itself");
     };

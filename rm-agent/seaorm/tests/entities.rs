@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use pactum_agent::{Agent, AgentOptions, AtError, AtOptions, AtPool, RunError};
+use pactum_agent::{Agent, AgentOptions, AtError, AtOptions, AtPool, Fate, RunError};
 use pactum_coordinator::Embedded;
 use pactum_seaorm::{SeaDatabase, SeaPool, agent_error};
 use pactum_testkit::server::{self, Kind};
@@ -108,7 +108,9 @@ async fn check<DB: SeaDatabase>(kind: Kind, table: &str) {
     let before = bank.accounts().await;
     let run = bank.agent.global("change everything").run(async |_| change_everything(&bank).await);
     match run.await.unwrap_err() {
-        RunError::Work { error: DbErr::Custom(_), outcome } => assert!(outcome.completed),
+        RunError::Work { error: DbErr::Custom(_), fate: Fate::RolledBack(outcome) } => {
+            assert!(outcome.completed);
+        }
         error => panic!("{error:?}"),
     }
     assert_eq!(bank.accounts().await, before, "all of it is undone");

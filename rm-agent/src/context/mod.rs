@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! current.rs    which one the running task is in, and being in none: suspended
-//! nested.rs     a context inside a context: its records join the outer one's, or are forgotten
+//! nested.rs     a context inside a context: what it recorded joins the outer one's if it is kept
 //! one_phase.rs  a branch that the manager beside it may commit by itself
 //! ```
 //!
@@ -15,7 +15,10 @@
 mod current;
 mod nested;
 mod one_phase;
+#[cfg(test)]
+mod tests;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,8 +28,10 @@ use tokio::time::Instant;
 
 pub use current::Suspended;
 pub(crate) use current::waiting_xid;
-pub(crate) use nested::{SCOPES_MAX, Undoing};
-pub(crate) use one_phase::{Delegatable, OnePhase, OnePhaseEnd};
+pub(crate) use nested::{OpenScope, Undoing};
+#[cfg(test)]
+pub(crate) use one_phase::OnePhase;
+pub(crate) use one_phase::{Closing, Delegatable, OnePhaseEnd};
 
 /// A global transaction, as one participant or its manager sees it. Cheap to clone; all clones
 /// share what they record.
@@ -53,6 +58,8 @@ struct Transaction {
     deadline: Instant,
     /// How many nested scopes are being undone without anyone who waits for it.
     undoing: watch::Sender<usize>,
+    /// How many nested scopes were neither kept nor rolled back.
+    open_scopes: AtomicUsize,
 }
 
 /// What is to be told to the transaction manager.
@@ -61,9 +68,10 @@ struct Record {
     done: Vec<BranchId>,
     veto: Option<String>,
     delegatable: Vec<Delegatable>,
-    /// Whether the manager asked for the end.
-    ending: bool,
-    scope_end: Option<nested::ScopeEnd>,
+    /// How far the manager has gone in ending; `None` before.
+    ending: Option<one_phase::Ending>,
+    /// Whether this is a nested scope that became a part of the outer one.
+    is_kept: bool,
 }
 
 impl TransactionContext {
@@ -99,6 +107,7 @@ impl TransactionContext {
             store_id,
             deadline: Instant::now() + remaining,
             undoing: watch::Sender::new(0),
+            open_scopes: AtomicUsize::new(0),
         };
         TransactionContext(Arc::new(Inner {
             transaction: Arc::new(transaction),

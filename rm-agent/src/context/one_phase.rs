@@ -15,6 +15,7 @@ use pactum_core::id::BranchId;
 use super::TransactionContext;
 
 /// How a branch ended its local transaction in one phase.
+#[cfg_attr(not(test), allow(dead_code, reason = "the participant that leaves a branch open: XA"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OnePhaseEnd {
     /// Committed, certainly; reported as phase one done.
@@ -52,6 +53,7 @@ impl std::fmt::Debug for Delegatable {
     }
 }
 
+#[cfg_attr(not(test), allow(dead_code, reason = "the participant that leaves a branch open: XA"))]
 impl TransactionContext {
     /// Whether a branch of this process may stay unprepared for a one-phase commit: its manager is
     /// here, nothing else has been done, and the work is in no nested scope. Whether the branch is
@@ -66,19 +68,67 @@ impl TransactionContext {
     #[must_use]
     pub(crate) fn record_delegatable(&self, branch: BranchId, executor: Box<dyn OnePhase>) -> bool {
         self.record(|record| {
-            if !record.ending {
+            let open = record.ending.is_none();
+            if open {
                 record.delegatable.push(Delegatable { branch, executor });
             }
-            !record.ending
+            open
         })
     }
 
-    /// The open local transactions, for the manager that is about to end the global one; who takes
-    /// them ends them, and no more come.
+    /// How the manager has to commit. It may ask again, and then goes on in the same way: a veto that
+    /// comes after the commit was asked for is too late.
+    pub(crate) fn close(&self) -> Closing {
+        self.record(|record| match record.ending {
+            None => {
+                if let Some(reason) = &record.veto {
+                    return Closing::Vetoed(reason.clone());
+                }
+                let delegatable = std::mem::take(&mut record.delegatable);
+                if delegatable.is_empty() {
+                    record.ending = Some(Ending::Asked);
+                    Closing::Plain
+                } else {
+                    record.ending = Some(Ending::Left);
+                    Closing::WithOpenBranches(delegatable)
+                }
+            }
+            Some(Ending::Asked) => Closing::Plain,
+            Some(Ending::Left) => Closing::Left,
+        })
+    }
+
+    /// The open local transactions, to be rolled back; no more come.
     pub(crate) fn take_delegatable(&self) -> Vec<Delegatable> {
         self.record(|record| {
-            record.ending = true;
+            record.ending.get_or_insert(Ending::Asked);
             std::mem::take(&mut record.delegatable)
         })
     }
+
+    /// Whether the end goes on by itself, with the open branches: see [`Closing::Left`].
+    pub(crate) fn is_left(&self) -> bool {
+        self.record(|record| record.ending == Some(Ending::Left))
+    }
+}
+
+/// How a transaction is to be committed.
+#[derive(Debug)]
+pub(crate) enum Closing {
+    /// Not at all, because of this.
+    Vetoed(String),
+    /// All that this process did is prepared.
+    Plain,
+    /// These have to be ended first. Whoever takes them goes on though its caller be gone: a commit
+    /// that is asked for in the middle of it would commit without them.
+    WithOpenBranches(Vec<Delegatable>),
+    /// Somebody took them, and goes on.
+    Left,
+}
+
+/// How far the manager has gone in ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Asked,
+    Left,
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pactum_core::id::{ResourceId, ResourceUid, StoreId, Xid};
+use pactum_core::id::{ResourceId, ResourceUid, ScopeId, StoreId, Xid};
 use pactum_core::transaction::BranchMode;
 use pactum_proto::v1;
 use pactum_proto::v1::client_frame::Frame as Request;
@@ -152,6 +152,12 @@ impl Session {
         let remaining = Duration::from_millis(begun.remaining_ms);
         let remaining = remaining.saturating_sub(asked_at.elapsed());
         Ok(TransactionContext::managed(xid, store, remaining))
+    }
+
+    /// The name of a new nested scope; no two of a transaction are the same.
+    pub(crate) fn new_scope_id(&self) -> ScopeId {
+        // Zero means none.
+        ScopeId(self.shared().environment.random().max(1))
     }
 
     /// The store of the coordinator that was last heard; `None` before the first Welcome.

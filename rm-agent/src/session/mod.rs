@@ -47,8 +47,7 @@ use crate::branch::{Answer, BranchKey, Work};
 pub(crate) use calls::Session;
 pub(crate) use environment::{DialEndpoint, Environment};
 pub(crate) use outcome_calls::VETO_REASON_BYTES_MAX;
-#[allow(unused_imports, reason = "the transaction manager names them")]
-pub(crate) use outcome_calls::{Opinion, Question, ScopeOutcome};
+pub(crate) use outcome_calls::{Opinion, Question};
 
 /// What the coordinator refused, or that it could not be asked.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -55,7 +55,6 @@ impl Session {
     /// Asks for the commit. With `delegate_to`, that the one-phase commit of this branch decides: the
     /// answer *delegated* means that this is durable, and the branch may commit. A refusal with
     /// [`v1::ErrorCode::NotDelegable`] changed nothing: prepare the branch, then commit without.
-    #[allow(dead_code, reason = "the transaction manager's ending asks through it")]
     pub(crate) async fn commit(
         &self,
         context: &TransactionContext,
@@ -80,7 +79,6 @@ impl Session {
     /// # Errors
     /// No answer means that the scope may be rolled back or not; a refusal with an outcome, that the
     /// transaction is decided to commit.
-    #[allow(dead_code, reason = "nested propagation calls it")]
     pub(crate) async fn rollback_scope(
         &self,
         context: &TransactionContext,
@@ -113,7 +111,6 @@ impl Session {
     }
 
     /// Asks the participants of actions whether these have a chance, before any of them is tried.
-    #[allow(dead_code, reason = "the transaction manager asks before the first try")]
     pub(crate) async fn can_commit(
         &self,
         context: &TransactionContext,

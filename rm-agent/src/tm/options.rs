@@ -49,11 +49,24 @@ pub enum BeginError {
     /// The coordinator refused, or did not answer.
     #[error("begin a global transaction")]
     Call(#[from] CallError),
-    /// The running code is inside a global transaction already, and what that should mean was not
-    /// said: pass the context on to join it, or begin an independent one with
-    /// [`Agent::begin`](crate::Agent::begin).
-    #[error("the running code is already inside global transaction `{0}`")]
+    /// [`Propagation::Never`](crate::Propagation::Never): the work must not run inside a global
+    /// transaction.
+    #[error("the running code is inside global transaction `{0}`, where this work must never run")]
     InsideAnother(Xid),
+    /// [`Propagation::Mandatory`](crate::Propagation::Mandatory): the work runs only as a part of a
+    /// global transaction.
+    #[error("the running code is in no global transaction, and this work runs only inside one")]
+    Outside,
+    /// One nested scope too many: a recursion without an end, or without need.
+    #[error(
+        "global transaction `{xid}` has {depth_max} nested scopes in each other: that is the most"
+    )]
+    TooDeep {
+        /// The transaction.
+        xid: Xid,
+        /// The most that there may be.
+        depth_max: usize,
+    },
 }
 
 impl BeginError {
@@ -62,7 +75,7 @@ impl BeginError {
     pub fn code(&self) -> Option<v1::ErrorCode> {
         match self {
             BeginError::Call(error) => error.code(),
-            BeginError::InsideAnother(_) => None,
+            BeginError::InsideAnother(_) | BeginError::Outside | BeginError::TooDeep { .. } => None,
         }
     }
 
@@ -71,7 +84,9 @@ impl BeginError {
     pub fn is_retryable(&self) -> bool {
         match self {
             BeginError::Call(error) => error.is_retryable(),
-            BeginError::InsideAnother(_) => false,
+            BeginError::InsideAnother(_) | BeginError::Outside | BeginError::TooDeep { .. } => {
+                false
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use pactum_core::id::Xid;
 
 use super::ending::Ending;
+use super::hooks::HookList;
 use super::options::{BeginError, BeginOptions, Wait};
 use super::outcome::Outcome;
 use crate::context::TransactionContext;
@@ -21,13 +22,19 @@ pub struct GlobalTransaction {
 impl GlobalTransaction {
     pub(crate) async fn begin(
         session: &Session,
+        hooks: HookList,
         name: &str,
         options: BeginOptions,
         outer: Option<&Xid>,
     ) -> Result<Self, BeginError> {
-        let context = session.begin(name, options.timeout, outer).await?;
+        hooks.call("before begin", |hooks| hooks.before_begin(name));
+        let begun = session.begin(name, options.timeout, outer).await.map_err(BeginError::from);
+        hooks.call("after begin", |hooks| {
+            hooks.after_begin(name, begun.as_ref().map(TransactionContext::xid));
+        });
+        let context = begun?;
         tracing::debug!(txn.xid = %context.xid(), name, "global transaction begun");
-        let ending = Ending { session: session.clone(), context, wait: options.wait };
+        let ending = Ending { session: session.clone(), context, wait: options.wait, hooks };
         Ok(GlobalTransaction { ending: Some(ending) })
     }
 
@@ -62,14 +69,10 @@ impl GlobalTransaction {
     /// Dropping the future does not take the request back: it is carried on in the background, and
     /// the outcome is what [`GlobalTransaction::handle`] says.
     pub async fn commit(mut self) -> Result<Outcome, InDoubt> {
-        let ending = self.take();
-        if let Some(reason) = ending.context.veto() {
-            return Ok(roll_back(ending, Some(reason)).await);
-        }
-        let mut asked = Asked::new(ending, End::Commit);
-        let answer = asked.ending().commit().await;
-        let ending = asked.answered();
-        answer.map_err(|reason| InDoubt::new(ending, reason))
+        let mut asked = Asked::new(self.take(), End::Commit);
+        let ended = asked.ending().end_by_commit().await;
+        drop(asked.answered());
+        ended
     }
 
     /// Asks for the rollback. If the coordinator does not answer, the transaction still rolls back,
@@ -122,27 +125,20 @@ impl End {
     async fn carry_on(self, ending: &Ending) {
         match self {
             End::Commit => {
-                let answer = ending.commit().await;
-                tracing::debug!(?answer, "a commit ended without its caller");
+                let ended = ending.end_by_commit().await;
+                tracing::debug!(?ended, "a commit ended without its caller");
             }
             End::Rollback(veto) => {
-                let outcome = ask_rollback(ending, veto.as_deref()).await;
+                let outcome = ending.end_by_rollback(veto.as_deref()).await;
                 tracing::debug!(?outcome, "a rollback ended without its caller");
             }
         }
     }
 }
 
-async fn ask_rollback(ending: &Ending, veto: Option<&str>) -> Outcome {
-    match veto {
-        Some(reason) => ending.veto(reason).await,
-        None => ending.roll_back().await,
-    }
-}
-
 async fn roll_back(ending: Ending, veto: Option<String>) -> Outcome {
     let mut asked = Asked::new(ending, End::Rollback(veto.clone()));
-    let outcome = ask_rollback(asked.ending(), veto.as_deref()).await;
+    let outcome = asked.ending().end_by_rollback(veto.as_deref()).await;
     drop(asked.answered());
     outcome
 }
@@ -167,7 +163,7 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        if let Some((ending, end)) = self.0.take() {
+        if let Some((ending, end)) = self.0.take().filter(|(ending, _)| !ending.context.is_left()) {
             let session = ending.session.clone();
             session.spawn("end-dropped", async move {
                 end.carry_on(&Ending { wait: Wait::Decided, ..ending }).await;
@@ -220,7 +216,7 @@ pub struct InDoubt {
 }
 
 impl InDoubt {
-    fn new(ending: Ending, reason: CallError) -> Self {
+    pub(super) fn new(ending: Ending, reason: CallError) -> Self {
         tracing::warn!(txn.xid = %ending.context.xid(), error = %reason, "a commit is in doubt");
         InDoubt { handle: TransactionHandle { ending }, reason: Box::new(reason) }
     }

@@ -12,6 +12,8 @@ pub(super) static XID: HeaderName = HeaderName::from_static("pactum-xid");
 pub(super) static STORE: HeaderName = HeaderName::from_static("pactum-store");
 /// Request: what remained until its deadline when the caller sent the request, in milliseconds.
 pub(super) static REMAINING_MS: HeaderName = HeaderName::from_static("pactum-remaining-ms");
+/// Request: the nested scopes that the work belongs to, outermost first, as decimal ids with commas.
+pub(super) static SCOPES: HeaderName = HeaderName::from_static("pactum-scopes");
 /// Request: as Seata's clients name the XID.
 pub(super) static SEATA_XID: HeaderName = HeaderName::from_static("tx_xid");
 /// Response: the branches whose phase one is done, as decimal ids with commas.
@@ -33,10 +35,18 @@ pub fn inject(context: &TransactionContext, headers: &mut HeaderMap) {
     ] {
         headers.insert(name, ascii(&value));
     }
+    let scopes: Vec<String> = context.scopes().iter().map(|scope| scope.0.to_string()).collect();
+    if scopes.is_empty() {
+        // A request that is sent on may have its own caller's.
+        headers.remove(&SCOPES);
+    } else {
+        headers.insert(&SCOPES, ascii(&scopes.join(",")));
+    }
 }
 
 /// Takes what came back in the headers (or gRPC trailers) of an answer: the branches that are done,
-/// which the commit will name, and a veto, over which it will not commit.
+/// which the commit will name, and a veto, over which it will not commit. Inside a nested scope, both
+/// are the scope's.
 ///
 /// An answer that never came leaves this undone, and that is safe: the branches that it would have
 /// named are reported to the coordinator by their own agents, and a commit waits for them. Whether

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
-use pactum_core::id::{StoreId, Xid};
+use pactum_core::id::{ScopeId, StoreId, Xid};
+use pactum_core::transaction::SCOPE_DEPTH_MAX;
 use tonic::Code;
 
 use super::body::PropagatedBody;
-use super::headers::{REMAINING_MS, SEATA_XID, STORE, XID, escape};
+use super::headers::{REMAINING_MS, SCOPES, SEATA_XID, STORE, XID, escape};
 use crate::context::TransactionContext;
 use crate::session::Session;
 
@@ -43,8 +44,8 @@ pub(super) fn context(
     session: &Session,
 ) -> Result<Option<TransactionContext>, Refusal> {
     let Some(xid) = text(headers, &XID) else {
-        // Half of the three is a caller inside a transaction: its work must not be done outside.
-        if headers.contains_key(&STORE) || headers.contains_key(&REMAINING_MS) {
+        // A part of them is a caller inside a transaction: its work must not be done outside.
+        if [&STORE, &REMAINING_MS, &SCOPES].into_iter().any(|name| headers.contains_key(name)) {
             return Err(Refusal::Missing { name: "pactum-xid", hint: COMPLETE });
         }
         return seata(headers, session);
@@ -68,7 +69,21 @@ pub(super) fn context(
     if let Some(ours) = session.store().filter(|ours| *ours != theirs) {
         return Err(Refusal::Foreign { xid, theirs, ours });
     }
-    Ok(Some(TransactionContext::new(xid, theirs, remaining.min(REMAINING_MAX))))
+    let scopes = text(headers, &SCOPES).map_or_else(
+        || Ok(Vec::new()),
+        |scopes| {
+            let expected = "1 to 16 ids of nested scopes, not 0, with commas";
+            parsed(scopes, "pactum-scopes", expected, scopes_from)
+        },
+    )?;
+    let remaining = remaining.min(REMAINING_MAX);
+    Ok(Some(TransactionContext::received(xid, theirs, remaining, scopes.into())))
+}
+
+fn scopes_from(text: &str) -> Option<Vec<ScopeId>> {
+    let ids = text.split(',').map(|id| id.trim().parse().ok().filter(|id| *id != 0).map(ScopeId));
+    let scopes: Vec<ScopeId> = ids.take(SCOPE_DEPTH_MAX + 1).collect::<Option<_>>()?;
+    (scopes.len() <= SCOPE_DEPTH_MAX).then_some(scopes)
 }
 
 /// The same for Seata's header. One that is not of our form is Seata's own, and none of ours.

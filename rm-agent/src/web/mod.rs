@@ -1,7 +1,7 @@
 //! How a global transaction travels with calls between services, over HTTP and gRPC.
 //!
 //! ```text
-//! caller ── pactum-xid, pactum-store, pactum-remaining-ms ──────────▶ ServerLayer ─▶ service
+//! caller ── pactum-xid, -store, -remaining-ms, -scopes ─────────────▶ ServerLayer ─▶ service
 //!        ◀─ pactum-branches, pactum-veto (headers, gRPC: trailers too) ──┘   (inside the scope)
 //! ```
 //!

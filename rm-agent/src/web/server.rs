@@ -134,6 +134,9 @@ where
         Ok(Err(_)) => Some("the service failed".to_owned()),
         Err(_panic) => Some("the service panicked".to_owned()),
     };
+    // A scope that was dropped may turn out not to be undone, which is a veto.
+    context.undone().await;
+    context.veto_if_a_scope_is_open();
     // A mark, or a veto that came back from a service further on, counts like our own.
     if let Some(reason) = veto.or_else(|| context.veto()) {
         session.veto(&context, &reason).await;

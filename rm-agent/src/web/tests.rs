@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::routing::get;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
-use pactum_core::id::{BranchId, StoreId};
+use pactum_core::id::{BranchId, ScopeId, StoreId};
 use pactum_proto::v1;
 use pactum_proto::v1::client_frame::Frame as Asked;
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -116,6 +116,39 @@ async fn a_veto_is_durable_before_the_answer() {
     }
 }
 
+/// Goal: a scope is told apart on the far side, and a veto in it is the scope's on both.
+#[tokio::test(start_paused = true)]
+async fn a_nested_scope_travels_and_a_veto_in_it_is_its_own() {
+    async fn nested() -> &'static str {
+        let context = TransactionContext::current().unwrap();
+        assert_eq!(**context.scopes(), [ScopeId(5), ScopeId(6)]);
+        let inner = context.nested(ScopeId(7)).unwrap();
+        let mut onward = HeaderMap::new();
+        inject(&inner, &mut onward);
+        assert_eq!(onward["pactum-scopes"], "5,6,7");
+        context.record_done(BranchId(100));
+        inner.record_done(BranchId(101));
+        context.mark_veto("short");
+        "done"
+    }
+    let (_fake, mut stream, agent) = Fake::agent().await;
+    let service = Router::new().route("/", get(nested)).layer(ServerLayer::new(&agent));
+    let caller = context();
+    let outer = caller.nested(ScopeId(5)).unwrap();
+    let inner = outer.nested(ScopeId(6)).unwrap();
+    let answering = tokio::spawn(service.oneshot(within("/", &inner)));
+    let (correlation, Asked::Veto(veto)) = stream.next().await else { panic!("no veto") };
+    let active = v1::TransactionStatus::Active;
+    let active = fake::outcome(active, v1::RollbackCause::Unspecified);
+    assert_eq!(veto.scopes, [5, 6]);
+    stream.send(correlation, active);
+    let response = answering.await.unwrap().unwrap();
+    assert_eq!(response.headers()["pactum-branches"], "100", "no branch that was undone");
+    absorb(&inner, response.headers());
+    assert_eq!(inner.keep_scope().unwrap_err(), "short");
+    assert_eq!((outer.veto(), caller.veto()), (None, None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_veto_that_the_coordinator_cannot_hear_goes_to_the_caller() {
     let (fake, stream, agent) = Fake::agent().await;
@@ -168,6 +201,7 @@ async fn an_unusable_transaction_is_refused_before_anything_runs() {
         headers[index].1 = value;
         headers
     };
+    let scoped = |scopes: &'static str| [&good[..], &[("pactum-scopes", scopes)]].concat();
     for (headers, status, says) in [
         (with(0, "g:07"), 400, "`pactum-xid` is not an XID"),
         (with(0, ""), 400, "`pactum-xid` is not an XID"),
@@ -179,6 +213,12 @@ async fn an_unusable_transaction_is_refused_before_anything_runs() {
         (good[1..].to_vec(), 400, "without the header `pactum-xid`"),
         (with(2, "0"), 409, "deadline of global transaction `g:7` has passed"),
         (with(1, "00000000000000000000000000000001"), 409, "belongs to store 0000"),
+        (scoped("0"), 400, "`pactum-scopes` is not 1 to 16"),
+        (scoped(""), 400, "`pactum-scopes` is not 1 to 16"),
+        (scoped("5,"), 400, "`pactum-scopes` is not 1 to 16"),
+        (scoped("-5"), 400, "`pactum-scopes` is not 1 to 16"),
+        (scoped("1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"), 400, "`pactum-scopes` is not"),
+        (vec![("pactum-scopes", "5")], 400, "without the header `pactum-xid`"),
     ] {
         let response = router(&agent).oneshot(request("/panicked", &headers)).await.unwrap();
         assert_eq!(response.status(), status, "{headers:?}");

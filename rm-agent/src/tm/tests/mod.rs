@@ -1,5 +1,11 @@
 //! The transaction manager against a scripted coordinator.
 
+mod delegated;
+mod hooks;
+mod nested;
+mod propagation;
+mod question;
+
 use std::time::Duration;
 
 use pactum_core::id::BranchId;
@@ -16,6 +22,12 @@ async fn begun(stream: &mut FakeStream, agent: &Agent) -> GlobalTransaction {
     let options = BeginOptions::default();
     let (transaction, _) = tokio::join!(agent.begin("t", options), stream.begin(7));
     transaction.unwrap()
+}
+
+/// A transaction that another process began.
+fn received() -> TransactionContext {
+    let store = pactum_core::id::StoreId(fake::STORE);
+    TransactionContext::new("g:7".parse().unwrap(), store, Duration::from_secs(30))
 }
 
 fn commit(request: &Request) -> &v1::CommitRequest {
@@ -48,10 +60,11 @@ async fn ok_commits_and_names_the_branches_that_are_done() {
     let finished = running.await.unwrap().unwrap();
     assert_eq!(finished.value, Duration::from_secs(5));
     let expected = Outcome { decision: Decision::Committed, completed: false, parked: 0 };
-    assert_eq!(finished.outcome, expected);
+    assert_eq!(finished.outcome(), Some(expected));
 
     // The agent is gone with its closure, but the handle still asks: twice until it is completed.
-    let completing = tokio::spawn(async move { finished.transaction.completed().await });
+    let handle = finished.transaction().unwrap().clone();
+    let completing = tokio::spawn(async move { handle.completed().await });
     for answer in [outcome(committing, v1::RollbackCause::Unspecified), committed()] {
         let (correlation, Request::Get(get)) = stream.next().await else { panic!("no get") };
         assert_eq!(get.wait(), v1::Wait::Completed);
@@ -86,7 +99,10 @@ async fn err_panic_and_drop_roll_back() {
     let (correlation, request) = stream.next().await;
     assert!(matches!(request, Request::Rollback(_)), "{request:?}");
     stream.send(correlation, rolled_back(v1::RollbackCause::Requested));
-    let Err(RunError::Work { error, outcome }) = failing.await.unwrap() else { panic!() };
+    let Err(RunError::Work { error, fate: Fate::RolledBack(outcome) }) = failing.await.unwrap()
+    else {
+        panic!()
+    };
     assert_eq!(error, "no");
     assert_eq!(outcome.decision, Decision::RolledBack(RollbackCause::Requested));
 
@@ -254,21 +270,6 @@ async fn a_begin_that_lost_its_stream_is_repeated_under_its_key_and_counts_from_
     let third = stream.begin(8).await;
     assert_ne!(third.idempotency_key, first.idempotency_key);
     drop((transaction, next.await));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_closure_inside_another_transaction_is_refused_and_a_handle_names_the_outer() {
-    let (_fake, mut stream, agent) = Fake::agent().await;
-    let outer = begun(&mut stream, &agent).await;
-    let inside = outer.context().clone().scope(async {
-        let refused = agent.global("inner").run(async |_| Ok::<_, String>(())).await;
-        let (inner, begin) =
-            tokio::join!(agent.begin("inner", BeginOptions::default()), stream.begin(8));
-        (refused, inner.unwrap(), begin)
-    });
-    let (refused, _inner, begin) = inside.await;
-    assert!(matches!(refused, Err(RunError::Begin(BeginError::InsideAnother(_)))));
-    assert_eq!(begin.outer_xid, "g:7");
 }
 
 /// Goal: a rollback whose future is dropped is not left to the deadline, wherever it was dropped.
