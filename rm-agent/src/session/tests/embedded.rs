@@ -372,3 +372,69 @@ async fn participants_are_asked_before_anything_is_tried() {
     assert!(matches!(opinion, Opinion::Unknown { .. }), "{opinion:?}");
     agent.shutdown().await;
 }
+
+/// The only branch of a transaction, left open for the manager beside it.
+struct Open {
+    agent: Agent,
+    context: TransactionContext,
+    branch: BranchId,
+    commits: bool,
+}
+
+#[async_trait::async_trait]
+impl OnePhase for Open {
+    async fn prepare(self: Box<Self>) -> Result<(), String> {
+        self.agent.session().phase_one_done(&self.context, &bank(), self.branch);
+        Ok(())
+    }
+
+    async fn commit_one_phase(self: Box<Self>) -> OnePhaseEnd {
+        let session = self.agent.session();
+        if self.commits {
+            session.phase_one_done(&self.context, &bank(), self.branch);
+            OnePhaseEnd::Committed
+        } else {
+            session.phase_one_failed(&self.context, &bank(), self.branch);
+            OnePhaseEnd::RolledBack("planted".to_owned())
+        }
+    }
+
+    async fn roll_back(self: Box<Self>) {
+        self.agent.session().phase_one_failed(&self.context, &bank(), self.branch);
+    }
+}
+
+/// Goal: a delegated decision is the branch's, and a branch in company is prepared and takes part in
+/// phase two. Method: one open XA branch that commits, one that does not, one beside another branch.
+#[tokio::test]
+async fn the_local_commit_of_the_only_branch_is_the_decision() {
+    let coordinator = Embedded::start().await.unwrap();
+    let (agent, participant) = attached(&coordinator).await;
+    agent.session().attach(bank(), UID, BranchMode::Xa, participant.clone()).await.unwrap();
+    let open = async |commits: bool| {
+        let transaction = begin(&agent).await;
+        let context = transaction.context().clone();
+        let branch = agent.session().next_branch_id().await.unwrap();
+        let registration =
+            Registration { mode: BranchMode::Xa, locks: Vec::new(), ..registration(branch.0) };
+        agent.session().register(&context, &registration).await.unwrap();
+        let open = Open { agent: agent.clone(), context: context.clone(), branch, commits };
+        assert!(context.may_delegate() && context.record_delegatable(branch, Box::new(open)));
+        (transaction, branch)
+    };
+
+    let (transaction, alone) = open(true).await;
+    assert_eq!(transaction.commit().await.unwrap().decision, Decision::Committed);
+    let (transaction, _) = open(false).await;
+    let outcome = transaction.commit().await.unwrap();
+    assert_eq!(outcome.decision, Decision::RolledBack(RollbackCause::PhaseOneFailed));
+
+    let (transaction, prepared) = open(true).await;
+    let beside = branch(&agent, &transaction, 1).await;
+    let outcome = transaction.commit().await.unwrap();
+    assert_eq!((outcome.decision, outcome.completed), (Decision::Committed, true));
+    assert_eq!(participant.tasks_of(prepared).await, [Task::Commit]);
+    assert_eq!(participant.tasks_of(beside).await, [Task::Commit]);
+    let asked = participant.asked.lock().unwrap();
+    assert!(asked.iter().all(|work| work.key.branch != alone), "it has no phase two");
+}
