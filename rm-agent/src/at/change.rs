@@ -65,7 +65,11 @@ impl<DB: AtDatabase> AtConnection<DB> {
         };
         let (affected, steps) = images.take_returned::<DB>(ready, steps)?;
         if let Some(sql) = &ready.compiled.after {
+            let width = width + usize::from(ready.compiled.numbered);
             images.after = self.read_images(ready, statement.with_sql(sql), width).await?;
+            if ready.compiled.numbered && !images.take_numbers() {
+                return Err(self.drifted(ready));
+            }
             images.note_made(ready)?;
             images.note_one_row_twice(ready);
         }
@@ -314,6 +318,12 @@ impl Images {
         let affected = affected.sum();
         let steps = steps.into_iter().filter(|step| ready.returning || step.is_left()).collect();
         Ok((affected, steps))
+    }
+
+    /// Takes the numbers off the rows that were read by them. Whether each found one row at most.
+    fn take_numbers(&mut self) -> bool {
+        let mut seen = HashSet::with_capacity(self.after.len());
+        self.after.iter_mut().all(|row| !row.is_empty() && seen.insert(row.remove(0)))
     }
 
     /// Of a REPLACE, the rows seen so far after the change are those that it made.

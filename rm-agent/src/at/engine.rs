@@ -145,6 +145,9 @@ pub(crate) struct CompiledChange {
     pub(crate) counted: bool,
     /// Whether a row that an upsert changed counts twice in them.
     pub(crate) counts_changes_twice: bool,
+    /// Whether `after` gives, before the columns, the number of the written row by which a row was
+    /// found. One that finds two would make up in the count for one whose own row was not found.
+    pub(crate) numbered: bool,
     /// See [`Assumed::repeatable_read`].
     pub(crate) repeatable_read: bool,
 }

@@ -14,7 +14,7 @@ use super::error::AtError;
 /// transaction.
 #[derive(Clone, Debug)]
 pub struct SavepointMark {
-    name: String,
+    number: u64,
     changes: usize,
     undo_bytes: usize,
     keys: usize,
@@ -46,13 +46,13 @@ impl<DB: AtDatabase> AtConnection<DB> {
         self.ready().await?;
         self.savepoints += 1;
         let mark = SavepointMark {
-            name: format!("pactum_{}", self.savepoints),
+            number: self.savepoints,
             changes: self.gathered.undo.changes.len(),
             undo_bytes: self.gathered.undo_bytes,
             keys: self.gathered.keys.len(),
         };
         // Dropped here, the savepoint may stay; it holds nothing and ends with the transaction.
-        self.tell(&format!("SAVEPOINT {}", mark.name)).await?;
+        self.tell(&format!("SAVEPOINT pactum_{}", mark.number)).await?;
         Ok(mark)
     }
 
@@ -62,15 +62,15 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// Those of [`AtSavepoint::release`].
     pub async fn release_mark(&mut self, mark: &SavepointMark) -> Result<(), AtError> {
         self.ready().await?;
-        self.tell(&format!("RELEASE SAVEPOINT {}", mark.name)).await
+        self.tell(&format!("RELEASE SAVEPOINT pactum_{}", mark.number)).await
     }
 
     pub(super) async fn roll_back_abandoned(&mut self) -> Result<(), AtError> {
         // It stays noted until it is done, so that a dropped future leaves it to be done again.
-        let Some(mark) = self.abandoned.clone() else { return Ok(()) };
-        self.roll_back_to(&mark).await?;
-        self.abandoned = None;
-        Ok(())
+        match self.abandoned.clone() {
+            Some(mark) => self.roll_back_to(&mark).await,
+            None => Ok(()),
+        }
     }
 
     /// Undoes what was done since the mark, and forgets its undo log and keys.
@@ -78,12 +78,18 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// # Errors
     /// Those of [`AtSavepoint::rollback`].
     pub async fn roll_back_to(&mut self, mark: &SavepointMark) -> Result<(), AtError> {
-        self.tell(&format!("ROLLBACK TO SAVEPOINT {}", mark.name)).await?;
+        // Dropped from here on, it is done again before anything else. A savepoint that was dropped
+        // unfinished inside of it goes with it.
+        if self.abandoned.as_ref().is_none_or(|abandoned| abandoned.number >= mark.number) {
+            self.abandoned = Some(mark.clone());
+        }
+        self.tell(&format!("ROLLBACK TO SAVEPOINT pactum_{}", mark.number)).await?;
         self.gathered.undo.changes.truncate(mark.changes);
         self.gathered.undo_bytes = mark.undo_bytes;
         self.gathered.keys.truncate(mark.keys);
         // Whatever went wrong since then is undone, and it was sound when the mark was set.
         self.health = Health::Sound;
+        self.abandoned.take_if(|abandoned| abandoned.number == mark.number);
         Ok(())
     }
 

@@ -41,7 +41,8 @@ impl PostgresDatabase {
              SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL TimeZone = 'UTC'; \
              SET LOCAL IntervalStyle = 'postgres'; SET LOCAL extra_float_digits = 3; \
              SET LOCAL bytea_output = 'hex'; SET LOCAL xmloption = 'content'; \
-             SET LOCAL array_nulls = on; SET LOCAL standard_conforming_strings = on",
+             SET LOCAL array_nulls = on; SET LOCAL standard_conforming_strings = on; \
+             SET LOCAL quote_all_identifiers = off",
             (milliseconds * STATEMENT_TO_LOCK_WAIT).min(TIMEOUT_MS_MAX)
         );
         PostgresDatabase { pool, connections, begin }

@@ -41,6 +41,7 @@ pub(super) fn plain(change: &Change) -> CompiledChange {
         yields: Yields::Nothing,
         counted: true,
         counts_changes_twice: false,
+        numbered: false,
         repeatable_read: false,
     }
 }

@@ -9,7 +9,9 @@
 //! What decides about a row that is in the way is any unique key, so an upsert needs to know of each
 //! of them: its values are in the text, or one of them is NULL or a number that the database makes
 //! anew. That the images are complete is then the count's to say: a row counts once that was
-//! inserted or stayed as it was, and twice that was changed.
+//! inserted or stayed as it was, and twice that was changed. So that nothing makes up in it for a row
+//! that was stored otherwise than it was written (99.6 as 100) and not found, no written row may find
+//! two.
 //!
 //! Easy to get wrong: an expression is evaluated once more for the image, so it must give the same
 //! value again: parameters, literals and a few functions do ([`literal`](super::literal)).
@@ -40,7 +42,7 @@ pub(super) fn insert(
         }
         OnConflict::Fail => {
             let after = written(change, table, facts, insert)?;
-            Ok(CompiledChange { after: Some(after.into()), ..plain(change) })
+            Ok(CompiledChange { after: Some(after.into()), numbered: true, ..plain(change) })
         }
         OnConflict::Skip | OnConflict::Update { .. } | OnConflict::Replace => {
             let found = in_the_way(change, table, facts, insert)?;
@@ -48,7 +50,9 @@ pub(super) fn insert(
             let base = if returns {
                 returning(change, table)
             } else {
-                CompiledChange { after: Some(found.into()), ..plain(change) }
+                // What IGNORE skipped may have had two rows in its way.
+                let numbered = insert.on_conflict != OnConflict::Skip;
+                CompiledChange { after: Some(found.into()), numbered, ..plain(change) }
             };
             let counts_changes_twice = matches!(insert.on_conflict, OnConflict::Update { .. });
             Ok(CompiledChange { before, counts_changes_twice, repeatable_read: true, ..base })
@@ -112,7 +116,7 @@ fn written(
         let conditions: Vec<String> =
             swallow(change.text.parameters).into_iter().chain([ours]).collect();
         return Ok(format!(
-            "SELECT {columns} FROM {} WHERE {} FOR UPDATE",
+            "SELECT {column} AS n, {columns} FROM {} WHERE {} FOR UPDATE",
             quote(&table.name),
             conditions.join(" AND ")
         ));
@@ -252,7 +256,7 @@ impl<'i> Rows<'i> {
         keys: &[&Vec<usize>],
     ) -> String {
         let in_key = |index: &usize| keys.iter().any(|key| key.contains(&self.places[*index]));
-        let rows = self.values.iter().map(|row| {
+        let rows = self.values.iter().enumerate().map(|(number, row)| {
             let item = |index: usize| {
                 let part = row[index].as_ref();
                 let sql = match part {
@@ -264,7 +268,7 @@ impl<'i> Rows<'i> {
                 format!("{sql} AS c{index}")
             };
             let items = (0..row.len()).map(item).collect::<Vec<_>>().join(", ");
-            format!("SELECT {items}")
+            format!("SELECT {number} AS n, {items}")
         });
         let rows = rows.collect::<Vec<_>>().join(" UNION ALL ");
         let name = quote(&table.name);
@@ -293,7 +297,8 @@ impl<'i> Rows<'i> {
         let rest = swallow(change.text.parameters.saturating_sub(of_values));
         let rest = rest.map(|rest| format!(" WHERE {rest}")).unwrap_or_default();
         format!(
-            "SELECT {columns} FROM ({rows}) {WRITTEN} STRAIGHT_JOIN {name} ON {same}{rest} FOR UPDATE"
+            "SELECT {WRITTEN}.n, {columns} FROM ({rows}) {WRITTEN} STRAIGHT_JOIN {name} ON \
+             {same}{rest} FOR UPDATE"
         )
     }
 }

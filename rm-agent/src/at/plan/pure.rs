@@ -17,7 +17,7 @@ use crate::db::Kind;
 /// Functions by name, or by the beginning of a name that ends with `*`, and why not.
 const STAYS: &str = "the session's lock would stay when the local transaction has ended";
 const RUNS_TEXT: &str = "it runs SQL that is given as a text";
-const FUNCTIONS: [(Kind, &str, &str); 18] = [
+const FUNCTIONS: [(Kind, &str, &str); 21] = [
     (Kind::Postgres, "set_config", "it changes a setting, and so what later statements mean"),
     (Kind::Postgres, "lo_*", "large objects are rows that have no image"),
     (Kind::Postgres, "lowrite", "large objects are rows that have no image"),
@@ -31,6 +31,9 @@ const FUNCTIONS: [(Kind, &str, &str); 18] = [
     (Kind::Postgres, "query_to_xml*", RUNS_TEXT),
     (Kind::Postgres, "cursor_to_xml*", RUNS_TEXT),
     (Kind::Postgres, "ts_stat", RUNS_TEXT),
+    (Kind::Postgres, "ts_rewrite", RUNS_TEXT),
+    (Kind::Postgres, "crosstab*", RUNS_TEXT),
+    (Kind::Postgres, "connectby", RUNS_TEXT),
     (Kind::Mysql, "get_lock", STAYS),
     (Kind::Mysql, "release_lock", STAYS),
     (Kind::Mysql, "release_all_locks", STAYS),

@@ -73,6 +73,7 @@ pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, R
         yields,
         counted: true,
         counts_changes_twice: false,
+        numbered: false,
         repeatable_read: false,
     })
 }

@@ -34,6 +34,20 @@ const TYPE_FROM: &str = "JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
      LEFT JOIN pg_catalog.pg_range g ON b.oid IN (g.rngtypid, g.rngmultitypid) \
      CROSS JOIN LATERAL (SELECT coalesce(g.rngsubtype, e.oid, b.oid) AS oid) h";
 
+/// Whether a type that users made of others, the attribute `a`, has somewhere in it one whose text
+/// depends on the session: money, and names of catalog objects.
+const HAS_SESSIONS_TEXT: &str = "CASE WHEN b.oid < 16384 THEN false ELSE EXISTS ( \
+     WITH RECURSIVE inside AS (SELECT b.oid UNION \
+      SELECT part.oid FROM inside JOIN pg_catalog.pg_type y ON y.oid = inside.oid \
+      CROSS JOIN LATERAL (SELECT y.typelem AS oid UNION ALL SELECT y.typbasetype \
+       UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r \
+        WHERE y.oid IN (r.rngtypid, r.rngmultitypid) \
+       UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f \
+        WHERE f.attrelid = y.typrelid AND f.attnum > 0 AND NOT f.attisdropped) part \
+      WHERE part.oid <> 0) \
+     SELECT FROM inside JOIN pg_catalog.pg_type y ON y.oid = inside.oid \
+     WHERE y.oid < 16384 AND (y.typname = 'money' OR y.typname ~ '^reg')) END";
+
 /// How many items that are.
 const TYPE_WIDTH: usize = 7;
 
@@ -57,6 +71,8 @@ pub(super) struct Attribute {
     pub(super) not_null: bool,
     pub(super) collation: i64,
     pub(super) kind: Type,
+    /// See [`HAS_SESSIONS_TEXT`].
+    has_sessions_text: bool,
 }
 
 /// A column in the form in which a key compares it.
@@ -179,6 +195,17 @@ impl Keys {
                 "give it a primary key",
             ));
         }
+        if let Some(column) = self.attributes.iter().find(|column| column.has_sessions_text) {
+            return Some(Refused::new(
+                statement(),
+                format!(
+                    "the type of `{}` has money or names of catalog objects in it, whose text \
+                     depends on the session's settings",
+                    column.name
+                ),
+                "give them columns of their own",
+            ));
+        }
         self.primary_is_deferrable.then(|| {
             Refused::new(
                 statement(),
@@ -299,7 +326,8 @@ impl Attribute {
 async fn attributes(sql: &mut dyn Sql, table: i64) -> Result<Vec<Attribute>, DbError> {
     let text = format!(
         "SELECT a.attnum::int8, a.attname::text, a.attgenerated <> '', a.attnotnull, \
-         a.attcollation::int8, {TYPE_ITEMS} FROM pg_catalog.pg_attribute a {TYPE_FROM} \
+         a.attcollation::int8, {TYPE_ITEMS}, {HAS_SESSIONS_TEXT} \
+         FROM pg_catalog.pg_attribute a {TYPE_FROM} \
          WHERE a.attrelid = ?1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
     );
     let rows = sql.query(&text, &[Value::Integer(table)]).await?;
@@ -310,6 +338,7 @@ async fn attributes(sql: &mut dyn Sql, table: i64) -> Result<Vec<Attribute>, DbE
         not_null: is_true(&row[3]),
         collation: integer(&row[4]),
         kind: type_of(&row[5..5 + TYPE_WIDTH]),
+        has_sessions_text: is_true(&row[5 + TYPE_WIDTH]),
     };
     Ok(rows.iter().map(attribute).collect())
 }

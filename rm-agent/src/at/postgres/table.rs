@@ -60,6 +60,7 @@ struct Found {
     trigger: Option<String>,
     rule: Option<String>,
     lc_monetary: String,
+    quotes_all: bool,
 }
 
 impl Found {
@@ -74,7 +75,8 @@ impl Found {
               AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') ORDER BY t.tgname LIMIT 1), \
              (SELECT r.rulename::text FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid \
               ORDER BY r.rulename LIMIT 1), \
-             current_setting('lc_monetary'), format('%I.%I', n.nspname, c.relname) \
+             current_setting('lc_monetary'), format('%I.%I', n.nspname, c.relname), \
+             current_setting('quote_all_identifiers') = 'on' \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.oid = to_regclass(?1)::oid"
         );
@@ -94,6 +96,7 @@ impl Found {
             trigger: row[10].as_text().map(str::to_owned),
             rule: row[11].as_text().map(str::to_owned),
             lc_monetary: text_of(&row[12]),
+            quotes_all: is_true(&row[14]),
         }))
     }
 
@@ -144,6 +147,11 @@ impl Found {
         let refused = |why: String, instead: &'static str| {
             Some(Refused::new(format!("change of `{}`", self.name), why, instead))
         };
+        if self.quotes_all {
+            let why = "`quote_all_identifiers` is on in this session, which would give the table, and \
+                       with it its lock keys, another name than elsewhere";
+            return refused(why.to_owned(), "turn it off for the pool");
+        }
         let is_systems = ["pg_catalog", "information_schema", "pg_toast"].contains(&&*self.schema);
         if is_systems || self.bare_name.starts_with("pactum_") {
             return refused("the table is not the application's".to_owned(), "leave it alone");
@@ -196,7 +204,8 @@ impl Found {
 /// Changes whenever a row captured before would not mean the same after.
 fn fingerprint(keys: &Keys) -> String {
     let mut hasher = crc32fast::Hasher::new();
-    for Attribute { number: _, name, generated, not_null, collation, kind } in &keys.attributes {
+    for attribute in &keys.attributes {
+        let Attribute { name, generated, not_null, collation, kind, .. } = attribute;
         let line = format!("{name}\0{}\0{generated}\0{not_null}\0{collation}\n", kind.cast);
         hasher.update(line.as_bytes());
     }

@@ -81,6 +81,7 @@ impl Engine for Sqlite {
             after: None,
             counted,
             counts_changes_twice: false,
+            numbered: false,
             repeatable_read: false,
         })
     }

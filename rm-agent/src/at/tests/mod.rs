@@ -5,6 +5,7 @@ mod barrier;
 mod capture;
 mod check;
 mod commit;
+mod contention;
 mod executor;
 mod locks;
 mod matrix;

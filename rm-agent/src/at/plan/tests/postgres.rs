@@ -192,6 +192,7 @@ const REFUSED: &[(&str, &str)] = &[
         "the session's lock would stay when the local transaction has ended",
     ),
     ("SELECT query_to_xml('DELETE FROM t', true, true, '')", "runs SQL that is given as a text"),
+    ("SELECT ts_rewrite('a', 'SELECT pay(7)')", "runs SQL that is given as a text"),
     (
         "SELECT dblink_exec('DELETE FROM t')",
         "of its function `dblink_exec`: it reaches another database, which no rollback \

@@ -1,5 +1,6 @@
 //! AT on a real MariaDB.
 
+mod arguments;
 mod chosen;
 mod commit;
 mod locks;
@@ -9,6 +10,7 @@ mod statements;
 mod types;
 mod unstable;
 mod world;
+mod written;
 
 #[tokio::test]
 async fn blocked_rollbacks_hold_up_nobody_else() {
@@ -49,4 +51,12 @@ async fn rows_that_were_read_in_another_order_than_they_changed_are_undone() {
 #[tokio::test]
 async fn a_deadlock_is_run_again() {
     super::setbacks::a_deadlock_is_run_again::<sqlx::MySql>().await;
+}
+
+#[tokio::test]
+async fn writers_in_each_others_way_stay_exact() {
+    super::contention::writers_in_each_others_way_stay_exact::<sqlx::MySql>(
+        "INSERT INTO t VALUES ($id, $u, 7) ON DUPLICATE KEY UPDATE u = VALUES(u)",
+    )
+    .await;
 }

@@ -1,9 +1,11 @@
 //! AT on a real PostgreSQL server.
 
+mod arguments;
 mod basics;
 mod concurrency;
 mod locks;
 mod refusals;
+mod shown;
 mod statements;
 mod types;
 
@@ -78,4 +80,12 @@ async fn unique_values_that_wander_over_the_rows_wander_back() {
 #[tokio::test]
 async fn a_deadlock_is_run_again() {
     super::setbacks::a_deadlock_is_run_again::<sqlx::Postgres>().await;
+}
+
+#[tokio::test]
+async fn writers_in_each_others_way_stay_exact() {
+    super::contention::writers_in_each_others_way_stay_exact::<sqlx::Postgres>(
+        "INSERT INTO t VALUES ($id, $u, 7) ON CONFLICT (id) DO UPDATE SET u = excluded.u",
+    )
+    .await;
 }
