@@ -75,6 +75,7 @@ mod link;
 mod session;
 mod tm;
 pub mod web;
+mod xa;
 
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{
@@ -88,3 +89,4 @@ pub use tm::{
     BeginError, BeginOptions, Decision, Finished, Global, GlobalTransaction, InDoubt, Outcome,
     RunError, TransactionHandle, Wait,
 };
+pub use xa::{XaConnection, XaError, XaOptions, XaPool, XaTransaction};

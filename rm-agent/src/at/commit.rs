@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pactum_core::id::{BranchId, ResourceId, StoreId};
+use pactum_core::id::StoreId;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::BranchMode;
 use tokio::sync::OwnedSemaphorePermit;
@@ -31,6 +31,7 @@ use super::transaction::AtTransaction;
 use super::undo::{self, Stored};
 use crate::barrier::{self, FindError, Mode, OpenRow, State};
 use crate::branch::BranchKey;
+pub(super) use crate::branch::PhaseOne;
 use crate::context::TransactionContext;
 use crate::db::{Failure, LocalDatabase, is_passing};
 use crate::link::Link;
@@ -52,47 +53,6 @@ pub(super) struct Failed {
 impl From<AtError> for Failed {
     fn from(error: AtError) -> Self {
         Failed { error, conflict: None }
-    }
-}
-
-/// A registered branch whose local commit is still to come.
-///
-/// Dropped before [`PhaseOne::sent`], it says that nothing was committed: the local transaction is
-/// dropped with it, and every other writer queues behind its rollback.
-pub(super) struct PhaseOne {
-    pub(super) link: Arc<dyn Link>,
-    pub(super) context: TransactionContext,
-    pub(super) resource: ResourceId,
-    pub(super) branch: BranchId,
-    /// Whether its drop says that it failed.
-    pub(super) armed: bool,
-}
-
-impl PhaseOne {
-    /// From here on, what was committed is the database's to say.
-    fn sent(&mut self) {
-        self.armed = false;
-    }
-
-    /// Nothing has to be reported.
-    fn settled(mut self) {
-        self.armed = false;
-    }
-
-    fn done(&self) {
-        self.link.phase_one_done(&self.context, &self.resource, self.branch);
-    }
-
-    fn failed(&self) {
-        self.link.phase_one_failed(&self.context, &self.resource, self.branch);
-    }
-}
-
-impl Drop for PhaseOne {
-    fn drop(&mut self) {
-        if self.armed {
-            self.failed();
-        }
     }
 }
 

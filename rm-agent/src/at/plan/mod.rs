@@ -15,6 +15,7 @@
 
 mod change;
 mod classify;
+mod control;
 mod insert;
 mod names;
 mod pure;
@@ -31,6 +32,7 @@ mod tests;
 mod text;
 
 pub(crate) use classify::plan;
+pub(crate) use control::only_reads;
 pub(crate) use read::plan_locking_read;
 pub use refused::Refused;
 pub(crate) use repeat::{check_repeatable_query, check_repeatable_value};
