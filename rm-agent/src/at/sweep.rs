@@ -171,7 +171,9 @@ impl Sweeper {
 fn judge(answer: Result<Outcome, CallError>) -> Result<Fate, CallError> {
     match answer {
         Ok(outcome) => Ok(match outcome.status {
-            Status::Active | Status::Committing | Status::RollingBack(_) => Fate::Unfinished,
+            Status::Active | Status::Delegated | Status::Committing | Status::RollingBack(_) => {
+                Fate::Unfinished
+            }
             Status::Committed => Fate::Committed,
             // So it says where its store has no record, and a branch is registered before it commits.
             Status::RolledBack(RollbackCause::Unrecorded) => Fate::Amiss(LOST),
