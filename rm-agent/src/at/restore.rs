@@ -50,6 +50,20 @@ pub(crate) trait Dialect: Send + Sync {
     /// Reads what must be known about a table; `None` if there is none.
     async fn load(&self, sql: &mut dyn Sql, name: &str) -> Result<Option<Table>, DbError>;
 
+    /// Whether the agent's account may make rows of the table come, or go, as an undo would.
+    async fn may(&self, _sql: &mut dyn Sql, _table: &Table, _turn: Turn) -> Result<bool, DbError> {
+        Ok(true)
+    }
+
+    /// The first of these names that is a function of the users' own which may change rows.
+    async fn writing_function(
+        &self,
+        _sql: &mut dyn Sql,
+        _names: &[String],
+    ) -> Result<Option<String>, DbError> {
+        Ok(None)
+    }
+
     /// Prepares a local transaction for restoring.
     async fn begin_restore(&self, sql: &mut dyn Sql) -> Result<(), DbError>;
 

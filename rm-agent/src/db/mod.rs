@@ -24,7 +24,8 @@ use sqlx::postgres::PgDatabaseError;
 
 pub(crate) use driver::{Driver, OwnConnections, POSTGRES_BARRIER_PLACE, in_mysql_database};
 pub(crate) use mysql::{
-    MySqlDatabase, MySqlSql, classify as classify_mysql, read_row as read_mysql_row,
+    MySqlDatabase, MySqlSql, add_value as add_mysql_value, classify as classify_mysql,
+    read_row as read_mysql_row,
 };
 pub(crate) use postgres::{PostgresDatabase, PostgresSql, classify_pg, read_pg_row};
 pub(crate) use sqlite::{SqliteDatabase, SqliteSql, classify, read_row};

@@ -170,7 +170,7 @@ fn positional(sql: &str, values: &[Value]) -> Result<(String, MySqlArguments), D
 }
 
 /// Binds a value. A [`Value::RawText`] is bound as bytes: its statement converts it.
-fn add_value(
+pub(crate) fn add_value(
     arguments: &mut MySqlArguments,
     value: &Value,
 ) -> Result<(), sqlx::error::BoxDynError> {

@@ -4,10 +4,11 @@
 //! it, and a read of a consistent snapshot could show an older row than the one that was changed.
 
 use async_trait::async_trait;
+use sqlx::mysql::MySqlDatabaseError;
 
 use super::table;
 use crate::at::build::{Build, Spelling};
-use crate::at::restore::{Dialect, Spoken};
+use crate::at::restore::{Dialect, Spoken, Turn};
 use crate::at::table::{Child, Column, Table};
 use crate::db::{DbError, Row, Sql, Value};
 
@@ -26,10 +27,17 @@ pub(super) fn capture(column: &Column, target: Option<&str>) -> String {
     column.capture.around(&name)
 }
 
+/// Whether the account lacks a right on a table or a column.
+fn is_denied(error: &DbError) -> bool {
+    let error = error.source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    let number = error.and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
+    number.is_some_and(|error| matches!(error.number(), 1142 | 1143))
+}
+
 const SPELLING: Spelling = Spelling { quote, value: spell };
 
 /// Text that is not UTF-8 can only be bound as bytes, and must become text again.
-fn spell(column: &Column, value: &Value, parameter: &str) -> String {
+pub(super) fn spell(column: &Column, value: &Value, parameter: &str) -> String {
     match value {
         Value::RawText(_) => format!("CONVERT({parameter} USING utf8mb4)"),
         Value::Null => parameter.to_owned(),
@@ -45,6 +53,46 @@ fn spell(column: &Column, value: &Value, parameter: &str) -> String {
 impl Dialect for MySqlDialect {
     async fn load(&self, sql: &mut dyn Sql, name: &str) -> Result<Option<Table>, DbError> {
         table::load(sql, name).await
+    }
+
+    /// Rights come by roles, patterns and columns, so the server is asked to plan what an undo does.
+    async fn may(&self, sql: &mut dyn Sql, table: &Table, turn: Turn) -> Result<bool, DbError> {
+        let name = quote(&table.name);
+        let stored = table.columns.iter().filter(|column| !column.generated);
+        let columns: Vec<String> = stored.map(|column| quote(&column.name)).collect();
+        let columns = columns.join(", ");
+        let plan = match turn {
+            Turn::Come => {
+                format!(
+                    "EXPLAIN INSERT INTO {name} ({columns}) SELECT {columns} FROM {name} LIMIT 0"
+                )
+            }
+            Turn::Go => format!("EXPLAIN DELETE FROM {name} WHERE FALSE"),
+        };
+        match sql.query(&plan, &[]).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_denied(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a function says of itself is not checked there, so its word is taken; the default is that
+    /// it may do anything.
+    async fn writing_function(
+        &self,
+        sql: &mut dyn Sql,
+        names: &[String],
+    ) -> Result<Option<String>, DbError> {
+        let places: Vec<String> = (1..=names.len()).map(|place| format!("?{place}")).collect();
+        let asked = format!(
+            "SELECT routine_name FROM information_schema.routines \
+             WHERE routine_type = 'FUNCTION' AND routine_name IN ({}) \
+             AND sql_data_access NOT IN ('READS SQL DATA', 'NO SQL') LIMIT 1",
+            places.join(", ")
+        );
+        let names: Vec<Value> = names.iter().map(Value::text).collect();
+        let rows = sql.query(&asked, &names).await?;
+        Ok(rows.first().and_then(|row| row[0].as_text()).map(str::to_owned))
     }
 
     /// Everything that a restore needs is set when its connection is opened.

@@ -1,11 +1,15 @@
 //! What the schema or the session makes impossible is refused, and says what to do.
 
+use std::sync::Arc;
+
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::World;
-use crate::at::AtError;
 use crate::at::tests::world::take;
+use crate::at::{AtError, AtOptions, AtPool};
 use crate::branch::Answer;
+use crate::link::fake::Fake;
 
 async fn refusal(world: &World, statement: &str) -> AtError {
     let before = world.dump().await;
@@ -126,6 +130,78 @@ async fn row_security_and_missing_rights_are_noticed() {
     let next = sqlx::query("SELECT 1").execute(&mut *tx).await.map_err(take).unwrap_err();
     assert!(matches!(next, AtError::OnlyRollback { .. }), "{next}");
     assert!(matches!(tx.commit().await, Err(AtError::OnlyRollback { .. })));
+    world.behind(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+/// Goal: nothing changes rows unseen. Way: a function, wherever a statement can call one.
+#[tokio::test]
+async fn own_functions_that_may_change_rows_are_refused() {
+    let world = World::new(
+        "CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t VALUES (1, 1); \
+         CREATE FUNCTION pay(int) RETURNS int LANGUAGE plpgsql \
+         AS 'BEGIN UPDATE t SET a = 9; RETURN $1; END'; \
+         CREATE FUNCTION \"Read it\"(int) RETURNS int STABLE LANGUAGE sql AS 'SELECT a FROM t'",
+    )
+    .await;
+    for statement in [
+        "SELECT pay(1)",
+        "SELECT public . PAY (1)",
+        "SELECT * FROM \"pay\"(1)",
+        "SELECT a FROM t WHERE pay(1) = 1 FOR UPDATE",
+        "UPDATE t SET a = pay(2)",
+        "INSERT INTO t VALUES (2, pay(2))",
+        "DELETE FROM t WHERE id IN (SELECT pay(1))",
+        "EXPLAIN ANALYZE SELECT pay(1)",
+    ] {
+        let refused = refusal(&world, statement).await.to_string();
+        assert!(refused.contains("`pay` may change rows"), "{refused}");
+        assert!(sqlx::query(AssertSqlSafe(statement)).execute(&world.at).await.is_err());
+    }
+    sqlx::query("SELECT \"Read it\"(1), gen_random_uuid()").execute(&world.at).await.unwrap();
+    world.undo(&["UPDATE t SET a = \"Read it\"(id) + abs(-4)"]).await;
+}
+
+/// An undo that would be refused is noticed before there is something to undo.
+#[tokio::test]
+async fn an_account_that_may_not_undo_is_told_what_it_lacks() {
+    let world =
+        World::new("CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t VALUES (1, 1)").await;
+    let database = world.value("SELECT current_database()").await.replace('\'', "");
+    let role = format!("role_{database}");
+    world
+        .behind(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT SELECT, INSERT, UPDATE ON t TO {role}; \
+             GRANT ALL ON pactum_barrier, pactum_resource TO {role}"
+        ))
+        .await;
+    let connect: PgConnectOptions = (*world.pool.connect_options()).clone();
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .connect_with(connect.username(&role).password("x"))
+        .await
+        .unwrap();
+    let fake = Arc::new(Fake::default());
+    fake.let_wait_inside();
+    let options = AtOptions::default();
+    let at = AtPool::attach_over(Arc::clone(&fake) as _, "b".parse().unwrap(), pool, options);
+    let at = at.await.unwrap();
+    let context = world.context();
+    let run = async |sql: &'static str| {
+        let mut transaction = at.begin_in(&context).await.unwrap();
+        sqlx::query(sql).execute(&mut *transaction).await?;
+        transaction.commit().await.map_err(sqlx::Error::from)
+    };
+    let insert = "INSERT INTO t VALUES (2, 2)";
+    let error = AtError::from(run(insert).await.unwrap_err());
+    assert!(error.to_string().contains("right to DELETE"), "{error}");
+    run("UPDATE t SET a = 3").await.unwrap();
+    world.behind(&format!("REVOKE INSERT ON t FROM {role}; GRANT DELETE ON t TO {role}")).await;
+    let error = AtError::from(run("DELETE FROM t").await.unwrap_err());
+    assert!(error.to_string().contains("right to INSERT"), "{error}");
+    world.behind(&format!("GRANT INSERT ON t TO {role}")).await;
+    run(insert).await.unwrap();
+    assert_eq!(fake.roll_back(context.xid()).await, vec![Answer::Done, Answer::Done]);
+    drop(at);
     world.behind(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
