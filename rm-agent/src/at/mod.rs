@@ -17,7 +17,7 @@
 //!               reverse.rs     its writing
 //!               report.rs      what a person sees of a parked branch
 //! upkeep      upkeep.rs        now and then: old rows purged, and
-//!               sweep.rs       open ones asked about
+//!                              open ones asked about, by `crate::barrier::sweep`
 //! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/, mysql/
 //!               build.rs       statements of ours in the making
 //!             link.rs          what is asked of the coordinator
@@ -50,7 +50,6 @@ mod restore;
 mod reverse;
 mod savepoint;
 mod sqlite;
-mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;

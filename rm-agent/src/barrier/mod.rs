@@ -12,14 +12,18 @@
 //! Easy to get wrong: whose row it is. A coordinator whose store was created anew may issue the
 //! same XID, so every question carries the store, and another store's row is never touched.
 
+mod action;
 mod committed;
 pub(crate) mod leftovers;
+pub(crate) mod purge;
+pub(crate) mod sweep;
 pub(crate) mod tables;
 
 use pactum_core::id::StoreId;
 use pactum_core::time::WallTime;
 
-pub(crate) use committed::delete_open;
+pub(crate) use action::{look, mark, replace_body, take_open};
+pub(crate) use committed::{delete_open, delete_settled};
 
 use crate::branch::BranchKey;
 use crate::db::{DbError, Kind, Sql, Value};
@@ -34,6 +38,8 @@ const BODILESS: i64 = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     At,
+    Tcc,
+    Saga,
     Xa,
 }
 
@@ -41,6 +47,8 @@ impl Mode {
     fn as_str(self) -> &'static str {
         match self {
             Mode::At => "at",
+            Mode::Tcc => "tcc",
+            Mode::Saga => "saga",
             Mode::Xa => "xa",
         }
     }
@@ -60,6 +68,15 @@ pub(crate) enum State {
 }
 
 impl State {
+    fn as_str(self) -> &'static str {
+        match self {
+            State::Open => "open",
+            State::Undone => "undone",
+            State::Tombstone => "tombstone",
+            State::Spent => "spent",
+        }
+    }
+
     fn parse(text: &str) -> Option<State> {
         match text {
             "open" => Some(State::Open),
@@ -266,16 +283,18 @@ pub(crate) async fn mark_undone(
 }
 
 /// Removes Undone rows, tombstones and spent rows that are older than `before`; at most a thousand,
-/// so that the caller repeats it while it returns that many.
+/// so that the caller repeats it while it returns that many. Those of TCC and saga stay: for them the
+/// coordinator is asked, by [`purge::Purger`].
 pub(crate) async fn purge(sql: &mut dyn Sql, before: WallTime) -> Result<u64, DbError> {
     let text = match sql.kind() {
         Kind::Sqlite | Kind::Postgres => {
             "DELETE FROM pactum_barrier WHERE (xid, branch_id) IN (SELECT xid, branch_id \
-             FROM pactum_barrier WHERE state <> 'open' AND changed_at < ?1 LIMIT ?2)"
+             FROM pactum_barrier WHERE state <> 'open' AND mode NOT IN ('tcc', 'saga') \
+             AND changed_at < ?1 LIMIT ?2)"
         }
         Kind::Mysql => {
             "DELETE FROM pactum_barrier WHERE state IN ('spent', 'tombstone', 'undone') \
-             AND changed_at < ?1 LIMIT ?2"
+             AND mode NOT IN ('tcc', 'saga') AND changed_at < ?1 LIMIT ?2"
         }
     };
     sql.execute(text, &[wall_value(before), Value::Integer(PURGED_ROWS_MAX)]).await

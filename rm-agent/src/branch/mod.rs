@@ -1,7 +1,7 @@
 //! What every mode shares about a branch: what a participant is asked in phase two, and what it
 //! may answer.
 
-mod phase_one;
+pub(crate) mod phase_one;
 
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use pactum_core::id::{BranchId, StoreId, Xid};
 use pactum_core::transaction::{Action, BranchMode, Resolution};
 use pactum_proto::v1::ParkReport;
 
-pub(crate) use phase_one::PhaseOne;
 
 /// One branch, as its participant knows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

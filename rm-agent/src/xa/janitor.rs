@@ -189,7 +189,8 @@ impl Janitor {
 fn judge(answer: Result<Outcome, CallError>) -> Result<Fate, CallError> {
     match answer {
         Ok(outcome) => Ok(match outcome.status {
-            Status::Active => Fate::Undecided,
+            // A delegated branch is the one that decides.
+            Status::Active | Status::Delegated => Fate::Undecided,
             Status::Committing => Fate::Commit { ended: false },
             Status::Committed => Fate::Commit { ended: true },
             // So it says where its store has no record, and a branch is registered before anything of

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::at::{AtOptions, Environment};
+use crate::at::Environment;
 
 /// How a resource takes part in XA mode.
 #[derive(Clone, Debug)]
@@ -48,13 +48,5 @@ impl XaOptions {
     pub fn barrier_keep(mut self, keep: Duration) -> Self {
         self.barrier_keep = keep;
         self
-    }
-
-    /// What the parts that AT has too go by.
-    pub(super) fn as_at(&self) -> AtOptions {
-        AtOptions { environment: self.environment, ..AtOptions::default() }
-            .create_tables(self.create_tables)
-            .local_lock_wait_max(self.local_lock_wait_max)
-            .barrier_keep(self.barrier_keep)
     }
 }

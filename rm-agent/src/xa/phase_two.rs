@@ -24,6 +24,9 @@ use crate::session::Participant;
 /// the agent's own connections leave beside rollbacks.
 const COMMITS_AT_ONCE: usize = 4;
 const ROLLBACKS_AT_ONCE: usize = 2;
+/// What phase two needs: a connection for each of these, one for the janitor, and one to look up what
+/// became of a prepare.
+pub(super) const CONNECTIONS: u32 = 8;
 /// When to come again to a branch that somebody else keeps. 100 ms: about what closing a connection
 /// takes where it takes long.
 const KEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -59,6 +62,8 @@ impl XaParticipant {
             Task::Commit => Asked::Commit,
             Task::Rollback { phase_one_done: _ } => Asked::Rollback,
             Task::AskPhaseOne => Asked::PhaseOne,
+            // Nothing is known here that a branch would not learn by itself.
+            Task::CanCommit => return Answer::Done,
         };
         let name = Name { key: work.key.clone(), store: work.store, database: self.prepared.mark };
         let answered = match (work.resolution, asked) {

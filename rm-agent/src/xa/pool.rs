@@ -14,7 +14,7 @@ use pactum_core::id::{BranchId, ResourceId};
 use pactum_core::transaction::BranchMode;
 use sqlx::{Database, Pool};
 use tokio::sync::Semaphore;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::check;
 use super::connection::XaConnection;
@@ -23,7 +23,7 @@ use super::error::XaError;
 use super::held::Held;
 use super::name::{DatabaseMark, Name};
 use super::options::XaOptions;
-use super::phase_two::XaParticipant;
+use super::phase_two::{self, XaParticipant};
 use super::prepared::Prepared;
 use super::texts::Texts;
 use super::transaction::XaTransaction;
@@ -31,11 +31,12 @@ use super::upkeep::Upkeep;
 use crate::agent::Agent;
 use crate::at::AtDatabase;
 use crate::barrier::{self, Mode, tables};
-use crate::branch::{BranchKey, PhaseOne};
+use crate::branch::BranchKey;
+use crate::branch::phase_one::{PhaseOne, Unregistered};
 use crate::context::TransactionContext;
-use crate::db::{DbError, Failure};
+use crate::db::{DbError, Failure, OwnConnections};
 use crate::link::Link;
-use crate::session::{CallError, Registration};
+use crate::session::Registration;
 
 /// A resource in XA mode. Cheap to clone.
 pub struct XaPool<DB: AtDatabase>(pub(super) Arc<Shared<DB>>);
@@ -84,7 +85,11 @@ impl<DB: AtDatabase> XaPool<DB> {
         options: XaOptions,
     ) -> Result<Self, XaError> {
         let writer = Arc::new(Semaphore::new(DB::WRITERS));
-        let database = DB::own_connections(&pool, &writer, &options.as_at());
+        let own = OwnConnections {
+            count: phase_two::CONNECTIONS,
+            local_lock_wait_max: options.local_lock_wait_max,
+        };
+        let database = DB::own_connections(&pool, &writer, &own);
         let mut local = database.begin().await.map_err(XaError::from_db)?;
         let dialect = check::dialect(&mut *local).await?;
         let suitable = DB::check_suitable(&mut *local).await.map_err(XaError::from_db)?;
@@ -208,24 +213,11 @@ impl<DB: AtDatabase> XaPool<DB> {
             lock_only: false,
             claim: None,
         };
-        let phase_one = PhaseOne {
-            link: Arc::clone(link),
-            context: context.clone(),
-            resource: resource.clone(),
-            branch,
-            armed: true,
-        };
-        match timeout_at(context.deadline(), link.register(context, &registration)).await {
-            Ok(Ok(())) => Ok(phase_one),
-            Ok(Err(refused @ CallError::Refused(_))) => {
-                // Nothing was registered, so there is nothing to report.
-                phase_one.settled();
-                Err(refused.into())
-            }
-            // It may be registered or not: the drop of `phase_one` says that it failed.
-            Ok(Err(unknown @ CallError::NoAnswer(_))) => Err(unknown.into()),
-            Err(_) => Err(XaError::DeadlinePassed),
-        }
+        let registered = PhaseOne::register(Arc::clone(link), context, &registration).await;
+        registered.map_err(|unregistered| match unregistered {
+            Unregistered::Call(error) => error.into(),
+            Unregistered::DeadlinePassed => XaError::DeadlinePassed,
+        })
     }
 
     async fn write_first(

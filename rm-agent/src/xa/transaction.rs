@@ -22,7 +22,7 @@ use super::error::XaError;
 use super::name::Name;
 use super::prepared::{Prepared, Settled, Unsettled};
 use crate::at::AtDatabase;
-use crate::branch::PhaseOne;
+use crate::branch::phase_one::PhaseOne;
 use crate::db::DbError;
 
 /// How long to look for the outcome of a prepare, at most. 10 s: longer than the local lock wait, so

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
-use sqlx::{Database, Pool, SqlStr};
+use sqlx::{Database, Pool, SqlStr, Transaction};
 use tokio::sync::Semaphore;
 
 use super::{DbError, Failure, LocalDatabase, Sql, Value};
@@ -37,6 +37,14 @@ pub trait Driver: Database {
     /// `left`, no statement of it should take longer, where the database can be told so in passing.
     #[doc(hidden)]
     fn begin(left: Option<Duration>) -> SqlStr;
+
+    /// The local commit of a transaction in which somebody else's code ran. It fails if there is nothing
+    /// to commit any more: because a statement failed and that was not told, or because the transaction
+    /// was ended. Where the database does not tell, the statement that marks the barrier row does.
+    #[doc(hidden)]
+    fn commit(local: Transaction<'static, Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+        Box::pin(local.commit())
+    }
 
     /// The connection for statements of our own.
     #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr, SqlStr};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr, SqlStr, Transaction};
 use tokio::sync::Semaphore;
 
 use super::{Driver, OwnConnections};
@@ -34,6 +34,18 @@ impl Driver for Postgres {
              NOT BETWEEN 1 AND {milliseconds}"
         );
         AssertSqlSafe(sql).into_sql_str()
+    }
+
+    /// COMMIT of a transaction in which a statement failed rolls back and says that all is well, so a
+    /// question goes before it, in the same message. Chained, it also refuses where no transaction is;
+    /// the empty one that it leaves is rolled back as the connection goes home.
+    fn commit(
+        mut local: Transaction<'static, Postgres>,
+    ) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            let committed = sqlx::raw_sql("SELECT 1; COMMIT AND CHAIN").execute(&mut *local).await;
+            committed.map(|_| ())
+        })
     }
 
     fn sql(connection: &mut PgConnection) -> Box<dyn Sql + '_> {
