@@ -87,8 +87,8 @@ pub use action::{
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{
     AtConnection, AtDatabase, AtError, AtOptions, AtPool, AtSavepoint, AtTransaction,
-    CheckedStatement, Evidence, Refused, SavepointMark, UnreadableUndo, Verdict, check_sql,
-    evidence, read_undo,
+    CheckedStatement, Evidence, Fallback, Refused, SavepointMark, UnreadableUndo, Verdict,
+    check_sql, evidence, read_undo,
 };
 pub use context::TransactionContext;
 pub use saga::{BegunStep, SagaStep, Step};

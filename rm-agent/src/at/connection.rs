@@ -70,6 +70,8 @@ pub(super) struct Gathered {
     pub(super) keys: KeySet,
     /// What the plans used here take for granted.
     pub(super) assumed: Assumed,
+    /// Whether a statement ran that only the database can undo.
+    pub(super) falls_back: bool,
 }
 
 /// Whether what was gathered is what was changed.
@@ -173,10 +175,14 @@ impl<DB: AtDatabase> AtConnection<DB> {
         statement: &mut Statement<DB>,
     ) -> Result<Vec<Step<DB>>, AtError> {
         self.ready().await?;
-        match self.plan(statement.sql.as_str()).await? {
-            Ready::Read => self.collect(statement.again()).await,
-            Ready::LockingRead(ready) => self.locking_read(&ready, statement, Hold::Checked).await,
-            Ready::Change(ready) => self.change(&ready, statement).await,
+        match self.plan(statement.sql.as_str()).await {
+            Ok(Ready::Read) => self.collect(statement.again()).await,
+            Ok(Ready::LockingRead(ready)) => {
+                self.locking_read(&ready, statement, Hold::Checked).await
+            }
+            Ok(Ready::Change(ready)) => self.change(&ready, statement).await,
+            Err(AtError::Refused(refused)) => self.fall_back(refused, statement.again()).await,
+            Err(error) => Err(error),
         }
     }
 }
@@ -205,8 +211,8 @@ impl<'c, DB: AtDatabase> Executor<'c> for &'c mut AtConnection<DB> {
         Box::pin(async_stream::try_stream! {
             let mut statement = statement?;
             self.ready().await?;
-            match self.plan(statement.sql.as_str()).await? {
-                Ready::Read => {
+            match self.plan(statement.sql.as_str()).await {
+                Ok(Ready::Read) => {
                     let mut steps = DB::run(&mut self.local, statement);
                     let failed = loop {
                         match steps.try_next().await {
@@ -221,16 +227,22 @@ impl<'c, DB: AtDatabase> Executor<'c> for &'c mut AtConnection<DB> {
                         Err(self.refused(error))?;
                     }
                 }
-                Ready::LockingRead(ready) => {
+                Ok(Ready::LockingRead(ready)) => {
                     for step in self.locking_read(&ready, &mut statement, Hold::Checked).await? {
                         yield step;
                     }
                 }
-                Ready::Change(ready) => {
+                Ok(Ready::Change(ready)) => {
                     for step in self.change(&ready, &mut statement).await? {
                         yield step;
                     }
                 }
+                Err(AtError::Refused(refused)) => {
+                    for step in self.fall_back(refused, statement).await? {
+                        yield step;
+                    }
+                }
+                Err(error) => Err(error)?,
             }
         })
     }

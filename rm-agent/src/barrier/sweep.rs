@@ -173,10 +173,12 @@ impl Sweeper {
                 "an undo log is open that should not be: its rows were neither confirmed nor restored, \
                  so compare them with what `pactum tx show` reads from it, put them right by hand, and \
                  then delete its row from pactum_barrier"),
-            Mode::Tcc | Mode::Saga | Mode::Xa => warn!(txn.resource = %self.resource, branch = %row, why,
+            Mode::Tcc | Mode::Saga | Mode::Xa => {
+                warn!(txn.resource = %self.resource, branch = %row, why,
                 "a branch is open that should not be: it was neither confirmed nor undone, so look at \
                  what the body of its row in pactum_barrier says, settle it by hand, and then delete \
-                 the row"),
+                 the row")
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use pactum_core::id::{BranchId, StoreId, Xid};
 use pactum_core::transaction::{Action, BranchMode, Resolution};
 use pactum_proto::v1::ParkReport;
 
-
 /// One branch, as its participant knows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BranchKey {

@@ -19,7 +19,7 @@ const MAY_NOT_LIST: &str = "this account may not list prepared transactions, so 
 
 /// How the database is spoken to.
 pub(super) async fn dialect(sql: &mut dyn Sql) -> Result<Dialect, XaError> {
-    let unsuitable = |why: &str| Err(XaError::Unsuitable(why.to_owned()));
+    let unsuitable = |why: &'static str| Err(XaError::Unsuitable(why));
     match sql.kind() {
         Kind::Sqlite => unsuitable(SQLITE),
         Kind::Postgres => {

@@ -78,7 +78,7 @@ impl<DB: AtDatabase> XaConnection<DB> {
         if self.context.remaining().is_zero() {
             return XaError::DeadlinePassed;
         }
-        let prepared = Arc::clone(&self.shared.prepared);
+        let prepared = Arc::clone(&self.shared.support.prepared);
         match own_branch(&prepared, self.name.clone()).await {
             Some(branch) if is_passing(&error) => {
                 XaError::BlockedByOwnBranch { branch, source: Box::new(error) }
@@ -91,7 +91,7 @@ impl<DB: AtDatabase> XaConnection<DB> {
     /// connection.
     pub(super) async fn abandon(self) {
         let XaConnection { shared, name, mut held, .. } = self;
-        let text = shared.prepared.dialect.abandon(&name);
+        let text = shared.support.prepared.dialect.abandon(&name);
         let ended = DB::sql(&mut held).run(&text).await;
         match ended {
             Ok(_) => held.free(),

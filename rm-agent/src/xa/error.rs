@@ -77,7 +77,7 @@ pub enum XaError {
     Tables(String),
     /// The database cannot be used for XA, and why.
     #[error("{0}")]
-    Unsuitable(String),
+    Unsuitable(&'static str),
     /// The database refused a statement.
     #[error(transparent)]
     Database(sqlx::Error),

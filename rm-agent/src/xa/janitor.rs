@@ -39,7 +39,7 @@ use crate::session::CallError;
 pub(super) const ROUND_MAX: usize = 1000;
 
 /// Looks after one database.
-pub(super) struct Janitor {
+pub(crate) struct Janitor {
     pub(super) prepared: Arc<Prepared>,
     pub(super) link: Arc<dyn Link>,
     pub(super) resource: ResourceId,

@@ -9,7 +9,8 @@
 //! phase two   phase_two.rs     what the coordinator asks
 //!             prepared.rs      looked for, finished, buried; the rule is `pactum_core::xa`
 //! upkeep      janitor.rs       what stayed behind;  upkeep.rs  now and then
-//! both        name.rs          what tells ours from everybody else's
+//! both        support.rs       what a database needs for all of it; AT's pool has it too
+//!             name.rs          what tells ours from everybody else's
 //!             dialect.rs       what is said to a database: postgres.rs, mysql.rs
 //!             check.rs         whether it can do this at all
 //! ```
@@ -29,6 +30,7 @@ mod phase_two;
 mod pool;
 mod postgres;
 mod prepared;
+mod support;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -39,4 +41,7 @@ pub use connection::XaConnection;
 pub use error::XaError;
 pub use options::XaOptions;
 pub use pool::XaPool;
+pub(crate) use support::Support;
 pub use transaction::XaTransaction;
+pub(crate) use transaction::settle;
+pub(crate) use upkeep::rounds;

@@ -21,10 +21,10 @@ use super::connection::XaConnection;
 use super::dialect::Limits;
 use super::error::XaError;
 use super::held::Held;
-use super::name::{DatabaseMark, Name};
+use super::name::Name;
 use super::options::XaOptions;
-use super::phase_two::{self, XaParticipant};
-use super::prepared::Prepared;
+use super::phase_two;
+use super::support::Support;
 use super::texts::Texts;
 use super::transaction::XaTransaction;
 use super::upkeep::Upkeep;
@@ -48,9 +48,7 @@ pub(super) struct Shared<DB: Database> {
     pub(super) link: Arc<dyn Link>,
     pub(super) options: XaOptions,
     /// The prepared transactions, over connections that no application can use up.
-    pub(super) prepared: Arc<Prepared>,
-    /// The barrier's table, under a name that means the same in every session.
-    pub(super) table: String,
+    pub(super) support: Support,
     pub(super) texts: Texts,
     /// Ends with the last pool.
     pub(super) upkeep: OnceLock<Upkeep>,
@@ -91,32 +89,21 @@ impl<DB: AtDatabase> XaPool<DB> {
         };
         let database = DB::own_connections(&pool, &writer, &own);
         let mut local = database.begin().await.map_err(XaError::from_db)?;
-        let dialect = check::dialect(&mut *local).await?;
+        // First of all: of a database that never can, nothing else matters.
+        check::dialect(&mut *local).await?;
         let suitable = DB::check_suitable(&mut *local).await.map_err(XaError::from_db)?;
-        suitable.map_err(|why| XaError::Unsuitable(why.to_owned()))?;
+        suitable.map_err(XaError::Unsuitable)?;
         let fresh = (options.environment.random_uid)();
         let uid = tables::ensure(&mut *local, options.create_tables, fresh).await?;
-        let table = dialect.barrier_table(&mut *local).await.map_err(XaError::from_db)?;
-        let kind = local.kind();
+        let (kind, wall) = (local.kind(), options.environment.wall);
+        let support = Support::check(&mut *local, Arc::clone(&database), uid, wall).await?;
         local.commit().await.map_err(XaError::from_db)?;
 
-        let wall = options.environment.wall;
-        let mark = DatabaseMark::from(uid);
-        let prepared = Arc::new(Prepared { database, dialect, mark, wall });
-        let participant = XaParticipant { prepared: Arc::clone(&prepared) };
-        link.attach(resource.clone(), uid, BranchMode::Xa, Arc::new(participant)).await?;
+        support.attach(&link, &resource, uid).await?;
         let texts = Texts::new(kind);
         let upkeep = OnceLock::new();
-        Ok(XaPool(Arc::new(Shared {
-            resource,
-            pool,
-            link,
-            options,
-            prepared,
-            table,
-            texts,
-            upkeep,
-        })))
+        let shared = Shared { resource, pool, link, options, support, texts, upkeep };
+        Ok(XaPool(Arc::new(shared)))
     }
 
     /// The declared id of the resource.
@@ -168,8 +155,7 @@ impl<DB: AtDatabase> XaPool<DB> {
             .map_err(|_| XaError::Busy("no connection of the pool became free in time".into()))?;
         let mut held = Held::new(connection.map_err(XaError::Database)?);
         let key = BranchKey { xid: context.xid().clone(), branch };
-        let database = shared.prepared.mark;
-        let name = Name { key, store: context.store_id(), database };
+        let name = shared.support.name(context, key);
 
         // The agent named the branch, so its row can be written while the coordinator makes the
         // registration durable. Both are waited for, whatever the other brings.
@@ -226,7 +212,7 @@ impl<DB: AtDatabase> XaPool<DB> {
         name: &Name,
         limits: Limits,
     ) -> Result<(), XaError> {
-        let Shared { prepared, table, .. } = &*self.0;
+        let Support { prepared, table } = &self.0.support;
         let wall = (prepared.wall)();
         let row = barrier::insert_open_text(table, &name.key, name.store, Mode::Xa, wall);
         let text = prepared.dialect.begin(name, limits, &row);

@@ -148,7 +148,7 @@ impl Prepared {
     }
 
     /// All branches of ours that are listed as prepared.
-    pub(super) async fn listed(&self) -> Result<Vec<Name>, DbError> {
+    pub(crate) async fn listed(&self) -> Result<Vec<Name>, DbError> {
         let mut alone = self.database.alone().await?;
         self.dialect.listed(&mut *alone, self.mark).await
     }

@@ -70,13 +70,13 @@ impl<DB: AtDatabase> XaTransaction<DB> {
             return fit;
         }
         let XaConnection { shared, name, mut held, .. } = connection;
-        let dialect = shared.prepared.dialect;
-        let text = dialect.prepare(&name, &shared.table);
+        let support = &shared.support;
+        let text = support.prepare(&name);
         phase_one.sent();
         let prepared = DB::sql(&mut held).run(&text).await;
         match prepared {
             Ok(_) => {
-                match dialect.after_prepare() {
+                match support.prepared.dialect.after_prepare() {
                     AfterPrepare::Free => held.free(),
                     // Waited for, so that phase two finds the branch free.
                     AfterPrepare::Bound => held.close().await,
@@ -87,7 +87,7 @@ impl<DB: AtDatabase> XaTransaction<DB> {
             Err(error) => {
                 // What is not prepared ends with its connection, and then can be buried.
                 held.close().await;
-                settle(&shared.prepared, &phase_one, &name, error).await
+                settle(&support.prepared, &phase_one, &name, error).await
             }
         }
     }
@@ -101,7 +101,7 @@ impl<DB: AtDatabase> XaTransaction<DB> {
 }
 
 /// Learns what became of a prepare that did not say so.
-pub(super) async fn settle(
+pub(crate) async fn settle(
     prepared: &Prepared,
     phase_one: &PhaseOne,
     name: &Name,

@@ -1,8 +1,6 @@
 //! What an attached pool does by itself now and then: old barrier rows are purged, and the janitor
 //! looks for prepared transactions that stayed behind.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pactum_core::time::WallTime;
@@ -38,18 +36,13 @@ impl<DB: AtDatabase> XaPool<DB> {
 
     /// Holds nothing of the pool itself, which ends it by going.
     pub(super) fn janitor(&self) -> Janitor {
-        Janitor {
-            prepared: Arc::clone(&self.0.prepared),
-            link: Arc::clone(&self.0.link),
-            resource: self.0.resource.clone(),
-            barrier_keep: self.0.options.barrier_keep,
-            seen: BTreeSet::new(),
-            after: None,
-        }
+        let shared = &self.0;
+        shared.support.janitor(&shared.link, &shared.resource, shared.options.barrier_keep)
     }
 }
 
-async fn rounds(mut janitor: Janitor) {
+/// The janitor's rounds, for ever.
+pub(crate) async fn rounds(mut janitor: Janitor) {
     for round in 0_u32.. {
         sleep(ROUND_EVERY).await;
         match janitor.round().await {

@@ -31,6 +31,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod text;
+mod untracked;
 
 pub(crate) use called::called;
 pub(crate) use classify::plan;
@@ -39,6 +40,7 @@ pub(crate) use read::plan_locking_read;
 pub use refused::Refused;
 pub(crate) use repeat::{check_repeatable_query, check_repeatable_value};
 pub(crate) use split::statements;
+pub(crate) use untracked::named_tables;
 
 /// A statement that AT understands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -107,7 +107,7 @@ where
     DB::Arguments: IntoArguments<DB>,
 {
     let world = World::<DB>::new().await;
-    let dialect = world.xa.0.prepared.dialect;
+    let dialect = world.xa.0.support.prepared.dialect;
 
     let context = world.context();
     let branch = world.prepared(&context).await;
@@ -252,7 +252,7 @@ where
     let context = world.context();
     let mut transaction = world.begun(&context).await;
     let name = transaction.connection.name.clone();
-    let text = world.xa.0.prepared.dialect.prepare(&name, &world.xa.0.table);
+    let text = world.xa.0.support.prepare(&name);
     DB::sql(&mut transaction.connection.held).run(&text).await.unwrap();
     // What is sent now is refused: there is nothing left to prepare.
     transaction.commit().await.unwrap();

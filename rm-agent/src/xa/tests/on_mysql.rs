@@ -44,7 +44,7 @@ async fn a_branch_whose_connection_still_lives_is_finished_later() {
     let context = world.context();
     let mut transaction = world.begun(&context).await;
     let name = transaction.connection.name.clone();
-    let text = world.xa.0.prepared.dialect.prepare(&name, &world.xa.0.table);
+    let text = world.xa.0.support.prepare(&name);
     MySqlSql(&mut transaction.connection.held).run(&text).await.unwrap();
     for task in [Task::Commit, Task::Rollback { phase_one_done: true }] {
         let answer = world.fake.work(context.xid(), name.key.branch, task).await;

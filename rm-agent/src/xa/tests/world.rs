@@ -137,7 +137,7 @@ where
 
     pub(super) fn name(&self, context: &TransactionContext, branch: BranchId) -> Name {
         let key = crate::branch::BranchKey { xid: context.xid().clone(), branch };
-        Name { key, store: STORE, database: self.xa.0.prepared.mark }
+        Name { key, store: STORE, database: self.xa.0.support.prepared.mark }
     }
 
     pub(super) async fn behind(&self, sql: &str) {
@@ -146,7 +146,7 @@ where
 
     /// How many branches of ours are prepared.
     pub(super) async fn listed(&self) -> usize {
-        self.xa.0.prepared.listed().await.unwrap().len()
+        self.xa.0.support.prepared.listed().await.unwrap().len()
     }
 
     pub(super) async fn query(&self, sql: &str) -> Vec<Row> {

@@ -2,6 +2,7 @@
 
 mod basics;
 mod concurrency;
+mod fallback;
 mod locks;
 mod refusals;
 mod statements;
