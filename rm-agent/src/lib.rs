@@ -78,6 +78,7 @@ mod session;
 mod tcc;
 mod tm;
 pub mod web;
+mod xa;
 
 pub use action::{
     ActionDatabase, ActionError, ActionOptions, ActionPool, Chance, Handled, PhaseOneError,
@@ -85,8 +86,8 @@ pub use action::{
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{
     AtConnection, AtDatabase, AtError, AtOptions, AtPool, AtSavepoint, AtTransaction,
-    CheckedStatement, Evidence, Refused, SavepointMark, Told, UnreadableUndo, Verdict, check_sql,
-    evidence, read_undo,
+    CheckedStatement, Evidence, Fallback, Refused, SavepointMark, Told, UnreadableUndo, Verdict,
+    check_sql, evidence, read_undo,
 };
 pub use context::{Suspended, TransactionContext};
 /// ```
@@ -151,3 +152,4 @@ pub use tm::{
     GlobalTransaction, Hooks, InDoubt, NestedScope, Outcome, Propagation, Question, QuestionError,
     RollBackAlways, RunError, ScopeUndo, ScopeVetoed, TransactionError, TransactionHandle, Wait,
 };
+pub use xa::{XaConnection, XaError, XaOptions, XaPool, XaTransaction};

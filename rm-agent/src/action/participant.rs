@@ -277,7 +277,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             (Task::Rollback { phase_one_done }, Mode::Saga) => {
                 fence::Call::Compensate { phase_one_done, attempt, step }
             }
-            (Task::Rollback { phase_one_done }, Mode::Tcc | Mode::At) => {
+            (Task::Rollback { phase_one_done }, Mode::Tcc | Mode::At | Mode::Xa) => {
                 fence::Call::Cancel { phase_one_done }
             }
         }

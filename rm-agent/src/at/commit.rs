@@ -59,6 +59,9 @@ impl<DB: AtDatabase> AtTransaction<DB> {
         let claim = self.claim.take();
         match self.connection.context.clone() {
             None => self.connection.commit_guarded().await,
+            Some(context) if self.connection.gathered.falls_back => {
+                self.connection.commit_prepared(context, claim).await
+            }
             Some(_) if self.connection.gathered.keys.is_empty() => {
                 // No registration will use it up.
                 if let Some(claim) = claim {
@@ -189,7 +192,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         // registration durable. Both are waited for, whatever the other brings.
         let (phase_one, written) = tokio::join!(
             register(link, context, &registration),
-            self.write_barrier(context, &key, stored, &assumed),
+            self.write_barrier(context, &key, (Mode::At, stored), &assumed),
         );
         *registered = Some(phase_one?);
         written?;
@@ -199,17 +202,17 @@ impl<DB: AtDatabase> AtConnection<DB> {
         Ok(())
     }
 
-    async fn write_barrier(
+    pub(super) async fn write_barrier(
         &mut self,
         context: &TransactionContext,
         key: &BranchKey,
-        stored: Stored,
+        (mode, stored): (Mode, Stored),
         assumed: &Assumed,
     ) -> Result<(), AtError> {
         let row = OpenRow {
             key: key.clone(),
             store: context.store_id(),
-            mode: Mode::At,
+            mode,
             format: stored.format,
             body: stored.body,
         };
@@ -240,7 +243,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
 
     /// How long a registration may wait while this transaction holds local locks, with the right
     /// to do so.
-    fn wait_inside(&self) -> (Duration, Option<OwnedSemaphorePermit>) {
+    pub(super) fn wait_inside(&self) -> (Duration, Option<OwnedSemaphorePermit>) {
         let waits = Arc::clone(&self.shared.waits);
         match waits.try_acquire_owned() {
             Ok(permit) if DB::WAITS_INSIDE => (self.shared.options.lock_wait_max, Some(permit)),
@@ -264,7 +267,7 @@ pub(super) fn guarded_commit_failed<DB: AtDatabase>(error: sqlx::Error) -> AtErr
 
 /// Registers a branch. What comes of it is answered for by the [`PhaseOne`] that is returned, or by
 /// its drop.
-async fn register(
+pub(super) async fn register(
     link: Arc<dyn Link>,
     context: &TransactionContext,
     registration: &Registration,

@@ -71,6 +71,8 @@ pub(super) struct Gathered {
     pub(super) keys: KeySet,
     /// What the plans used here take for granted.
     pub(super) assumed: Assumed,
+    /// Whether a statement ran that only the database can undo.
+    pub(super) falls_back: bool,
 }
 
 /// Whether what was gathered is what was changed.
@@ -173,8 +175,8 @@ impl<DB: AtDatabase> AtConnection<DB> {
         &mut self,
         statement: &mut Statement<DB>,
     ) -> Result<Vec<Step<DB>>, AtError> {
-        let ready = self.planned(statement.sql.as_str()).await?;
-        self.run_ready(ready, statement).await
+        let planned = self.planned(statement.sql.as_str()).await;
+        self.run_planned(planned, statement).await
     }
 
     /// Puts everything in order for a statement, and plans it.
@@ -186,15 +188,19 @@ impl<DB: AtDatabase> AtConnection<DB> {
         planned.map_err(|error| self.told(error))
     }
 
-    async fn run_ready(
+    async fn run_planned(
         &mut self,
-        ready: Ready,
+        planned: Result<Ready, AtError>,
         statement: &mut Statement<DB>,
     ) -> Result<Vec<Step<DB>>, AtError> {
-        let ran = match ready {
-            Ready::Read => self.collect(statement.again()).await,
-            Ready::LockingRead(ready) => self.locking_read(&ready, statement, Hold::Checked).await,
-            Ready::Change(ready) => self.change(&ready, statement).await,
+        let ran = match planned {
+            Ok(Ready::Read) => self.collect(statement.again()).await,
+            Ok(Ready::LockingRead(ready)) => {
+                self.locking_read(&ready, statement, Hold::Checked).await
+            }
+            Ok(Ready::Change(ready)) => self.change(&ready, statement).await,
+            Err(AtError::Refused(refused)) => self.fall_back(refused, statement.again()).await,
+            Err(error) => return Err(error),
         };
         ran.map_err(|error| self.told(error))
     }
@@ -223,9 +229,9 @@ impl<'c, DB: AtDatabase> Executor<'c> for &'c mut AtConnection<DB> {
         let statement = Statement::take(query);
         Box::pin(async_stream::try_stream! {
             let mut statement = statement?;
-            let ready = self.planned(statement.sql.as_str()).await?;
-            if !matches!(ready, Ready::Read) {
-                for step in self.run_ready(ready, &mut statement).await? {
+            let planned = self.planned(statement.sql.as_str()).await;
+            if !matches!(planned, Ok(Ready::Read)) {
+                for step in self.run_planned(planned, &mut statement).await? {
                     yield step;
                 }
                 return;

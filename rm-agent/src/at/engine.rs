@@ -20,7 +20,7 @@ pub trait AtDatabase: Database + Driver + Engine {}
 impl<DB: Database + Driver + Engine> AtDatabase for DB {}
 
 /// What a statement yields, piece by piece.
-pub(super) type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
+pub(crate) type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 
 /// See [`AtDatabase`].
 #[allow(private_interfaces, reason = "sealed: nobody else can name or implement it")]

@@ -16,6 +16,7 @@ use crate::barrier::tables::TablesError;
 use crate::context::TransactionContext;
 use crate::db::{DbError, Failure, is_passing};
 use crate::session::CallError;
+use crate::xa::XaError;
 
 /// An error of AT mode.
 #[derive(Debug, thiserror::Error)]
@@ -273,6 +274,17 @@ impl AtError {
                     Err(source) => AtError::Database(sqlx::Error::AnyDriverError(source)),
                 }
             }
+        }
+    }
+
+    /// What keeps a database from XA, where AT would fall back to it.
+    pub(crate) fn from_xa(error: XaError) -> Self {
+        match error {
+            XaError::Coordinator(error) => error.into(),
+            XaError::Database(error) => AtError::Database(error),
+            XaError::Busy(source) => AtError::Busy(source),
+            XaError::Unsuitable(why) => AtError::Unsuitable(why),
+            other => AtError::Tables(other.to_string()),
         }
     }
 

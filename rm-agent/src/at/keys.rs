@@ -148,7 +148,7 @@ fn moved(before: Option<&Row>, after: Option<&Row>, columns: &[KeyColumn]) -> Ve
     if before == after { Vec::new() } else { before.into_iter().chain(after).collect() }
 }
 
-fn table_key(lock_name: &str) -> Result<EncodedKey, KeyError> {
+pub(crate) fn table_key(lock_name: &str) -> Result<EncodedKey, KeyError> {
     LockKey { table: lock_name.to_owned(), kind: KeyKind::Table, values: Vec::new() }.encode()
 }
 

@@ -12,6 +12,7 @@
 //!               keys.rs        which global locks a changed row takes
 //!               undo.rs        the undo log and its stored form
 //!             commit.rs        register, write the barrier row, commit
+//!             fallback.rs      or prepare, after a statement that only the database can undo
 //! phase two   phase_two.rs     what the coordinator asks
 //!               restore.rs     rows back to what they were, or a dirty write
 //!               reverse.rs     its writing
@@ -36,6 +37,7 @@ mod connection;
 mod engine;
 mod error;
 mod evidence;
+mod fallback;
 mod keys;
 mod locking;
 mod mysql;
@@ -62,11 +64,13 @@ mod waiting;
 pub use check::{CheckedStatement, Verdict, check_sql};
 pub use connection::AtConnection;
 pub use engine::AtDatabase;
+pub(crate) use engine::{Statement, Step};
 pub use error::AtError;
 pub use evidence::{Evidence, evidence};
-pub use options::AtOptions;
 pub(crate) use options::Environment;
+pub use options::{AtOptions, Fallback};
 pub use plan::Refused;
+pub(crate) use plan::only_reads;
 pub use pool::AtPool;
 pub use savepoint::{AtSavepoint, SavepointMark};
 pub use told::Told;

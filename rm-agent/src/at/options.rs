@@ -16,6 +16,7 @@ pub struct AtOptions {
     pub(crate) lock_wait_max: Duration,
     pub(crate) claim_wait_max: Duration,
     pub(crate) barrier_keep: Duration,
+    pub(crate) fallback: Fallback,
     pub(crate) environment: Environment,
 }
 
@@ -29,6 +30,7 @@ impl Default for AtOptions {
             lock_wait_max: Duration::from_secs(1),
             claim_wait_max: Duration::from_secs(10),
             barrier_keep: Duration::from_secs(24 * 60 * 60),
+            fallback: Fallback::Refuse,
             environment: Environment::real(),
         }
     }
@@ -91,6 +93,30 @@ impl AtOptions {
         self.barrier_keep = keep;
         self
     }
+
+    /// What becomes of a statement that AT cannot undo. Default: it is refused. PostgreSQL only; the
+    /// server must be able to prepare transactions.
+    #[must_use]
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.fallback = fallback;
+        self
+    }
+}
+
+/// What becomes of a statement that AT cannot undo.
+///
+/// A local transaction in which such a statement ran ends as an XA branch: prepared, and undone by the
+/// database itself. Until the global decision it keeps the database's own locks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// It is refused before it runs.
+    #[default]
+    Refuse,
+    /// It runs, and takes the global locks of the tables that it names; refused if it names none.
+    Xa,
+    /// It runs also where it names no tables (`CALL`, `DO`, a function): then nothing keeps other
+    /// global transactions from rolling back rows that it has built on, and one of them may park.
+    XaWithoutLocks,
 }
 
 /// Wall time and randomness, as functions, so that tests and the simulator can set them.

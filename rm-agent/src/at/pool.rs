@@ -20,7 +20,7 @@ use super::cache::{Cache, Ready};
 use super::connection::{AtConnection, Gathered, Health, Turn};
 use super::engine::{AtDatabase, Statement, Step};
 use super::error::AtError;
-use super::options::AtOptions;
+use super::options::{AtOptions, Fallback};
 use super::phase_two::{AtParticipant, CONNECTIONS};
 use super::plan::Plan;
 use super::ready::make_ready;
@@ -29,9 +29,10 @@ use super::upkeep::Upkeep;
 use crate::agent::Agent;
 use crate::barrier::tables;
 use crate::context::TransactionContext;
-use crate::db::{Failure, LocalDatabase, OwnConnections};
+use crate::db::{Failure, Kind, LocalDatabase, OwnConnections};
 use crate::link::Link;
 use crate::session::Claim;
+use crate::xa::Support;
 
 /// A resource in AT mode. Cheap to clone.
 pub struct AtPool<DB: AtDatabase>(pub(super) Arc<Shared<DB>>);
@@ -55,6 +56,8 @@ pub(super) struct Shared<DB: AtDatabase> {
     pub(super) waits: Arc<Semaphore>,
     /// Connections that no application can use up.
     pub(super) own: Arc<dyn LocalDatabase>,
+    /// Where statements that AT cannot undo fall back to it.
+    pub(super) xa: Option<Support>,
     /// Ends with the last pool.
     pub(super) upkeep: OnceLock<Upkeep>,
 }
@@ -96,6 +99,15 @@ impl<DB: AtDatabase> AtPool<DB> {
         let fresh = (options.environment.random_uid)();
         let uid = tables::ensure(&mut *local, options.create_tables, fresh).await?;
         let barrier_place = DB::barrier_place(&mut *local).await.map_err(AtError::from_db)?;
+        let xa = match options.fallback {
+            Fallback::Refuse => None,
+            Fallback::Xa | Fallback::XaWithoutLocks => {
+                check_fallback(local.kind())?;
+                let (database, wall) = (Arc::clone(&own), options.environment.wall);
+                let support = Support::check(&mut *local, database, uid, wall).await;
+                Some(support.map_err(AtError::from_xa)?)
+            }
+        };
         local.commit().await.map_err(AtError::from_db)?;
 
         let participant = AtParticipant {
@@ -106,6 +118,9 @@ impl<DB: AtDatabase> AtPool<DB> {
             undo_log_bytes_max: options.undo_log_bytes_max,
         };
         link.attach(resource.clone(), uid, BranchMode::At, Arc::new(participant)).await?;
+        if let Some(xa) = &xa {
+            xa.attach(&link, &resource, uid).await.map_err(AtError::from_xa)?;
+        }
         let cache = Cache::default();
         let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(1);
         let half = (connections / 2).max(1);
@@ -123,6 +138,7 @@ impl<DB: AtDatabase> AtPool<DB> {
             entrants,
             waits,
             own,
+            xa,
             upkeep,
         };
         Ok(AtPool(Arc::new(shared)))
@@ -229,6 +245,20 @@ impl<DB: AtDatabase> AtPool<DB> {
                 Plan::LockingRead(_) | Plan::Change(_) => Ok(false),
             },
         }
+    }
+}
+
+/// Only there can a local transaction be prepared that was not begun for it.
+fn check_fallback(kind: Kind) -> Result<(), AtError> {
+    match kind {
+        Kind::Postgres => Ok(()),
+        Kind::Sqlite => Err(AtError::Unsuitable(
+            "SQLite has no prepared transactions, so nothing can fall back to XA there",
+        )),
+        Kind::Mysql => Err(AtError::Unsuitable(
+            "MySQL and MariaDB must know at its begin that a local transaction will be prepared, so \
+             AT cannot fall back to XA there: use an `XaPool` for such statements",
+        )),
     }
 }
 

@@ -11,9 +11,10 @@ use tracing::{debug, warn};
 
 use super::engine::AtDatabase;
 use super::error::AtError;
-use super::pool::AtPool;
+use super::pool::{AtPool, Shared};
 use crate::barrier::sweep::Sweeper;
 use crate::barrier::{self, Mode};
+use crate::xa;
 
 /// How often old barrier rows are looked for. They are kept for a day or more, so an hour more
 /// does not matter.
@@ -28,6 +29,7 @@ const FIRST_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Upkeep {
     _purging: AbortOnDropHandle<()>,
     _sweeping: AbortOnDropHandle<()>,
+    _tidying: Option<AbortOnDropHandle<()>>,
 }
 
 impl<DB: AtDatabase> AtPool<DB> {
@@ -35,6 +37,11 @@ impl<DB: AtDatabase> AtPool<DB> {
         let upkeep = Upkeep {
             _purging: AbortOnDropHandle::new(tokio::spawn(self.purge_now_and_then())),
             _sweeping: AbortOnDropHandle::new(tokio::spawn(self.sweep_now_and_then())),
+            _tidying: self.0.xa.as_ref().map(|xa| {
+                let Shared { link, resource, options, .. } = &*self.0;
+                let janitor = xa.janitor(link, resource, options.barrier_keep);
+                AbortOnDropHandle::new(tokio::spawn(xa::rounds(janitor)))
+            }),
         };
         // A pool is attached once, so the cell is empty.
         drop(self.0.upkeep.set(upkeep));

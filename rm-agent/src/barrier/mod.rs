@@ -31,12 +31,16 @@ use crate::db::{DbError, Kind, Sql, Value};
 /// Rows that one purge removes, so that it never holds the writer for long.
 const PURGED_ROWS_MAX: i64 = 1000;
 
+/// The format of a body that is always empty.
+const BODILESS: i64 = 0;
+
 /// Which mode wrote a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     At,
     Tcc,
     Saga,
+    Xa,
 }
 
 impl Mode {
@@ -45,6 +49,7 @@ impl Mode {
             Mode::At => "at",
             Mode::Tcc => "tcc",
             Mode::Saga => "saga",
+            Mode::Xa => "xa",
         }
     }
 }
@@ -187,6 +192,27 @@ pub(crate) async fn insert_open(
         condition.0
     );
     Ok(sql.execute(&text, &values).await? == 1)
+}
+
+/// The text that writes an open row without a body into `table`, for one round trip with what comes
+/// before it. `Unique` means that a rollback was here before.
+pub(crate) fn insert_open_text(
+    table: &str,
+    key: &BranchKey,
+    store: StoreId,
+    mode: Mode,
+    wall: WallTime,
+) -> String {
+    let (xid, branch) = (key.xid.to_string(), key.branch.0.cast_signed());
+    let (store, mode) = (store.to_string(), mode.as_str());
+    let checksum = checksum(key, &store, mode, BODILESS, "");
+    let wall = wall.0.cast_signed();
+    // Nothing in it needs escaping: digits, and the letters of group names and modes.
+    format!(
+        "INSERT INTO {table} (xid, branch_id, store_id, mode, state, format, checksum, body, \
+         created_at, changed_at) VALUES ('{xid}', {branch}, '{store}', '{mode}', 'open', {BODILESS}, \
+         {checksum}, '', {wall}, {wall})"
+    )
 }
 
 /// The row of a branch, if there is one. It stays as it is until the local transaction ends.

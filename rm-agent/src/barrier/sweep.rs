@@ -159,7 +159,7 @@ impl Sweeper {
         local.commit().await?;
         let deleted = keys.len() - left.len();
         match self.mode {
-            Mode::Saga => debug!(txn.resource = %self.resource, rows = deleted,
+            Mode::Saga | Mode::Xa => debug!(txn.resource = %self.resource, rows = deleted,
                 "steps of committed transactions are deleted"),
             Mode::At | Mode::Tcc => info!(txn.resource = %self.resource, rows = deleted,
                 "undo logs of committed transactions were left over, and are deleted"),
@@ -173,10 +173,12 @@ impl Sweeper {
                 "an undo log is open that should not be: its rows were neither confirmed nor restored, \
                  so compare them with what `pactum tx show` reads from it, put them right by hand, and \
                  then delete its row from pactum_barrier"),
-            Mode::Tcc | Mode::Saga => warn!(txn.resource = %self.resource, branch = %row, why,
+            Mode::Tcc | Mode::Saga | Mode::Xa => {
+                warn!(txn.resource = %self.resource, branch = %row, why,
                 "a branch is open that should not be: it was neither confirmed nor undone, so look at \
                  what the body of its row in pactum_barrier says, settle it by hand, and then delete \
-                 the row"),
+                 the row")
+            }
         }
     }
 }
@@ -188,7 +190,7 @@ fn judge(mode: Mode, answer: Result<Outcome, CallError>) -> Result<Fate, CallErr
                 Fate::Unfinished
             }
             Status::Committed => match mode {
-                Mode::At | Mode::Saga => Fate::Committed,
+                Mode::At | Mode::Saga | Mode::Xa => Fate::Committed,
                 Mode::Tcc => Fate::Amiss(NEVER_CONFIRMED),
             },
             // So it says where its store has no record, and a branch is registered before it commits.

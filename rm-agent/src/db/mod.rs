@@ -102,6 +102,10 @@ pub(crate) trait Sql: Send {
 
     /// Runs a statement and returns its rows.
     async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError>;
+
+    /// Runs a text of one or more statements without parameters, unprepared and in one round trip, and
+    /// returns their rows. For what a database does not prepare, or what is never run twice.
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError>;
 }
 
 /// A local transaction. Dropped unfinished, it rolls back.

@@ -16,6 +16,7 @@
 mod called;
 mod change;
 mod classify;
+mod control;
 mod insert;
 mod names;
 mod pure;
@@ -30,13 +31,16 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod text;
+mod untracked;
 
 pub(crate) use called::called;
 pub(crate) use classify::plan;
+pub(crate) use control::only_reads;
 pub(crate) use read::plan_locking_read;
 pub use refused::Refused;
 pub(crate) use repeat::{check_repeatable_query, check_repeatable_value};
 pub(crate) use split::statements;
+pub(crate) use untracked::named_tables;
 
 /// A statement that AT understands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 mod arguments;
 mod basics;
 mod concurrency;
+mod fallback;
 mod locks;
 mod refusals;
 mod shown;
