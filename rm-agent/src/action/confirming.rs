@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::handler::Direction;
 use super::participant::{ActionParticipant, action_name};
-use super::phase_one::Local;
 use super::pool::ActionDatabase;
 use crate::branch::{Answer, BranchKey, Work};
 
@@ -63,11 +62,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     /// Confirms the first ones in one local transaction, and returns how many; none of them if not all
     /// went well.
     async fn together(&self, batch: &[Work]) -> usize {
-        let wait = self.options.local_lock_wait_max;
-        let left = wait + self.options.handler_wait_max;
-        let Ok(mut local) = Local::<DB>::begin(&self.pool, &self.writer, wait, left).await else {
-            return 0;
-        };
+        let Ok(mut local) = self.begin().await else { return 0 };
         let until = Instant::now() + SHARED_TIME_MAX;
         let mut done = 0;
         for work in batch.iter().take(SHARED_MAX) {

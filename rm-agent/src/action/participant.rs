@@ -84,6 +84,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         let connections = if DB::WRITERS == 1 { 1 } else { options.handlers_at_once };
         let like = pool.options().clone().min_connections(0).max_connections(connections);
         like.acquire_timeout(options.local_lock_wait_max)
+            .test_before_acquire(false)
             .connect_lazy_with((*pool.connect_options()).clone())
     }
 
@@ -122,6 +123,22 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         self.by_the_row(work, step).await
     }
 
+    /// Begins a local transaction for a handler. Connections are not tested before they are used: each
+    /// that went stale in the pool costs a try.
+    pub(super) async fn begin(&self) -> Result<Local<DB>, ActionError> {
+        let wait = self.options.local_lock_wait_max;
+        let left = wait + self.options.handler_wait_max;
+        let mut tries = 0;
+        loop {
+            match Local::begin(&self.pool, &self.writer, wait, left).await {
+                Err(ActionError::Database(_)) if tries < self.options.handlers_at_once => {
+                    tries += 1
+                }
+                begun => return begun,
+            }
+        }
+    }
+
     /// Calls the handler on the branch's open row, in a local transaction of its own.
     async fn handled(
         &self,
@@ -129,9 +146,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         direction: Direction,
         handler: &dyn Handler<DB>,
     ) -> Handling {
-        let wait = self.options.local_lock_wait_max;
-        let left = wait + self.options.handler_wait_max;
-        let mut local = match Local::begin(&self.pool, &self.writer, wait, left).await {
+        let mut local = match self.begin().await {
             Ok(local) => local,
             Err(error) => return Handling::Answered(not_begun(&error)),
         };
@@ -160,9 +175,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     async fn opinion(&self, work: &Work) -> Answer {
         let name = action_name(work);
         let Some(handler) = self.registry.find(name) else { return unknown(name) };
-        let wait = self.options.local_lock_wait_max;
-        let left = wait + self.options.handler_wait_max;
-        let mut local = match Local::begin(&self.pool, &self.writer, wait, left).await {
+        let mut local = match self.begin().await {
             Ok(local) => local,
             Err(error) => return not_begun(&error),
         };

@@ -51,7 +51,7 @@ impl Bank {
 }
 
 struct World {
-    _coordinator: Embedded,
+    coordinator: Embedded,
     agent: Agent,
     script: Arc<Script>,
     a: Bank,
@@ -64,7 +64,7 @@ async fn world() -> World {
     let script = Arc::new(Script::default());
     let a = Bank::open(&agent, "bank-a", &script).await;
     let b = Bank::open(&agent, "bank-b", &script).await;
-    World { _coordinator: coordinator, agent, script, a, b }
+    World { coordinator, agent, script, a, b }
 }
 
 impl World {
@@ -101,6 +101,46 @@ async fn a_transfer_by_tcc_and_saga_commits_and_rolls_back_as_one() {
     calls.sort();
     assert_eq!(calls, ["cancel 30", "compensate 30 60"]);
     world.agent.shutdown().await;
+}
+
+/// Goal: a killed coordinator costs time and no effect. Method: kill it with everything tried and the
+/// commit not asked for; ask while it is away; start it again.
+#[tokio::test]
+async fn what_was_tried_before_the_coordinator_was_killed_is_confirmed_once() {
+    let mut world = world().await;
+    let transaction = world.begin().await;
+    let context = transaction.context().clone();
+    world.a.withdraw.try_in(&context, withdrawal(30)).await.unwrap();
+    world.b.deposit.run_in(&context, 30).await.unwrap();
+    world.coordinator.kill().await;
+    let handle = transaction.handle();
+    let committing = tokio::spawn(transaction.commit());
+    world.coordinator.restart().await.unwrap();
+    assert!(committing.await.unwrap().unwrap().is_committed());
+    assert!(handle.completed().await.unwrap().completed);
+    assert_eq!((world.a.balance().await, world.b.balance().await), (70, 130));
+    assert_eq!(world.script.calls(), ["try 30", "deposit 30", "confirm 30 receipt of 30"]);
+    world.agent.shutdown().await;
+}
+
+/// Goal: the decision outlives the service that tried. Method: the agent goes away with the commit
+/// undecided and its database as it left it; another one attaches the same database and hears of it.
+#[tokio::test]
+async fn what_one_instance_tried_another_one_cancels() {
+    let World { coordinator, agent, script, a, b: _b } = world().await;
+    let transaction = agent.begin("transfer", BeginOptions::default()).await.unwrap();
+    a.withdraw.try_in(transaction.context(), withdrawal(30)).await.unwrap();
+    let other = Agent::connect(AgentOptions::new(coordinator.url())).await.unwrap();
+    agent.shutdown().await;
+    let options = ActionOptions::default();
+    let actions = ActionPool::attach(&other, "bank-a", a.pool.clone(), options).await.unwrap();
+    let _withdraw = actions.tcc(Withdraw(Arc::clone(&script))).unwrap();
+    drop(transaction);
+    // Its manager is gone: the coordinator rolls it back after its grace.
+    let cancelled = async || a.balance().await == 100;
+    wait_until("it is cancelled", Duration::from_secs(60), cancelled).await.unwrap();
+    assert_eq!(script.calls(), ["try 30", "cancel 30"]);
+    other.shutdown().await;
 }
 
 #[tokio::test]

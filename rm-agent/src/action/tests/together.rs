@@ -41,6 +41,7 @@ async fn a_batch_is_confirmed_whole_and_one_that_goes_wrong_holds_up_no_other<DB
     assert!(answers.iter().all(|(_, answer)| *answer == Answer::Done), "{answers:?}");
     assert_eq!(world.account().await, (90, 0));
     assert_eq!(world.barrier().await, ["tcc spent"; 10]);
+    assert!(world.script.calls().len() > 10, "the one that failed was called again");
 }
 
 /// A try and two cancels of the same branch, side by side, many times: whoever comes first decides.
