@@ -5,14 +5,15 @@
 //!           └────────────────── once for each bank ─────────────────┘
 //! ```
 //!
-//! Steps 1 to 3 and 5 to 7 are told by the services as they do them. Steps 4 and 8 are seen at the
-//! coordinator, where they happen.
+//! Most steps are told by the services as they do them. The registration and, for what the agent does
+//! by itself, phase two are seen at the coordinator. In AT mode a branch is registered as step 4, when
+//! its work is done and its locks are known; in the others as step 3, before anything is done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use pactum_proto::v1::{Branch, PhaseTwoState};
+use pactum_proto::v1::{self, Branch};
 use pactum_testkit::wait::wait_for;
 use tokio::task::JoinHandle;
 
@@ -21,12 +22,12 @@ use super::ear::{Ear, Held};
 use crate::audit::{Heard, Sent};
 use crate::books;
 use crate::screen::{Ink, Screen};
-use crate::services::order::{Answer, Leg, Order, WaitFor};
-use crate::services::tell::{End, Step, Told};
+use crate::services::order::{Answer, BranchMode, Holding, Leg, Order, WaitFor};
+use crate::services::tell::{End, Settling, Step, Told};
 use crate::world::{World, this_program};
 
 /// How long one thing may take to show.
-const SHOWS_MAX: Duration = Duration::from_secs(30);
+pub(super) const SHOWS_MAX: Duration = Duration::from_secs(30);
 
 /// Everything that plays.
 pub(crate) struct Stage {
@@ -34,12 +35,12 @@ pub(crate) struct Stage {
     pub(crate) screen: Screen,
     /// What was sent, and answered.
     pub(crate) sent: Vec<Sent>,
-    ear: Ear,
+    pub(super) ear: Ear,
     client: reqwest::Client,
     /// How many of the next bank's steps are told one by one; later ones take a line together.
     at_length: usize,
-    /// Balances that banks told and the story has not.
-    balances: BTreeMap<(String, String), i64>,
+    /// What banks told and the story has not.
+    worked: BTreeMap<(String, String), String>,
     /// What a transfer is called where there are two.
     tags: BTreeMap<String, &'static str>,
 }
@@ -59,7 +60,7 @@ impl Stage {
             ear,
             client: reqwest::Client::new(),
             at_length: 0,
-            balances: BTreeMap::new(),
+            worked: BTreeMap::new(),
             tags: BTreeMap::new(),
         }
     }
@@ -150,7 +151,7 @@ impl Stage {
         Ok(told.xid)
     }
 
-    async fn tell(&mut self, told: &Told) -> Result<()> {
+    pub(super) async fn tell(&mut self, told: &Told) -> Result<()> {
         let Told { transfer, xid, step } = told;
         match step {
             Step::Begun => self.step(told, 1, "transfer", &self.screen.paint(Ink::Name, xid)),
@@ -158,38 +159,29 @@ impl Stage {
                 let what = format!("{}; the XID goes along in a header", show(leg));
                 self.step(told, 2, &bank(leg), &what);
             }
-            Step::Worked { leg, balance } if self.at_length > 0 => {
-                let what =
-                    format!("balance {} → {balance}, and a ledger row", balance - leg.amount);
-                self.step(told, 3, &bank(leg), &what);
+            Step::Worked { leg, mode, holding } if self.at_length > 0 => {
+                self.tell_worked(told, leg, *mode, *holding).await?;
             }
-            Step::Worked { leg, balance } => {
-                self.balances.insert((transfer.clone(), leg.bank.clone()), *balance);
+            Step::Worked { leg, mode, holding } => {
+                let key = (transfer.clone(), leg.bank.clone());
+                self.worked.insert(key, change(leg, *mode, *holding));
             }
             Step::Refused { leg } => {
                 let what = format!("{}: the account is short, nothing is written", show(leg));
                 self.step(told, 3, &bank(leg), &self.screen.paint(Ink::Bad, what));
             }
             Step::CommittedLocally(leg) if self.at_length > 0 => {
-                let branch = self.branch(xid, leg).await?;
-                let what = format!("branch {}, locks {}", branch.branch_id, branch.locks.join(" "));
-                self.step(told, 4, "coordinator", &what);
-                self.step(told, 5, &bank(leg), "rows and undo row, in one local transaction");
+                self.tell_committed_locally(told, leg).await?;
             }
             Step::Answered(leg) if self.at_length > 0 => {
                 self.at_length -= 1;
                 self.step(told, 6, &bank(leg), "done; the branch comes back in a header");
             }
             Step::Answered(leg) => {
-                let branch = self.branch(xid, leg).await?;
-                let balance = self.balances.remove(&(transfer.clone(), leg.bank.clone()));
-                let balance = balance.context("a bank answered that told no balance")?;
-                let before = balance - leg.amount;
-                let what = format!(
-                    "{}, balance {before} → {balance}, branch {}",
-                    show(leg),
-                    branch.branch_id
-                );
+                let branch = self.branch(xid, leg).await?.branch_id;
+                let change = self.worked.remove(&(transfer.clone(), leg.bank.clone()));
+                let change = change.context("a bank answered that told no work")?;
+                let what = format!("{}, {change}, branch {branch}", show(leg));
                 self.line(told, "2-6 all that", &bank(leg), &what);
             }
             Step::Decided(End::Commit) => {
@@ -198,38 +190,65 @@ impl Stage {
             Step::Decided(End::Rollback) => {
                 self.step(told, 7, "coordinator", &self.screen.paint(Ink::Bad, "roll back"));
             }
+            Step::Settled { leg, how, holding } => {
+                self.step(told, 8, &bank(leg), &settled(leg, *how, *holding));
+            }
             Step::Calls(_) | Step::CommittedLocally(_) | Step::Asks(_) => {}
         }
         Ok(())
     }
 
-    /// Tells phase two, bank by bank, until all have confirmed.
-    pub(crate) async fn tell_phase_two(&self, xid: &str, end: End) -> Result<()> {
-        let mut told = BTreeSet::new();
-        let pending = async || {
-            let Ok(shown) = self.world.admin.show(xid).await else { return None };
-            let done = |branch: &&Branch| branch.phase_two() == PhaseTwoState::Done;
-            for branch in shown.branches.iter().filter(done) {
-                if told.insert(branch.branch_id) {
-                    self.tell_phase_two_of(branch, end).await;
-                }
+    /// In AT mode a branch is registered after its work, when its locks are known; else before.
+    async fn tell_worked(
+        &self,
+        told: &Told,
+        leg: &Leg,
+        mode: BranchMode,
+        holding: Holding,
+    ) -> Result<()> {
+        let what = change(leg, mode, holding);
+        let (number, name) = match mode {
+            BranchMode::At => {
+                self.step(told, 3, &bank(leg), &format!("{what}, and a ledger row"));
+                return Ok(());
             }
-            (told.len() == shown.branches.len()).then_some(())
+            BranchMode::Tcc => (4, "try"),
+            BranchMode::Saga => (4, "action"),
+            BranchMode::Xa => (4, "work"),
         };
-        wait_for("phase two to end", SHOWS_MAX, pending).await
+        let branch = self.branch(&told.xid, leg).await?;
+        let action = match branch.action.as_str() {
+            "" => String::new(),
+            action => format!(", action `{action}`"),
+        };
+        let registered = format!("branch {}{action}", branch.branch_id);
+        self.line(told, "3 register", "coordinator", &registered);
+        self.line(told, &format!("{number} {name}"), &bank(leg), &what);
+        Ok(())
     }
 
-    async fn tell_phase_two_of(&self, branch: &Branch, end: End) {
-        let bank = self.world.banks.iter().find(|bank| bank.resource == branch.resource_id);
-        let Some(bank) = bank else { return };
-        let what = match end {
-            End::Commit => "undo row deleted".to_owned(),
-            End::Rollback => match books::balance(&bank.url, 1).await {
-                Ok(balance) => format!("rows as they were: balance {balance}"),
-                Err(_) => "rows as they were".to_owned(),
-            },
+    async fn tell_committed_locally(&self, told: &Told, leg: &Leg) -> Result<()> {
+        let branch = self.branch(&told.xid, leg).await?;
+        let (name, what) = match branch.mode() {
+            v1::BranchMode::At => {
+                let locks = branch.locks.join(" ");
+                let registered = format!("branch {}, locks {locks}", branch.branch_id);
+                self.step(told, 4, "coordinator", &registered);
+                ("5 local commit", "rows and undo row, in one local transaction")
+            }
+            v1::BranchMode::Tcc => {
+                ("5 local commit", "reservation and barrier row, in one local transaction")
+            }
+            v1::BranchMode::Saga => {
+                ("5 local commit", "rows and barrier row, in one local transaction")
+            }
+            v1::BranchMode::Xa => {
+                ("5 prepare", "rows and barrier row: durable, locked, and seen by nobody yet")
+            }
+            v1::BranchMode::Unspecified => bail!("the coordinator does not say a branch's mode"),
         };
-        self.screen.line(columns("8 phase two", &format!("bank {}", bank.name), &what));
+        self.line(told, name, &bank(leg), what);
+        Ok(())
     }
 
     /// The branch of a leg, as the coordinator has it.
@@ -259,7 +278,7 @@ impl Stage {
         let mut found = Vec::new();
         let mut text = Vec::new();
         for bank in &self.world.banks {
-            let balance = books::balance(&bank.url, 1).await?;
+            let balance = books::holding(&bank.url, 1).await?.balance;
             text.push(format!("{} {balance}", bank.name.to_uppercase()));
             found.push(balance);
         }
@@ -305,6 +324,39 @@ fn show(leg: &Leg) -> String {
     format!("{} {}", leg.verb(), leg.amount.abs())
 }
 
-fn columns(step: &str, who: &str, what: &str) -> String {
+/// What a leg did to its account.
+fn change(leg: &Leg, mode: BranchMode, after: Holding) -> String {
+    let Holding { balance, reserved } = after;
+    match mode {
+        BranchMode::At | BranchMode::Saga | BranchMode::Xa => {
+            format!("balance {} → {balance}", balance - leg.amount)
+        }
+        BranchMode::Tcc if leg.is_debit() => {
+            format!("reserved {} → {reserved} of {balance}", reserved - leg.taken())
+        }
+        BranchMode::Tcc => "nothing to reserve".to_owned(),
+    }
+}
+
+/// What a bank did in its phase two.
+fn settled(leg: &Leg, how: Settling, after: Holding) -> String {
+    let Holding { balance, reserved } = after;
+    match how {
+        Settling::Confirm if leg.is_debit() => {
+            let (before, held) = (balance - leg.amount, reserved + leg.taken());
+            format!("confirm: balance {before} → {balance}, reserved {held} → {reserved}")
+        }
+        Settling::Confirm => format!("confirm: balance {} → {balance}", balance - leg.amount),
+        Settling::Cancel if leg.is_debit() => {
+            format!("cancel: reserved {} → {reserved} of {balance}", reserved + leg.taken())
+        }
+        Settling::Cancel => "cancel: nothing was reserved".to_owned(),
+        Settling::Compensation => {
+            format!("compensation: balance {} → {balance}", balance + leg.amount)
+        }
+    }
+}
+
+pub(super) fn columns(step: &str, who: &str, what: &str) -> String {
     format!("    {step:<16}{who:<13}{what}")
 }
