@@ -22,7 +22,9 @@ use super::ear::{Ear, Held};
 use crate::audit::{Heard, Sent};
 use crate::books;
 use crate::screen::{Ink, Screen};
-use crate::services::order::{Answer, BranchMode, Holding, Leg, Order, WaitFor};
+use crate::services::order::{
+    Answer, BranchMode, Entry, Holding, Leg, Order, Refusal, WaitFor,
+};
 use crate::services::tell::{End, Settling, Step, Told};
 use crate::world::{World, this_program};
 
@@ -109,6 +111,26 @@ impl Stage {
             response.json().await.context("read the transfer service's answer")
         });
         Running { id, answer }
+    }
+
+    /// Has a bank hear a leg of a transfer that has ended, as from a network that was slow, and gives
+    /// its refusal back.
+    pub(crate) async fn deliver_again(
+        &self,
+        id: &str,
+        (bank, amount): (&str, i64),
+        xid: &str,
+    ) -> Result<String> {
+        let leg = Leg::new(bank, 1, amount);
+        let transfer = format!("{RUN}-{id}");
+        let entry = Entry { transfer, account: leg.account, amount: amount.abs() };
+        let url = format!("{}/{}", self.world.bank(bank).server.url(), leg.verb());
+        // The one header that says enough by itself.
+        let request = self.client.post(url).header("tx_xid", xid).json(&entry);
+        let answer = request.send().await.context("deliver a request again")?;
+        ensure!(!answer.status().is_success(), "a leg of a transfer that has ended was done");
+        let refusal: Refusal = answer.json().await.context("read a bank's refusal")?;
+        Ok(refusal.why)
     }
 
     /// The answer of a transfer whose end was told.

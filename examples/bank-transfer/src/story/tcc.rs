@@ -5,13 +5,13 @@ use anyhow::{Result, ensure};
 
 use super::stage::Stage;
 use crate::books;
-use crate::services::order::WaitFor;
+use crate::services::order::{Holding, WaitFor};
 use crate::services::tell::{End, Settling, Step, Told};
 use crate::world::World;
 
 pub(super) async fn tell(stage: &mut Stage) -> Result<()> {
     c_a_confirm_is_lost_and_repeated(stage).await?;
-    Ok(())
+    d_a_try_comes_late(stage).await
 }
 
 async fn c_a_confirm_is_lost_and_repeated(stage: &mut Stage) -> Result<()> {
@@ -40,6 +40,20 @@ async fn c_a_confirm_is_lost_and_repeated(stage: &mut Stage) -> Result<()> {
     stage.remark("started again, it has no answer of A on record and asks a third time:");
     stage.tell_phase_two(&xid, End::Commit).await?;
     stage.remark("A's barrier row says that it is done: it answers, and books nothing");
+    stage.balances([60, 50, 190]).await
+}
+
+async fn d_a_try_comes_late(stage: &mut Stage) -> Result<()> {
+    stage.part("(d) B is short, and A's try is delivered once more after its cancel: refused", 0);
+    let legs = [("a", -30), ("b", -500), ("c", 530)];
+    let running = stage.send("d", &legs, WaitFor::Completed);
+    let xid = stage.tell_to_the_end(running).await?;
+    let refusal = stage.deliver_again("d", legs[0], &xid).await?;
+    stage.remark("a network that was slow delivers A's request again; A answers:");
+    stage.remark(&format!("  {refusal}"));
+    let Holding { balance, reserved } = books::holding(&stage.world.bank("a").url, 1).await?;
+    ensure!(reserved == 0, "{reserved} of A's {balance} are reserved, and nobody will free them");
+    stage.remark("and nothing is reserved, which nobody would ever free");
     stage.balances([60, 50, 190]).await
 }
 

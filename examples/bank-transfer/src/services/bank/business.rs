@@ -7,7 +7,7 @@
 //! `balance`, of which `balance - reserved` is there to be taken.
 
 use futures_util::future::BoxFuture;
-use pactum_agent::{AtConnection, AtDatabase};
+use pactum_agent::{AtConnection, AtDatabase, XaConnection};
 use sqlx::{MySql, MySqlConnection, PgConnection, Postgres, Sqlite, SqliteConnection};
 
 use crate::services::order::{Holding, Leg};
@@ -146,7 +146,10 @@ macro_rules! business {
 
 business!(SqliteConnection, WITH_NUMBERS);
 business!(AtConnection<Sqlite>, WITH_NUMBERS);
+business!(XaConnection<Sqlite>, WITH_NUMBERS);
 business!(PgConnection, WITH_NUMBERS);
 business!(AtConnection<Postgres>, WITH_NUMBERS);
+business!(XaConnection<Postgres>, WITH_NUMBERS);
 business!(MySqlConnection, WITH_MARKS);
 business!(AtConnection<MySql>, WITH_MARKS);
+business!(XaConnection<MySql>, WITH_MARKS);

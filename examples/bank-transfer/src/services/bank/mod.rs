@@ -8,7 +8,11 @@
 
 mod at;
 mod business;
+mod saga;
+mod tcc;
+mod xa;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,13 +25,16 @@ use axum::{Json, Router};
 use clap::Args;
 use futures_util::future::BoxFuture;
 use pactum_agent::web::ServerLayer;
-use pactum_agent::{Agent, AgentOptions, AtConnection, AtError, TransactionContext};
+use pactum_agent::{
+    ActionOptions, ActionPool, Agent, AgentOptions, AtConnection, AtError, PhaseOneError,
+    TransactionContext, XaConnection,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::{MySql, Pool, Postgres, Sqlite};
 
 use super::order::{BranchMode, Entry, Leg, Refusal, chain};
 use super::serve;
-use super::tell::{Step, Teller};
+use super::tell::{Settling, Step, Teller};
 use crate::books;
 use business::{BankDatabase, Business};
 
@@ -71,6 +78,8 @@ pub(crate) struct BankArgs {
 struct Booking {
     transfer: String,
     leg: Leg,
+    /// Whose branch it is; empty outside of a global transaction.
+    xid: String,
 }
 
 /// How a bank takes part: one implementor a mode.
@@ -99,15 +108,21 @@ async fn open<DB>(args: BankArgs) -> Result<()>
 where
     DB: BankDatabase,
     AtConnection<DB>: Business,
+    XaConnection<DB>: Business,
 {
     let agent = Agent::connect(AgentOptions::new(&args.tc)).await.context("connect the agent")?;
     let pool = Pool::<DB>::connect(&args.db_url).await.context("connect to the bank's database")?;
     let teller = Teller::new(args.story);
+    let actions = ActionOptions::default().create_tables(true);
+    let actions = ActionPool::attach(&agent, &args.resource, pool.clone(), actions).await;
+    let actions = actions.context("attach the bank's database for actions")?;
     let mut modes: Vec<Box<dyn Mode>> = Vec::new();
     for mode in args.modes {
         modes.push(match mode {
             BranchMode::At => at::attach(&agent, &args.resource, &pool, &teller).await?,
-            BranchMode::Tcc | BranchMode::Saga | BranchMode::Xa => anyhow::bail!("not yet"),
+            BranchMode::Tcc => tcc::attach(&actions, &teller)?,
+            BranchMode::Saga => saga::attach(&actions, &teller)?,
+            BranchMode::Xa => xa::attach(&agent, &args.resource, &pool, &teller).await?,
         });
     }
     let bank = Arc::new(Bank { name: args.name, modes });
@@ -123,28 +138,27 @@ where
 
 async fn debit(bank: State<Arc<Bank>>, Json(entry): Json<Entry>) -> Result<(), Failure> {
     let leg = Leg::new(&bank.name, entry.account, -entry.amount);
-    bank.book(Booking { transfer: entry.transfer, leg }).await
+    bank.book(entry.transfer, leg).await
 }
 
 async fn credit(bank: State<Arc<Bank>>, Json(entry): Json<Entry>) -> Result<(), Failure> {
     let leg = Leg::new(&bank.name, entry.account, entry.amount);
-    bank.book(Booking { transfer: entry.transfer, leg }).await
+    bank.book(entry.transfer, leg).await
 }
 
 impl Bank {
     /// Of several modes a transfer always gets the same one.
-    async fn book(&self, booking: Booking) -> Result<(), Failure> {
-        let number: usize = booking.transfer.bytes().map(usize::from).sum();
-        self.modes[number % self.modes.len()].book(booking).await
+    async fn book(&self, transfer: String, leg: Leg) -> Result<(), Failure> {
+        let number: usize = transfer.bytes().map(usize::from).sum();
+        let context = TransactionContext::current();
+        let xid = context.map_or_else(String::new, |context| context.xid().to_string());
+        self.modes[number % self.modes.len()].book(Booking { transfer, leg, xid }).await
     }
 }
 
 /// Tells one step of a leg.
 async fn tell(teller: &Teller, booking: &Booking, step: impl FnOnce(Leg) -> Step) {
-    if let Some(context) = TransactionContext::current() {
-        let (xid, leg) = (context.xid().to_string(), booking.leg.clone());
-        teller.tell(&booking.transfer, &xid, || step(leg)).await;
-    }
+    teller.tell(&booking.transfer, &booking.xid, || step(booking.leg.clone())).await;
 }
 
 /// Tells what the bank's statements did, inside the local transaction in which they ran.
@@ -157,6 +171,20 @@ async fn tell_worked(
     if teller.is_heard() {
         let holding = tx.holding(booking.leg.account).await?;
         tell(teller, booking, |leg| Step::Worked { leg, mode, holding }).await;
+    }
+    Ok(())
+}
+
+/// Tells what the bank's own phase two did, inside the local transaction in which it ran.
+async fn tell_settled(
+    teller: &Teller,
+    tx: &mut impl Business,
+    how: Settling,
+    booking: &Booking,
+) -> Result<(), sqlx::Error> {
+    if teller.is_heard() {
+        let holding = tx.holding(booking.leg.account).await?;
+        tell(teller, booking, |leg| Step::Settled { leg, how, holding }).await;
     }
     Ok(())
 }
@@ -181,23 +209,42 @@ impl Failure {
     }
 }
 
+impl From<PhaseOneError<Failure>> for Failure {
+    fn from(error: PhaseOneError<Failure>) -> Self {
+        match error {
+            PhaseOneError::Handler(failure) => failure,
+            PhaseOneError::Action(error) => Failure::branch(&error, error.is_retryable()),
+        }
+    }
+}
+
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         AtError::from(error).into()
     }
 }
 
+impl std::error::Error for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Short(Leg { bank, account, amount }) => {
+                write!(f, "account {account} of bank {bank} is short of {}", -amount)
+            }
+            Failure::Branch { why, .. } => f.write_str(why),
+        }
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        let why = self.to_string();
         let (status, refusal) = match self {
             // The bank's own business: the caller may do something else in the same transaction.
-            Failure::Short(leg) => {
-                let Leg { bank, account, amount } = leg;
-                let why = format!("account {account} of bank {bank} is short of {}", -amount);
-                (StatusCode::CONFLICT, Refusal { why, passing: false })
-            }
+            Failure::Short(_) => (StatusCode::CONFLICT, Refusal { why, passing: false }),
             // A server error is a veto: whatever the caller thinks, it is not to be committed.
-            Failure::Branch { why, retryable } => {
+            Failure::Branch { retryable, .. } => {
                 let status = match retryable {
                     true => StatusCode::LOCKED,
                     false => StatusCode::INTERNAL_SERVER_ERROR,
