@@ -65,6 +65,7 @@
 //! }
 //! ```
 
+mod action;
 mod agent;
 mod at;
 mod barrier;
@@ -72,10 +73,13 @@ mod branch;
 mod context;
 mod db;
 mod link;
+mod saga;
 mod session;
+mod tcc;
 mod tm;
 pub mod web;
 
+pub use action::{ActionDatabase, ActionError, ActionOptions, ActionPool, Handled, PhaseOneError};
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{
     AtConnection, AtDatabase, AtError, AtOptions, AtPool, AtSavepoint, AtTransaction,
@@ -83,7 +87,9 @@ pub use at::{
     evidence, read_undo,
 };
 pub use context::TransactionContext;
+pub use saga::{BegunStep, SagaStep, Step};
 pub use session::CallError;
+pub use tcc::{Tcc, TccAction};
 pub use tm::{
     BeginError, BeginOptions, Decision, Finished, Global, GlobalTransaction, InDoubt, Outcome,
     RunError, TransactionHandle, Wait,

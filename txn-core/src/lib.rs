@@ -2,6 +2,7 @@
 
 pub mod decide;
 pub mod event;
+pub mod fence;
 pub mod group;
 pub mod id;
 pub mod invariants;

@@ -9,19 +9,13 @@
 //! local rollback, failed           look the row up: done, failed or veto
 //! ```
 //!
-//! *Failed* frees the branch's locks, so it is said only when nothing can have been committed. After
-//! an error of COMMIT that is learned on another connection: the barrier row is there, or a tombstone
-//! in its place makes sure that it never will be.
+//! How the end is learned and told is the same in other modes: see [`PhaseOne`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pactum_core::id::{BranchId, ResourceId, StoreId};
-use pactum_core::time::WallTime;
 use pactum_core::transaction::BranchMode;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{debug, warn};
 
 use super::connection::{AtConnection, Gathered, Locks};
 use super::engine::{Assumed, AtDatabase};
@@ -29,18 +23,13 @@ use super::error::AtError;
 use super::pool::Shared;
 use super::transaction::AtTransaction;
 use super::undo::{self, Stored};
-use crate::barrier::{self, FindError, Mode, OpenRow, State};
+use crate::barrier::{self, Mode, OpenRow};
 use crate::branch::BranchKey;
+use crate::branch::phase_one::{PhaseOne, Settled, Unregistered};
 use crate::context::TransactionContext;
-use crate::db::{Failure, LocalDatabase, is_passing};
+use crate::db::{Failure, is_passing};
 use crate::link::Link;
-use crate::session::{CallError, Claim, Registration};
-
-/// How long to look for the outcome of a local commit, at most. 10 s: longer than the local lock
-/// wait, so that one slow writer does not decide.
-const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Between two looks.
-const LOOKUP_PAUSE: Duration = Duration::from_millis(100);
+use crate::session::{Claim, Registration};
 
 /// A local commit that did not happen, and the keys to wait for if a lock was in the way.
 #[derive(Debug)]
@@ -52,47 +41,6 @@ pub(super) struct Failed {
 impl From<AtError> for Failed {
     fn from(error: AtError) -> Self {
         Failed { error, conflict: None }
-    }
-}
-
-/// A registered branch whose local commit is still to come.
-///
-/// Dropped before [`PhaseOne::sent`], it says that nothing was committed: the local transaction is
-/// dropped with it, and every other writer queues behind its rollback.
-pub(super) struct PhaseOne {
-    pub(super) link: Arc<dyn Link>,
-    pub(super) context: TransactionContext,
-    pub(super) resource: ResourceId,
-    pub(super) branch: BranchId,
-    /// Whether its drop says that it failed.
-    pub(super) armed: bool,
-}
-
-impl PhaseOne {
-    /// From here on, what was committed is the database's to say.
-    fn sent(&mut self) {
-        self.armed = false;
-    }
-
-    /// Nothing has to be reported.
-    fn settled(mut self) {
-        self.armed = false;
-    }
-
-    fn done(&self) {
-        self.link.phase_one_done(&self.context, &self.resource, self.branch);
-    }
-
-    fn failed(&self) {
-        self.link.phase_one_failed(&self.context, &self.resource, self.branch);
-    }
-}
-
-impl Drop for PhaseOne {
-    fn drop(&mut self) {
-        if self.armed {
-            self.failed();
-        }
     }
 }
 
@@ -177,7 +125,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
             drop(phase_one);
             return Err(failed);
         }
-        let Some((mut phase_one, key)) = phase_one else {
+        let Some(mut phase_one) = phase_one else {
             return Ok(self.commit_plain().await?);
         };
         let AtConnection { shared, local, turn, .. } = self;
@@ -190,7 +138,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
                 phase_one.done();
                 Ok(())
             }
-            Err(error) => Ok(settle(&shared, &phase_one, &key, error).await?),
+            Err(error) => Ok(settle(&shared, &phase_one, error).await?),
         }
     }
 
@@ -200,7 +148,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         &mut self,
         context: &TransactionContext,
         claim: Option<Claim>,
-        registered: &mut Option<(PhaseOne, BranchKey)>,
+        registered: &mut Option<PhaseOne>,
     ) -> Result<(), Failed> {
         if context.remaining().is_zero() {
             return Err(AtError::DeadlinePassed.into());
@@ -237,7 +185,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
             register(link, context, &registration),
             self.write_barrier(context, &key, stored, &assumed),
         );
-        *registered = Some((phase_one?, key));
+        *registered = Some(phase_one?);
         written?;
         if context.remaining().is_zero() {
             return Err(AtError::DeadlinePassed.into());
@@ -315,27 +263,15 @@ async fn register(
     context: &TransactionContext,
     registration: &Registration,
 ) -> Result<PhaseOne, Failed> {
-    let phase_one = PhaseOne {
-        link: Arc::clone(&link),
-        context: context.clone(),
-        resource: registration.resource.clone(),
-        branch: registration.branch,
-        armed: true,
-    };
-    match timeout_at(context.deadline(), link.register(context, registration)).await {
-        Ok(Ok(())) => Ok(phase_one),
-        Ok(Err(refused @ CallError::Refused(_))) => {
-            // Nothing was registered, so there is nothing to report.
-            phase_one.settled();
-            let error = AtError::from(refused);
+    match PhaseOne::register(link, context, registration).await {
+        Ok(phase_one) => Ok(phase_one),
+        Err(Unregistered::Call(error)) => {
+            let error = AtError::from(error);
             let is_conflict = matches!(error, AtError::LockConflict { .. });
             let conflict = is_conflict.then(|| registration.locks.clone());
             Err(Failed { error, conflict })
         }
-        // It may be registered or not: the drop of `phase_one` says that it failed. The local
-        // transaction is still open then, but its rows are behind the database's own locks.
-        Ok(Err(unknown @ CallError::NoAnswer(_))) => Err(AtError::from(unknown).into()),
-        Err(_) => Err(AtError::DeadlinePassed.into()),
+        Err(Unregistered::DeadlinePassed) => Err(AtError::DeadlinePassed.into()),
     }
 }
 
@@ -343,66 +279,12 @@ async fn register(
 pub(super) async fn settle<DB: AtDatabase>(
     shared: &Shared<DB>,
     phase_one: &PhaseOne,
-    key: &BranchKey,
     error: sqlx::Error,
 ) -> Result<(), AtError> {
-    let until = (Instant::now() + LOOKUP_WAIT_MAX).min(phase_one.context.deadline());
-    loop {
-        let wall = (shared.options.environment.wall)();
-        let store = phase_one.context.store_id();
-        match timeout_at(until, look_up(&*shared.own, key, store, wall)).await {
-            Ok(Ok(true)) => {
-                phase_one.done();
-                return Ok(());
-            }
-            Ok(Ok(false)) => {
-                phase_one.failed();
-                return Err(AtError::LocalCommit(Box::new(error)));
-            }
-            Ok(Err(why)) => {
-                debug!(txn.xid = %key.xid, txn.branch_id = %key.branch, error = %why,
-                    "outcome of a local commit not found yet");
-            }
-            Err(_) => break,
-        }
-        if Instant::now() + LOOKUP_PAUSE >= until {
-            break;
-        }
-        sleep(LOOKUP_PAUSE).await;
-    }
-    warn!(txn.xid = %key.xid, txn.branch_id = %key.branch, txn.resource = %shared.resource,
-        error = %error, "outcome of a local commit unknown");
-    let reason =
-        format!("the outcome of branch {} at `{}` is unknown", key.branch, shared.resource);
-    phase_one.link.veto(&phase_one.context, &reason).await;
-    Err(AtError::OutcomeUnknown)
-}
-
-/// Whether the branch's local commit took place. Where its row is not, a tombstone makes that final:
-/// its insert waits for a local transaction that is still open, and fails if that commits.
-async fn look_up(
-    database: &dyn LocalDatabase,
-    key: &BranchKey,
-    store: StoreId,
-    wall: WallTime,
-) -> Result<bool, String> {
-    let mut local = database.begin().await.map_err(|error| error.chain())?;
-    match barrier::find(&mut *local, key).await {
-        Ok(None) => {
-            let buried = barrier::insert_tombstone(&mut *local, key, store, Mode::At, wall).await;
-            buried.map_err(|error| error.chain())?;
-            local.commit().await.map_err(|error| error.chain())?;
-            Ok(false)
-        }
-        Ok(Some(row)) => {
-            local.rollback().await;
-            match row.state {
-                // Undone: it was there, and phase two has already been here.
-                State::Open | State::Undone | State::Spent => Ok(true),
-                State::Tombstone => Ok(false),
-            }
-        }
-        Err(FindError::Db(error)) => Err(error.chain()),
-        Err(FindError::Malformed) => Err("the barrier row is malformed".to_owned()),
+    let wall = shared.options.environment.wall;
+    match phase_one.settle(&*shared.own, Mode::At, wall, &error).await {
+        Settled::Done => Ok(()),
+        Settled::Failed => Err(AtError::LocalCommit(Box::new(error))),
+        Settled::Unknown => Err(AtError::OutcomeUnknown),
     }
 }

@@ -3,34 +3,28 @@
 //! Nothing here is for users: the trait is public only because public types are generic over it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use sqlx::{AssertSqlSafe, Database, Either, Execute, Pool, SqlSafeStr, SqlStr};
-use tokio::sync::Semaphore;
+use sqlx::{AssertSqlSafe, Database, Either, Execute, SqlSafeStr, SqlStr};
 
 use super::error::AtError;
-use super::options::AtOptions;
 use super::plan::{Change, LockingRead, Plan, Refused};
 use super::restore::Dialect;
 use super::table::Table;
-use crate::db::{DbError, Failure, LocalDatabase, Row, Sql, Value};
+use crate::db::{DbError, Driver, Row, Sql, Value};
 
 /// A database that AT works on. Implemented here, for the databases named in the documentation.
-pub trait AtDatabase: Database + Engine {}
+pub trait AtDatabase: Database + Driver + Engine {}
 
-impl<DB: Database + Engine> AtDatabase for DB {}
+impl<DB: Database + Driver + Engine> AtDatabase for DB {}
 
 /// What a statement yields, piece by piece.
 pub(super) type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 
 /// See [`AtDatabase`].
 #[allow(private_interfaces, reason = "sealed: nobody else can name or implement it")]
-pub trait Engine: Database {
-    /// How many local transactions may write at the same time.
-    #[doc(hidden)]
-    const WRITERS: usize;
+pub trait Engine: Driver {
     /// Whether a local transaction goes on after the database refused a statement.
     #[doc(hidden)]
     const SURVIVES_ERRORS: bool;
@@ -38,11 +32,6 @@ pub trait Engine: Database {
     /// not where that keeps every other writer away.
     #[doc(hidden)]
     const WAITS_INSIDE: bool;
-    /// Begins a local transaction that will write, in one round trip. If nothing of it matters after
-    /// `left`, no statement of it should take longer, where the database can be told so in passing.
-    #[doc(hidden)]
-    fn begin(left: Option<Duration>) -> SqlStr;
-
     #[doc(hidden)]
     fn plan(sql: &str) -> Result<Plan, Refused>;
 
@@ -78,10 +67,6 @@ pub trait Engine: Database {
     #[doc(hidden)]
     fn copy_arguments(arguments: &Self::Arguments) -> Self::Arguments;
 
-    /// The connection for statements of our own.
-    #[doc(hidden)]
-    fn sql(connection: &mut Self::Connection) -> Box<dyn Sql + '_>;
-
     /// The last `count` values of a row.
     #[doc(hidden)]
     fn last_values(row: &Self::Row, count: usize) -> Result<Row, sqlx::Error>;
@@ -91,21 +76,10 @@ pub trait Engine: Database {
     #[doc(hidden)]
     fn rows_affected(result: &Self::QueryResult) -> u64;
 
-    #[doc(hidden)]
-    fn classify(error: &sqlx::Error) -> Failure;
-
     /// The condition under which phase one may commit what it did under these assumptions, with
     /// parameters numbered from `first`. It is part of the statement that writes the barrier row.
     #[doc(hidden)]
     fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>);
-
-    /// Where the agent's own connections find the barrier, if other connections could find another one.
-    #[doc(hidden)]
-    fn barrier_place<'e>(
-        _sql: &'e mut dyn Sql,
-    ) -> BoxFuture<'e, Result<Option<Arc<str>>, DbError>> {
-        Box::pin(async { Ok(None) })
-    }
 
     /// Confirms what no condition of a statement can, by statements of its own in the local
     /// transaction.
@@ -126,20 +100,6 @@ pub trait Engine: Database {
 
     #[doc(hidden)]
     fn dialect() -> &'static dyn Dialect;
-
-    /// Whether AT can work here at all.
-    #[doc(hidden)]
-    fn check_suitable<'e>(
-        sql: &'e mut dyn Sql,
-    ) -> BoxFuture<'e, Result<Result<(), &'static str>, DbError>>;
-
-    /// The same database, with connections of its own for phase two.
-    #[doc(hidden)]
-    fn own_connections(
-        pool: &Pool<Self>,
-        writer: &Arc<Semaphore>,
-        options: &AtOptions,
-    ) -> Arc<dyn LocalDatabase>;
 }
 
 /// What statements took for granted, to be confirmed before the local commit.
@@ -149,7 +109,7 @@ pub(crate) struct Assumed {
     pub(crate) tables: Vec<Arc<Table>>,
     /// That rows which a statement did not find cannot come into being behind it.
     pub(crate) repeatable_read: bool,
-    /// Where the barrier row must go, if there is one to write: see [`Engine::barrier_place`].
+    /// Where the barrier row must go, if there is one to write: see [`Driver::barrier_place`].
     pub(crate) barrier: Option<Arc<str>>,
 }
 

@@ -65,6 +65,7 @@ pub use engine::AtDatabase;
 pub use error::AtError;
 pub use evidence::{Evidence, evidence};
 pub use options::AtOptions;
+pub(crate) use options::Environment;
 pub use plan::Refused;
 pub use pool::AtPool;
 pub use savepoint::{AtSavepoint, SavepointMark};

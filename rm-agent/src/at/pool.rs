@@ -21,14 +21,14 @@ use super::connection::{AtConnection, Gathered, Health, Turn};
 use super::engine::{AtDatabase, Statement, Step};
 use super::error::AtError;
 use super::options::AtOptions;
-use super::phase_two::AtParticipant;
+use super::phase_two::{AtParticipant, CONNECTIONS};
 use super::plan::Plan;
 use super::transaction::AtTransaction;
 use super::upkeep::Upkeep;
 use crate::agent::Agent;
 use crate::barrier::tables;
 use crate::context::TransactionContext;
-use crate::db::{Failure, LocalDatabase};
+use crate::db::{Failure, LocalDatabase, OwnConnections};
 use crate::link::Link;
 use crate::session::Claim;
 
@@ -42,7 +42,7 @@ pub(super) struct Shared<DB: AtDatabase> {
     pub(super) link: Arc<dyn Link>,
     pub(super) options: AtOptions,
     pub(super) cache: Cache,
-    /// See [`Engine::barrier_place`](super::engine::Engine::barrier_place).
+    /// See [`Driver::barrier_place`](crate::db::Driver::barrier_place).
     pub(super) barrier_place: Option<Arc<str>>,
     /// The queue for the database's write lock, shared with phase two. First come, first served.
     pub(super) writer: Arc<Semaphore>,
@@ -86,7 +86,9 @@ impl<DB: AtDatabase> AtPool<DB> {
         options: AtOptions,
     ) -> Result<Self, AtError> {
         let writer = Arc::new(Semaphore::new(DB::WRITERS));
-        let own = DB::own_connections(&pool, &writer, &options);
+        let connections =
+            OwnConnections { count: CONNECTIONS, local_lock_wait_max: options.local_lock_wait_max };
+        let own = DB::own_connections(&pool, &writer, &connections);
         let mut local = own.begin().await.map_err(AtError::from_db)?;
         let suitable = DB::check_suitable(&mut *local).await.map_err(AtError::from_db)?;
         suitable.map_err(AtError::Unsuitable)?;

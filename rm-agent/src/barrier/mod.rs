@@ -12,6 +12,7 @@
 //! Easy to get wrong: whose row it is. A coordinator whose store was created anew may issue the
 //! same XID, so every question carries the store, and another store's row is never touched.
 
+mod action;
 mod committed;
 pub(crate) mod leftovers;
 pub(crate) mod tables;
@@ -19,6 +20,7 @@ pub(crate) mod tables;
 use pactum_core::id::StoreId;
 use pactum_core::time::WallTime;
 
+pub(crate) use action::{look, mark, replace_body, take_open};
 pub(crate) use committed::delete_open;
 
 use crate::branch::BranchKey;
@@ -31,12 +33,16 @@ const PURGED_ROWS_MAX: i64 = 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     At,
+    Tcc,
+    Saga,
 }
 
 impl Mode {
     fn as_str(self) -> &'static str {
         match self {
             Mode::At => "at",
+            Mode::Tcc => "tcc",
+            Mode::Saga => "saga",
         }
     }
 }
@@ -55,6 +61,15 @@ pub(crate) enum State {
 }
 
 impl State {
+    fn as_str(self) -> &'static str {
+        match self {
+            State::Open => "open",
+            State::Undone => "undone",
+            State::Tombstone => "tombstone",
+            State::Spent => "spent",
+        }
+    }
+
     fn parse(text: &str) -> Option<State> {
         match text {
             "open" => Some(State::Open),

@@ -1,6 +1,8 @@
 //! What every mode shares about a branch: what a participant is asked in phase two, and what it
 //! may answer.
 
+pub(crate) mod phase_one;
+
 use std::time::Duration;
 
 use pactum_core::id::{BranchId, StoreId, Xid};

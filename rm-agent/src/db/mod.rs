@@ -10,6 +10,7 @@
 //! Statements number their parameters (`?1`, `?2`), so that one value may be used twice; another
 //! database's implementor rewrites them.
 
+mod driver;
 mod mysql;
 mod postgres;
 mod sqlite;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
+pub(crate) use driver::{Driver, OwnConnections, POSTGRES_BARRIER_PLACE, in_mysql_database};
 pub(crate) use mysql::{
     MySqlDatabase, MySqlSql, classify as classify_mysql, read_row as read_mysql_row,
 };

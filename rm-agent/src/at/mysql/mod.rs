@@ -25,39 +25,25 @@ mod session;
 mod shape;
 mod table;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
-use sqlx::{Executor, MySql, MySqlConnection, MySqlPool, Row as _, SqlStr};
-use tokio::sync::Semaphore;
+use sqlx::{Executor, MySql, MySqlConnection, Row as _, SqlStr};
 
 use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step};
 use super::error::AtError;
-use super::options::AtOptions;
 use super::plan::{self, Change, LockingRead, Plan, Refused, RowsRead};
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
-use crate::db::{
-    self, DbError, Failure, Kind, LocalDatabase, MySqlDatabase, MySqlSql, Row, Sql, Value,
-};
+use crate::db::{self, DbError, Kind, Row, Sql, Value};
 use compile::{captures, select};
 use dialect::MySqlDialect;
 pub(crate) use table::Facts;
 
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Engine for MySql {
-    const WRITERS: usize = Semaphore::MAX_PERMITS;
     const SURVIVES_ERRORS: bool = true;
     const WAITS_INSIDE: bool = true;
-
-    /// A limit could only be set for the session, and would stay when its connection goes back to the
-    /// pool.
-    fn begin(_left: Option<Duration>) -> SqlStr {
-        SqlStr::from_static("START TRANSACTION")
-    }
 
     fn plan(sql: &str) -> Result<Plan, Refused> {
         plan::plan(sql, Kind::Mysql)
@@ -115,10 +101,6 @@ impl Engine for MySql {
         arguments.clone()
     }
 
-    fn sql(connection: &mut MySqlConnection) -> Box<dyn Sql + '_> {
-        Box::new(MySqlSql(connection))
-    }
-
     fn last_values(row: &MySqlRow, count: usize) -> Result<Row, sqlx::Error> {
         let first = row
             .len()
@@ -131,10 +113,6 @@ impl Engine for MySql {
         result.rows_affected()
     }
 
-    fn classify(error: &sqlx::Error) -> Failure {
-        db::classify_mysql(error)
-    }
-
     fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>) {
         let condition = session::condition(assumed);
         match &assumed.barrier {
@@ -144,13 +122,6 @@ impl Engine for MySql {
                 vec![Value::text(&**database)],
             ),
         }
-    }
-
-    fn barrier_place<'e>(sql: &'e mut dyn Sql) -> BoxFuture<'e, Result<Option<Arc<str>>, DbError>> {
-        Box::pin(async move {
-            let rows = sql.query("SELECT database()", &[]).await?;
-            Ok(rows.first().and_then(|row| row[0].as_text()).map(Into::into))
-        })
     }
 
     /// Since the first statement on a table its definition cannot change until the local transaction
@@ -200,33 +171,5 @@ impl Engine for MySql {
 
     fn dialect() -> &'static dyn Dialect {
         &MySqlDialect
-    }
-
-    fn check_suitable<'e>(
-        sql: &'e mut dyn Sql,
-    ) -> BoxFuture<'e, Result<Result<(), &'static str>, DbError>> {
-        Box::pin(async move {
-            let asked = "SELECT coalesce(database(), ''), @@log_bin = 1 AND \
-                         @@binlog_format = 'STATEMENT'";
-            let rows = sql.query(asked, &[]).await?;
-            let Some(row) = rows.first() else { return Ok(Err("the server said nothing")) };
-            if row[0].as_text() == Some("") {
-                return Ok(Err("no database is selected: name one in the pool's URL"));
-            }
-            if row[1].as_integer() == Some(1) {
-                let why = "the server's binlog_format is STATEMENT, with which InnoDB takes no \
-                           changes under READ COMMITTED, and phase two needs it: use MIXED or ROW";
-                return Ok(Err(why));
-            }
-            Ok(Ok(()))
-        })
-    }
-
-    fn own_connections(
-        pool: &MySqlPool,
-        _writer: &Arc<Semaphore>,
-        options: &AtOptions,
-    ) -> Arc<dyn LocalDatabase> {
-        Arc::new(MySqlDatabase { pool: session::own_pool(pool, options) })
     }
 }

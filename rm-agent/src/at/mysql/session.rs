@@ -4,14 +4,8 @@
 //! statement that writes the barrier row. The agent's connections for phase two are tolerant, so
 //! that whatever a table holds can be written back to it.
 
-use std::time::Duration;
-
-use sqlx::mysql::MySqlPoolOptions;
-use sqlx::{AssertSqlSafe, Executor, MySqlPool};
-
 use crate::at::engine::Assumed;
-use crate::at::options::AtOptions;
-use crate::at::phase_two;
+pub(super) use crate::db::in_mysql_database as in_database;
 
 /// What must hold, and what it would mean if it did not.
 struct Demand {
@@ -54,11 +48,6 @@ const DEMANDS: [Demand; 6] = [
     },
 ];
 
-/// The condition that the session is in the database that holds the agent's tables.
-pub(super) fn in_database(parameter: usize) -> String {
-    format!("CAST(database() AS BINARY) = CAST(?{parameter} AS BINARY)")
-}
-
 pub(super) const ELSEWHERE: &str = "the session is in another database than the agent's own sessions, \
                                     which would not find what is written there: leave it in the one \
                                     that the pool's URL names";
@@ -91,31 +80,4 @@ pub(super) fn demands(assumed: &Assumed) -> (String, Vec<&'static str>) {
         meanings.push(REPEATABLE);
     }
     (format!("SELECT {}", conditions.join(", ")), meanings)
-}
-
-/// The same database, over connections that write what a table can hold.
-///
-/// READ COMMITTED, because gap locks of phase two would only be in everybody's way: whatever it reads
-/// it locks, and a barrier row that is not there is kept away by the tombstone's own key.
-pub(super) fn own_pool(pool: &MySqlPool, options: &AtOptions) -> MySqlPool {
-    let wait = options.local_lock_wait_max;
-    // Whole seconds, and no less than one.
-    let seconds = wait.as_secs().max(1);
-    let settings = format!(
-        "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', \
-         time_zone = '+00:00', foreign_key_checks = 1, unique_checks = 1, autocommit = 1, \
-         innodb_lock_wait_timeout = {seconds}, NAMES utf8mb4; \
-         SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
-    );
-    MySqlPoolOptions::new()
-        .max_connections(phase_two::CONNECTIONS)
-        .acquire_timeout(wait.max(Duration::from_secs(1)))
-        .test_before_acquire(false)
-        .after_connect(move |connection, _| {
-            let settings = settings.clone();
-            Box::pin(async move {
-                connection.execute(sqlx::raw_sql(AssertSqlSafe(settings))).await.map(|_| ())
-            })
-        })
-        .connect_lazy_with((*pool.connect_options()).clone())
 }

@@ -13,25 +13,18 @@ mod keys;
 mod table;
 mod types;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use sqlx::postgres::{PgArguments, PgPoolOptions, PgQueryResult, PgRow};
-use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr, SqlStr};
-use tokio::sync::Semaphore;
+use sqlx::postgres::{PgArguments, PgQueryResult, PgRow};
+use sqlx::{Executor, PgConnection, Postgres, Row as _, SqlStr};
 
 use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step};
 use super::error::AtError;
-use super::options::AtOptions;
-use super::phase_two;
 use super::plan::{self, Change, LockingRead, Plan, Refused};
 use super::restore::Dialect;
 use super::table::Table;
-use crate::db::{
-    self, DbError, Failure, Kind, LocalDatabase, PostgresDatabase, PostgresSql, Row, Sql, Value,
-};
+use crate::db::POSTGRES_BARRIER_PLACE as BARRIER_PLACE;
+use crate::db::{self, DbError, Kind, Row, Sql, Value};
 use dialect::PostgresDialect;
 
 /// What a session must be like, and what is said if it is not. Images are compared as text with what
@@ -81,34 +74,14 @@ const SETTINGS: [(&str, &str); 10] = [
     ),
 ];
 
-/// The longest time that the server takes as a limit, in milliseconds.
-const TIMEOUT_MS_MAX: u128 = i32::MAX as u128;
-
-/// Which table the session's `search_path` finds under the barrier's name.
-const BARRIER_PLACE: &str = "to_regclass('pactum_barrier')::oid::text";
 const ELSEWHERE: &str = "the session's `search_path` finds another `pactum_barrier` than the \
                          agent's own sessions, which would not find what is written there: set it in \
                          the pool's connect options, so that all have it";
 
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Engine for Postgres {
-    const WRITERS: usize = Semaphore::MAX_PERMITS;
     const SURVIVES_ERRORS: bool = false;
     const WAITS_INSIDE: bool = true;
-
-    /// The limit holds for waiting too, and ends with the local transaction. A shorter one of the
-    /// session's stays; that this is asked settles the isolation, which must be the default anyway.
-    fn begin(left: Option<Duration>) -> SqlStr {
-        let Some(left) = left else { return SqlStr::from_static("BEGIN") };
-        // Rounded up, so that the deadline has passed when the limit has.
-        let milliseconds = (left.as_millis() + 1).min(TIMEOUT_MS_MAX);
-        let sql = format!(
-            "BEGIN; SELECT set_config('statement_timeout', {milliseconds}::text, true) WHERE \
-             extract(epoch FROM current_setting('statement_timeout')::interval) * 1000 \
-             NOT BETWEEN 1 AND {milliseconds}"
-        );
-        AssertSqlSafe(sql).into_sql_str()
-    }
 
     fn plan(sql: &str) -> Result<Plan, Refused> {
         plan::plan(sql, Kind::Postgres)
@@ -152,10 +125,6 @@ impl Engine for Postgres {
         arguments.clone()
     }
 
-    fn sql(connection: &mut PgConnection) -> Box<dyn Sql + '_> {
-        Box::new(PostgresSql(connection))
-    }
-
     fn last_values(row: &PgRow, count: usize) -> Result<Row, sqlx::Error> {
         let first = row
             .len()
@@ -166,10 +135,6 @@ impl Engine for Postgres {
 
     fn rows_affected(result: &PgQueryResult) -> u64 {
         result.rows_affected()
-    }
-
-    fn classify(error: &sqlx::Error) -> Failure {
-        db::classify_pg(error)
     }
 
     fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>) {
@@ -192,13 +157,6 @@ impl Engine for Postgres {
             values.push(Value::text(&**place));
         }
         (condition, values)
-    }
-
-    fn barrier_place<'e>(sql: &'e mut dyn Sql) -> BoxFuture<'e, Result<Option<Arc<str>>, DbError>> {
-        Box::pin(async move {
-            let rows = sql.query(&format!("SELECT {BARRIER_PLACE}"), &[]).await?;
-            Ok(rows.first().and_then(|row| row[0].as_text()).map(Into::into))
-        })
     }
 
     fn broken_assumption<'e>(
@@ -232,42 +190,5 @@ impl Engine for Postgres {
 
     fn dialect() -> &'static dyn Dialect {
         &PostgresDialect
-    }
-
-    fn check_suitable<'e>(
-        sql: &'e mut dyn Sql,
-    ) -> BoxFuture<'e, Result<Result<(), &'static str>, DbError>> {
-        Box::pin(async move {
-            let found = sql
-                .query(
-                    "SELECT current_setting('server_version_num')::int >= 140000, \
-                     current_setting('server_encoding') = 'UTF8', NOT pg_is_in_recovery(), \
-                     current_setting('synchronous_commit') <> 'off'",
-                    &[],
-                )
-                .await?;
-            let found = found.first().map(Vec::as_slice).unwrap_or_default();
-            let faults = [
-                "the server is older than PostgreSQL 14",
-                "the database's encoding is not UTF8: images of its text would not be exact",
-                "the server is a standby, on which nothing can be written",
-                "`synchronous_commit` is off: a local commit could be lost after it was reported",
-            ];
-            let fault = faults.into_iter().zip(found).find(|(_, holds)| !table::is_true(holds));
-            Ok(fault.map_or(Ok(()), |(why, _)| Err(why)))
-        })
-    }
-
-    fn own_connections(
-        pool: &PgPool,
-        _writer: &Arc<Semaphore>,
-        options: &AtOptions,
-    ) -> Arc<dyn LocalDatabase> {
-        let own = PgPoolOptions::new()
-            .max_connections(phase_two::CONNECTIONS)
-            .acquire_timeout(options.local_lock_wait_max)
-            .test_before_acquire(false)
-            .connect_lazy_with((*pool.connect_options()).clone());
-        Arc::new(PostgresDatabase::new(own, phase_two::CONNECTIONS, options.local_lock_wait_max))
     }
 }

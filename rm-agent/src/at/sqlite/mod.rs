@@ -17,42 +17,25 @@ mod dialect;
 mod table;
 mod upsert;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use sqlx::sqlite::{SqliteArguments, SqlitePoolOptions, SqliteQueryResult, SqliteRow};
-use sqlx::{Executor, Row as _, SqlStr, Sqlite, SqliteConnection, SqlitePool};
-use tokio::sync::Semaphore;
+use sqlx::sqlite::{SqliteArguments, SqliteQueryResult, SqliteRow};
+use sqlx::{Executor, Row as _, SqlStr, Sqlite, SqliteConnection};
 
 use super::engine::{Assumed, CompiledChange, CompiledRead, Engine, Statement, Step, Yields};
 use super::error::AtError;
-use super::options::AtOptions;
 use super::plan::{
     self, Change, ChangeKind, LockingRead, OnConflict, Plan, Refused, RowsRead, Source,
 };
 use super::restore::Dialect;
 use super::table::{KeyColumn, Table};
-use crate::db::{
-    self, DbError, Failure, Kind, LocalDatabase, Row, Sql, SqliteDatabase, SqliteSql, Value,
-};
+use crate::db::{self, DbError, Kind, Row, Sql, Value};
 use dialect::{SqliteDialect, quote};
-
-/// Phase two writes from one connection at a time; the second is for looking up what became of a
-/// local commit.
-const OWN_CONNECTIONS: u32 = 2;
 
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Engine for Sqlite {
-    const WRITERS: usize = 1;
     const SURVIVES_ERRORS: bool = true;
     const WAITS_INSIDE: bool = false;
-
-    /// Nobody waits for a lock once the local transaction has begun.
-    fn begin(_left: Option<Duration>) -> SqlStr {
-        SqlStr::from_static("BEGIN IMMEDIATE")
-    }
 
     fn plan(sql: &str) -> Result<Plan, Refused> {
         plan::plan(sql, Kind::Sqlite)
@@ -140,10 +123,6 @@ impl Engine for Sqlite {
         arguments.clone()
     }
 
-    fn sql(connection: &mut SqliteConnection) -> Box<dyn Sql + '_> {
-        Box::new(SqliteSql(connection))
-    }
-
     fn last_values(row: &SqliteRow, count: usize) -> Result<Row, sqlx::Error> {
         let first = row
             .len()
@@ -154,10 +133,6 @@ impl Engine for Sqlite {
 
     fn rows_affected(result: &SqliteQueryResult) -> u64 {
         result.rows_affected()
-    }
-
-    fn classify(error: &sqlx::Error) -> Failure {
-        db::classify(error)
     }
 
     fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>) {
@@ -186,42 +161,6 @@ impl Engine for Sqlite {
 
     fn dialect() -> &'static dyn Dialect {
         &SqliteDialect
-    }
-
-    fn check_suitable<'e>(
-        sql: &'e mut dyn Sql,
-    ) -> BoxFuture<'e, Result<Result<(), &'static str>, DbError>> {
-        Box::pin(async move {
-            let rows = sql.query("PRAGMA encoding", &[]).await?;
-            let is_utf8 = rows.first().is_some_and(|row| row[0].as_text() == Some("UTF-8"));
-            if !is_utf8 {
-                let why =
-                    "the database's encoding is not UTF-8: images of its text would not be exact";
-                return Ok(Err(why));
-            }
-            let main = "SELECT 1 FROM pragma_database_list WHERE name = 'main' AND file <> ''";
-            let in_a_file = !sql.query(main, &[]).await?.is_empty();
-            let why = "the database is in memory, where each connection has its own: phase two needs \
-                       connections of its own to the same data, so use a file";
-            Ok(if in_a_file { Ok(()) } else { Err(why) })
-        })
-    }
-
-    fn own_connections(
-        pool: &SqlitePool,
-        writer: &Arc<Semaphore>,
-        options: &AtOptions,
-    ) -> Arc<dyn LocalDatabase> {
-        let connect = (*pool.connect_options()).clone().busy_timeout(options.local_lock_wait_max);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(OWN_CONNECTIONS)
-            .acquire_timeout(options.local_lock_wait_max)
-            .connect_lazy_with(connect);
-        Arc::new(SqliteDatabase {
-            pool,
-            writer: Arc::clone(writer),
-            local_lock_wait_max: options.local_lock_wait_max,
-        })
     }
 }
 

@@ -8,8 +8,9 @@ use pactum_proto::v1;
 
 use super::world::World;
 use crate::at::AtError;
-use crate::at::commit::{PhaseOne, guarded_commit_failed, settle};
-use crate::branch::{Answer, BranchKey, Task};
+use crate::at::commit::{guarded_commit_failed, settle};
+use crate::branch::phase_one::PhaseOne;
+use crate::branch::{Answer, Task};
 use crate::link::fake::Said;
 use crate::session::CallError;
 
@@ -134,18 +135,23 @@ async fn a_local_commit_that_took_place_unheard_is_found_and_reported_done() {
         branch,
         armed: false,
     };
-    let key = BranchKey { xid: context.xid().clone(), branch };
     let lost = || sqlx::Error::WorkerCrashed;
-    settle(&world.at.0, &phase_one, &key, lost()).await.unwrap();
+    settle(&world.at.0, &phase_one, lost()).await.unwrap();
     assert_eq!(world.fake.said(), [Said::Done(branch), Said::Done(branch)]);
 
     // And one that was undone meanwhile took place too; a tombstone says that it never did.
     assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done]);
-    settle(&world.at.0, &phase_one, &key, lost()).await.unwrap();
-    let buried = BranchKey { branch: BranchId(9), ..key };
+    settle(&world.at.0, &phase_one, lost()).await.unwrap();
+    let buried = PhaseOne {
+        link: world.fake.clone(),
+        context: context.clone(),
+        resource: world.at.resource().clone(),
+        branch: BranchId(9),
+        armed: false,
+    };
     let task = Task::Rollback { phase_one_done: false };
     assert_eq!(world.fake.work(context.xid(), buried.branch, task).await, Answer::Done);
-    let outcome = settle(&world.at.0, &phase_one, &buried, lost()).await;
+    let outcome = settle(&world.at.0, &buried, lost()).await;
     assert!(matches!(outcome, Err(AtError::LocalCommit(_))), "{outcome:?}");
 }
 

@@ -11,8 +11,9 @@ use sqlx::Row as _;
 
 use super::world::World;
 use crate::at::AtError;
-use crate::at::commit::{PhaseOne, settle};
+use crate::at::commit::settle;
 use crate::barrier::{Mode, OpenRow, insert_open};
+use crate::branch::phase_one::PhaseOne;
 use crate::branch::{Answer, BranchKey};
 use crate::db::MySqlSql;
 use crate::link::fake::Said;
@@ -314,7 +315,7 @@ async fn a_commit_without_an_answer_is_settled_by_the_barrier_row() {
             branch,
             armed: false,
         };
-        let settling = settle(&world.at.0, &phase_one, &key, sqlx::Error::WorkerCrashed);
+        let settling = settle(&world.at.0, &phase_one, sqlx::Error::WorkerCrashed);
         let ending = async {
             let waiting = "SELECT count(*) FROM information_schema.processlist WHERE db = database() \
                            AND info LIKE 'SELECT store_id%FOR UPDATE'";

@@ -9,6 +9,7 @@ use crate::at::AtError;
 use crate::at::engine::Engine as _;
 use crate::at::plan::Plan;
 use crate::branch::Answer;
+use crate::db::Driver as _;
 
 const BANK: &str = "CREATE TABLE account (id INT PRIMARY KEY AUTO_INCREMENT, owner VARCHAR(20) \
      NOT NULL, balance DECIMAL(12, 2) NOT NULL); \

@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 use super::World;
 use crate::at::AtError;
-use crate::at::engine::Engine;
 use crate::at::tests::world::{WorldOn, options, take};
 use crate::branch::{Answer, Task};
+use crate::db::Driver;
 use crate::link::fake::Said;
 
 const BANK: &str = "CREATE TABLE account (id bigint PRIMARY KEY, balance bigint NOT NULL); \
@@ -174,7 +174,7 @@ async fn no_statement_waits_past_the_deadline() {
         let set = format!("SET statement_timeout = '{before}'");
         sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await.unwrap();
         for left in [Some(Duration::from_millis(59_999)), None] {
-            let begin = <Postgres as Engine>::begin(left);
+            let begin = <Postgres as Driver>::begin(left);
             let begun = Transaction::<Postgres>::begin(&mut *connection, Some(begin)).await;
             let mut tx = begun.unwrap();
             let within: String = sqlx::query_scalar(limit).fetch_one(&mut *tx).await.unwrap();

@@ -1,0 +1,64 @@
+//! A registered handler, as phase two sees it: typed actions with their types erased.
+
+use std::error::Error;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pactum_core::fence::Step;
+
+use crate::db::Driver;
+
+/// What a handler of phase two answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// Done: what it wrote is committed, and it is never called again for this branch.
+    Done,
+    /// Not now: what it wrote is rolled back, and it is called again, not before this delay.
+    Later(Duration),
+    /// Repeating cannot cure it: what it wrote is rolled back, and a person must look. The text is
+    /// what that person reads.
+    Attention(String),
+}
+
+/// Which handler of an action is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Confirm.
+    Confirm,
+    /// Cancel, or a step's compensation.
+    Undo,
+}
+
+/// What phase one left for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept<'a> {
+    /// The version of the body's form.
+    pub(crate) format: i64,
+    pub(crate) body: &'a str,
+}
+
+/// Why a handler gave no answer.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// What phase one left cannot be read, and why.
+    Unreadable(String),
+    /// It was written by a newer version of the action, which some other instance may know.
+    Newer(i64),
+    /// The handler returned an error.
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+/// An action of any types, on its database.
+#[async_trait]
+pub(crate) trait Handler<DB: Driver>: Send + Sync + 'static {
+    /// Whether its phase one can be reversed.
+    fn step(&self) -> Step;
+
+    /// Runs a handler in the local transaction of `connection`.
+    async fn run(
+        &self,
+        direction: Direction,
+        connection: &mut DB::Connection,
+        kept: Kept<'_>,
+    ) -> Result<Handled, Stopped>;
+}
