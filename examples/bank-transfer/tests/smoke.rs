@@ -163,7 +163,8 @@ fn one_decision_is_carried_out_in_several_modes() {
 #[test]
 fn all_modes_are_told_and_compared() {
     let told = text_of_success(&demo(&["--mode", "all"]));
-    for mode in ["── AT ──", "── TCC ──", "── saga ──", "── mixed ──"] {
+    for mode in ["── AT ──", "── TCC ──", "── saga ──", "── mixed ──"]
+    {
         assert!(told.contains(mode), "{mode}\n{told}");
     }
     assert!(told.contains("XA is not available there"), "{told}");

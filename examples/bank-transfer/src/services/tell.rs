@@ -32,7 +32,7 @@ pub(crate) enum Step {
     /// The bank's statements ran, inside its local transaction.
     Worked { leg: Leg, mode: BranchMode, holding: Holding },
     /// The bank's statements found an account short; its local transaction rolls back.
-    Refused { leg: Leg },
+    Refused { leg: Leg, mode: BranchMode },
     /// The branch is registered, and the local transaction is committed; in XA mode, prepared.
     CommittedLocally(Leg),
     /// The bank's answer is back, with the finished branch in a header.

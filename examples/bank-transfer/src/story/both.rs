@@ -23,7 +23,7 @@ pub(crate) struct Between {
 pub(super) async fn a_three_branches(stage: &mut Stage) -> Result<Between> {
     stage.part("(a) A sends 30 and B sends 50 to C: three banks, one decision", 1);
     let legs = [("a", -30), ("b", -50), ("c", 80)];
-    let running = stage.send("a", &legs, WaitFor::Completed);
+    let running = stage.send("a", &legs, WaitFor::Decided);
     let held = stage.tell_until(asks(End::Commit)).await?;
     let between = look(stage).await?;
     stage.remark(match (between.reader.balance, between.reader.reserved) {
@@ -49,8 +49,12 @@ async fn look(stage: &Stage) -> Result<Between> {
 
 pub(super) async fn b_one_is_short(stage: &mut Stage, mode: Mode) -> Result<()> {
     stage.part("(b) A sends 30 and B sends 500, but B has only 50: A's 30 come back", 0);
-    let legs = [("a", -30), ("b", -500), ("c", 530)];
-    let running = stage.send("b", &legs, WaitFor::Completed);
+    // Where the banks have different modes, there is more than one to undo.
+    let legs = match mode {
+        Mode::Mixed | Mode::All => [("a", -30), ("c", 530), ("b", -500)],
+        Mode::At | Mode::Tcc | Mode::Saga | Mode::Xa => [("a", -30), ("b", -500), ("c", 530)],
+    };
+    let running = stage.send("b", &legs, WaitFor::Decided);
     let held = stage.tell_until(asks(End::Rollback)).await?;
     let Holding { balance, reserved } = books::holding(&stage.world.bank("a").url, 1).await?;
     let (expected, remark) = match mode {

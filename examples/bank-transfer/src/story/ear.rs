@@ -55,11 +55,6 @@ impl Ear {
         Ok((Ear { steps, listener }, url))
     }
 
-    /// The next step, if it comes soon.
-    pub(crate) async fn next_within(&mut self, bound: Duration) -> Option<Held> {
-        timeout(bound, self.steps.recv()).await.ok().flatten()
-    }
-
     /// The next step.
     pub(crate) async fn next(&mut self) -> Result<Held> {
         let next = timeout(SILENCE_MAX, self.steps.recv()).await;

@@ -25,7 +25,7 @@ impl Stage {
         let until = Instant::now() + SHOWS_MAX;
         let mut told = BTreeSet::new();
         loop {
-            while let Some(held) = self.ear.next_within(LOOK_PAUSE).await {
+            while let Some(held) = self.next_within(LOOK_PAUSE).await? {
                 self.tell(&held.told).await?;
             }
             // It may have been started just now, and not answer.

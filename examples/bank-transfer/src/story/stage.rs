@@ -9,22 +9,21 @@
 //! by itself, phase two are seen at the coordinator. In AT mode a branch is registered as step 4, when
 //! its work is done and its locks are known; in the others as step 3, before anything is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pactum_proto::v1::{self, Branch};
 use pactum_testkit::wait::wait_for;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::RUN;
 use super::ear::{Ear, Held};
 use crate::audit::{Heard, Sent};
 use crate::books;
 use crate::screen::{Ink, Screen};
-use crate::services::order::{
-    Answer, BranchMode, Entry, Holding, Leg, Order, Refusal, WaitFor,
-};
+use crate::services::order::{Answer, BranchMode, Entry, Holding, Leg, Order, Refusal, WaitFor};
 use crate::services::tell::{End, Settling, Step, Told};
 use crate::world::{World, this_program};
 
@@ -37,7 +36,11 @@ pub(crate) struct Stage {
     pub(crate) screen: Screen,
     /// What was sent, and answered.
     pub(crate) sent: Vec<Sent>,
-    pub(super) ear: Ear,
+    ear: Ear,
+    /// Whose decision was told.
+    decided: BTreeSet<String>,
+    /// Steps of phase two that came before that.
+    early: Vec<Held>,
     client: reqwest::Client,
     /// How many of the next bank's steps are told one by one; later ones take a line together.
     at_length: usize,
@@ -60,6 +63,8 @@ impl Stage {
             screen,
             sent: Vec::new(),
             ear,
+            decided: BTreeSet::new(),
+            early: Vec::new(),
             client: reqwest::Client::new(),
             at_length: 0,
             worked: BTreeMap::new(),
@@ -151,12 +156,45 @@ impl Stage {
     /// Tells all steps up to and including the first that `stop` wants, and holds that.
     pub(crate) async fn tell_until(&mut self, stop: impl Fn(&Told) -> bool) -> Result<Held> {
         loop {
-            let held = self.ear.next().await?;
+            let held = self.next().await?;
             self.tell(&held.told).await?;
             if stop(&held.told) {
                 return Ok(held);
             }
         }
+    }
+
+    /// The next step that can be told. A bank may hear of a decision before the transfer service does;
+    /// what it does then waits.
+    async fn next(&mut self) -> Result<Held> {
+        loop {
+            let is_known = |held: &Held| self.decided.contains(&held.told.transfer);
+            if let Some(known) = self.early.iter().position(is_known) {
+                return Ok(self.early.remove(known));
+            }
+            let held = self.ear.next().await?;
+            match &held.told.step {
+                Step::Settled { .. } if !is_known(&held) => self.early.push(held),
+                Step::Decided(_) => {
+                    self.decided.insert(held.told.transfer.clone());
+                    return Ok(held);
+                }
+                Step::Begun
+                | Step::Calls(_)
+                | Step::Worked { .. }
+                | Step::Refused { .. }
+                | Step::CommittedLocally(_)
+                | Step::Answered(_)
+                | Step::Asks(_)
+                | Step::Settled { .. } => return Ok(held),
+            }
+        }
+    }
+
+    /// The next step, if it comes soon.
+    pub(super) async fn next_within(&mut self, bound: Duration) -> Result<Option<Held>> {
+        // Nothing is lost if it is dropped: a step that came is in `early` or returned.
+        timeout(bound, self.next()).await.ok().transpose()
     }
 
     /// Tells a transfer to its end, phase two included, and returns the XID.
@@ -188,9 +226,10 @@ impl Stage {
                 let key = (transfer.clone(), leg.bank.clone());
                 self.worked.insert(key, change(leg, *mode, *holding));
             }
-            Step::Refused { leg } => {
+            Step::Refused { leg, mode } => {
                 let what = format!("{}: the account is short, nothing is written", show(leg));
-                self.step(told, 3, &bank(leg), &self.screen.paint(Ink::Bad, what));
+                let what = self.screen.paint(Ink::Bad, what);
+                self.line(told, working(*mode), &bank(leg), &what);
             }
             Step::CommittedLocally(leg) if self.at_length > 0 => {
                 self.tell_committed_locally(told, leg).await?;
@@ -228,24 +267,16 @@ impl Stage {
         mode: BranchMode,
         holding: Holding,
     ) -> Result<()> {
-        let what = change(leg, mode, holding);
-        let (number, name) = match mode {
-            BranchMode::At => {
-                self.step(told, 3, &bank(leg), &format!("{what}, and a ledger row"));
-                return Ok(());
-            }
-            BranchMode::Tcc => (4, "try"),
-            BranchMode::Saga => (4, "action"),
-            BranchMode::Xa => (4, "work"),
-        };
-        let branch = self.branch(&told.xid, leg).await?;
-        let action = match branch.action.as_str() {
-            "" => String::new(),
-            action => format!(", action `{action}`"),
-        };
-        let registered = format!("branch {}{action}", branch.branch_id);
-        self.line(told, "3 register", "coordinator", &registered);
-        self.line(told, &format!("{number} {name}"), &bank(leg), &what);
+        if mode != BranchMode::At {
+            let branch = self.branch(&told.xid, leg).await?;
+            let action = match branch.action.as_str() {
+                "" => String::new(),
+                action => format!(", action `{action}`"),
+            };
+            let registered = format!("branch {}{action}", branch.branch_id);
+            self.line(told, "3 register", "coordinator", &registered);
+        }
+        self.line(told, working(mode), &bank(leg), &change(leg, mode, holding));
         Ok(())
     }
 
@@ -346,12 +377,22 @@ fn show(leg: &Leg) -> String {
     format!("{} {}", leg.verb(), leg.amount.abs())
 }
 
+/// What the step is called in which a bank does its work.
+fn working(mode: BranchMode) -> &'static str {
+    match mode {
+        BranchMode::At => "3 work",
+        BranchMode::Tcc => "4 try",
+        BranchMode::Saga => "4 action",
+        BranchMode::Xa => "4 work",
+    }
+}
+
 /// What a leg did to its account.
 fn change(leg: &Leg, mode: BranchMode, after: Holding) -> String {
     let Holding { balance, reserved } = after;
     match mode {
         BranchMode::At | BranchMode::Saga | BranchMode::Xa => {
-            format!("balance {} → {balance}", balance - leg.amount)
+            format!("balance {} → {balance}, and a ledger row", balance - leg.amount)
         }
         BranchMode::Tcc if leg.is_debit() => {
             format!("reserved {} → {reserved} of {balance}", reserved - leg.taken())

@@ -46,11 +46,11 @@ async fn c_a_confirm_is_lost_and_repeated(stage: &mut Stage) -> Result<()> {
 async fn d_a_try_comes_late(stage: &mut Stage) -> Result<()> {
     stage.part("(d) B is short, and A's try is delivered once more after its cancel: refused", 0);
     let legs = [("a", -30), ("b", -500), ("c", 530)];
-    let running = stage.send("d", &legs, WaitFor::Completed);
+    let running = stage.send("d", &legs, WaitFor::Decided);
     let xid = stage.tell_to_the_end(running).await?;
     let refusal = stage.deliver_again("d", legs[0], &xid).await?;
     stage.remark("a network that was slow delivers A's request again; A answers:");
-    stage.remark(&format!("  {refusal}"));
+    stage.remark(&format!("  {}", refusal.split(';').next().unwrap_or_default()));
     let Holding { balance, reserved } = books::holding(&stage.world.bank("a").url, 1).await?;
     ensure!(reserved == 0, "{reserved} of A's {balance} are reserved, and nobody will free them");
     stage.remark("and nothing is reserved, which nobody would ever free");

@@ -65,7 +65,7 @@ where
     AtConnection<DB>: Business,
 {
     if !tx.book(&booking.transfer, &booking.leg).await? {
-        return Err(Failure::short(booking, teller).await);
+        return Err(Failure::short(booking, BranchMode::At, teller).await);
     }
     tell_worked(teller, &mut **tx, BranchMode::At, booking).await?;
     Ok(())

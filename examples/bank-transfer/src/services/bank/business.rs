@@ -13,7 +13,7 @@ use sqlx::{MySql, MySqlConnection, PgConnection, Postgres, Sqlite, SqliteConnect
 use crate::services::order::{Holding, Leg};
 
 /// What can be done on a connection, inside a local transaction.
-pub(super) trait Business: Send {
+pub(super) trait Business: Send + Sync {
     /// Books a leg: account and ledger. False if the account is short, or there is none.
     fn book<'c>(&'c mut self, transfer: &'c str, leg: &'c Leg) -> Done<'c, bool>;
 

@@ -199,8 +199,8 @@ enum Failure {
 }
 
 impl Failure {
-    async fn short(booking: &Booking, teller: &Teller) -> Self {
-        tell(teller, booking, |leg| Step::Refused { leg }).await;
+    async fn short(booking: &Booking, mode: BranchMode, teller: &Teller) -> Self {
+        tell(teller, booking, |leg| Step::Refused { leg, mode }).await;
         Failure::Short(booking.leg.clone())
     }
 

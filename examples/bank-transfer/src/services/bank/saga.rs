@@ -52,7 +52,7 @@ impl<DB: BankDatabase> SagaStep<DB> for BookedLeg {
         booking: &Booking,
     ) -> Result<(), Failure> {
         if !connection.book(&booking.transfer, &booking.leg).await? {
-            return Err(Failure::short(booking, &self.teller).await);
+            return Err(Failure::short(booking, BranchMode::Saga, &self.teller).await);
         }
         tell_worked(&self.teller, connection, BranchMode::Saga, booking).await?;
         Ok(())

@@ -51,7 +51,7 @@ impl<DB: BankDatabase> TccAction<DB> for ReservedLeg {
         booking: &mut Booking,
     ) -> Result<(), Failure> {
         if !connection.reserve(&booking.leg).await? {
-            return Err(Failure::short(booking, &self.teller).await);
+            return Err(Failure::short(booking, BranchMode::Tcc, &self.teller).await);
         }
         tell_worked(&self.teller, connection, BranchMode::Tcc, booking).await?;
         Ok(())

@@ -68,7 +68,7 @@ where
 {
     let booked = tx.book(&booking.transfer, &booking.leg).await.map_err(XaError::from)?;
     if !booked {
-        return Err(Failure::short(booking, teller).await);
+        return Err(Failure::short(booking, BranchMode::Xa, teller).await);
     }
     tell_worked(teller, &mut **tx, BranchMode::Xa, booking).await?;
     Ok(())
