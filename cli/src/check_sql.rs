@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use pactum_agent::{AtDatabase, CheckedStatement, Verdict, check_sql};
 use serde_json::{Value, json};
-use sqlx::Pool;
 
 use crate::args::CheckSqlArgs;
 use crate::database::{self, Kind};
@@ -25,9 +24,7 @@ pub(crate) async fn run(args: CheckSqlArgs) -> anyhow::Result<()> {
 }
 
 async fn check<DB: AtDatabase>(args: &CheckSqlArgs) -> anyhow::Result<()> {
-    let name = database::without_password(&args.db);
-    let pool = Pool::<DB>::connect(&args.db).await;
-    let pool = pool.with_context(|| format!("connect to {name}"))?;
+    let pool = database::open::<DB>(&args.db).await?;
     let mut checked = Vec::new();
     for file in &args.files {
         let script = fs::read_to_string(file)

@@ -1,8 +1,13 @@
 //! A participant's database, by its URL.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use pactum_agent::{AtDatabase, Evidence};
-use sqlx::Pool;
+use sqlx::{Connection as _, Pool};
+
+/// How long a server may take to let somebody in. A person waits.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A database that the agent knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +42,22 @@ pub(crate) async fn evidence(url: &str, xid: &str) -> anyhow::Result<Vec<Evidenc
 
 async fn read<DB: AtDatabase>(url: &str, xid: &str) -> anyhow::Result<Vec<Evidence>> {
     let name = without_password(url);
-    let pool = Pool::<DB>::connect(url).await.with_context(|| format!("connect to {name}"))?;
+    let pool = open::<DB>(url).await?;
     let found = pactum_agent::evidence(&pool, xid).await;
     pool.close().await;
     found.with_context(|| format!("read the barrier rows in {name}"))
+}
+
+/// Connects to a database. The first connection is made apart from the pool, which would go on trying
+/// to reach a server that is not there, and then say only that it timed out.
+pub(crate) async fn open<DB: AtDatabase>(url: &str) -> anyhow::Result<Pool<DB>> {
+    let connect = async {
+        let first = tokio::time::timeout(CONNECT_WAIT_MAX, DB::Connection::connect(url)).await;
+        let first = first.with_context(|| format!("no answer within {CONNECT_WAIT_MAX:?}"))?;
+        first?.close().await?;
+        anyhow::Ok(Pool::<DB>::connect(url).await?)
+    };
+    connect.await.with_context(|| format!("connect to {}", without_password(url)))
 }
 
 /// A URL that may be shown: without what stands before its host, and without options, one of which

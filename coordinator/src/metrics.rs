@@ -90,14 +90,14 @@ impl Metrics {
         self.begun.fetch_add(1, Relaxed);
     }
 
-    /// Counts a decision: the move out of `Active`.
+    /// Counts a decision: the move out of `Active`, or later out of `Delegated`.
     pub(crate) fn decided(&self, to: Status) {
         match to {
             Status::Committing | Status::Committed => self.committed.fetch_add(1, Relaxed),
             Status::RollingBack(_) | Status::RolledBack(_) => {
                 self.rolled_back.fetch_add(1, Relaxed)
             }
-            Status::Active => 0,
+            Status::Active | Status::Delegated => 0,
         };
     }
 

@@ -78,8 +78,12 @@ mod session;
 mod tcc;
 mod tm;
 pub mod web;
+mod xa;
 
-pub use action::{ActionDatabase, ActionError, ActionOptions, ActionPool, Handled, PhaseOneError};
+pub use action::{
+    ActionDatabase, ActionError, ActionOptions, ActionPool, Chance, Handled, Opinion,
+    PhaseOneError, Question,
+};
 pub use agent::{Agent, AgentOptions, ConnectError};
 pub use at::{
     AtConnection, AtDatabase, AtError, AtOptions, AtPool, AtSavepoint, AtTransaction,
@@ -94,3 +98,4 @@ pub use tm::{
     BeginError, BeginOptions, Decision, Finished, Global, GlobalTransaction, InDoubt, Outcome,
     RunError, TransactionHandle, Wait,
 };
+pub use xa::{XaConnection, XaError, XaOptions, XaPool, XaTransaction};

@@ -22,6 +22,8 @@ pub enum Event {
         target: Target,
         /// The branches that the caller knows to be done.
         done: Vec<BranchId>,
+        /// The one branch that counts, if its own one-phase commit is to decide.
+        delegate_to: Option<BranchId>,
         /// Who asks.
         caller: Caller,
     },
@@ -32,12 +34,21 @@ pub enum Event {
         /// Who asks.
         caller: Caller,
     },
+    /// A transaction manager asks for the rollback of a nested scope. Repeats answer where it stands.
+    ScopeRollbackRequested {
+        /// Which one.
+        target: Target,
+        /// Its scope.
+        scope: ScopeId,
+        /// Who asks.
+        caller: Caller,
+    },
     /// A participant vetoes.
     Vetoed {
         /// Which one.
         target: Target,
-        /// The scope that it vetoes.
-        scope: ScopeId,
+        /// Its nested scopes, outermost first: it vetoes the innermost, or without any the whole.
+        scopes: Vec<ScopeId>,
         /// Who asks.
         caller: Caller,
     },
@@ -151,6 +162,7 @@ impl Event {
             Event::BeginRequested(begin) => Some(begin.reply),
             Event::CommitRequested { caller, .. }
             | Event::RollbackRequested { caller, .. }
+            | Event::ScopeRollbackRequested { caller, .. }
             | Event::Vetoed { caller, .. }
             | Event::OutcomeRequested { caller, .. } => Some(caller.reply),
             Event::RegisterRequested(register) => Some(register.reply),
@@ -224,8 +236,8 @@ pub struct Register {
     pub resource: ResourceId,
     /// How it takes part.
     pub mode: BranchMode,
-    /// Its scope.
-    pub scope: ScopeId,
+    /// The nested scopes that it belongs to, outermost first.
+    pub scopes: Vec<ScopeId>,
     /// A locking read.
     pub lock_only: bool,
     /// The locks it needs: all or none.

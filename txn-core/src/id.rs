@@ -141,8 +141,9 @@ number_id! {
     ResourceNumber(u32)
 }
 number_id! {
-    /// The scope of a branch within its transaction; 0 is the transaction itself.
-    ScopeId(u32)
+    /// A nested scope within its transaction: a random number that the transaction manager chose,
+    /// so that opening one costs no round trip. Never 0.
+    ScopeId(u64)
 }
 number_id! {
     /// One attachment of an agent, never re-used while the coordinator runs.

@@ -10,7 +10,8 @@ use crate::group::Group;
 use crate::lock::table::LockTable;
 use crate::step::{Change, Volatile, Write};
 use crate::transaction::{
-    BranchRow, GlobalTransaction, PhaseOne, PhaseTwo, Status, TransactionRow,
+    Branch, BranchRow, GlobalTransaction, PhaseOne, PhaseTwo, RollbackCause, Status,
+    TransactionRow, UndoneScope,
 };
 
 /// A decision is never taken back or changed.
@@ -25,6 +26,11 @@ pub const LK_1: &str = "LK-1";
 pub const LK_3: &str = "LK-3";
 /// Commit is decided only when every branch's phase one is known to be done.
 pub const PH_1: &str = "PH-1";
+/// A rolled back scope is undone, once and to the end, before its transaction commits, and nothing
+/// joins it.
+pub const SC_1: &str = "SC-1";
+/// A delegated decision is ended by the result of its one branch, and by nothing else.
+pub const DG_1: &str = "DG-1";
 /// Every transaction ends or has a parked branch: here, that nobody sleeps on free keys or in a cycle.
 pub const LV_1: &str = "LV-1";
 
@@ -54,36 +60,81 @@ fn permits_transaction(
     if !may_follow(txn.row.status, row.status) {
         return Err(GT_1);
     }
-    match row.status {
-        Status::Active => Ok(()),
-        Status::Committing if txn.row.status == Status::Active => phase_one_known(txn, before),
-        Status::Committing | Status::RollingBack(_) => Ok(()),
-        Status::Committed => {
-            if txn.row.status == Status::Active {
-                phase_one_known(txn, before)?;
+    let scopes_kept = txn.row.undone_scopes.iter().all(|old| {
+        let still = |new: &&UndoneScope| new.path == old.path && new.requested >= old.requested;
+        row.undone_scopes.iter().any(|new| still(&new))
+    });
+    if !scopes_kept {
+        return Err(SC_1);
+    }
+    match (txn.row.status, row.status) {
+        (_, Status::Active) => Ok(()),
+        (Status::Active, Status::Delegated) => delegable(txn),
+        (_, Status::Delegated | Status::RollingBack(_)) => Ok(()),
+        (Status::Delegated, Status::Committed) => branch_decided(txn, before, PhaseOne::Done),
+        (Status::Delegated, Status::RolledBack(_)) => branch_decided(txn, before, PhaseOne::Failed),
+        (Status::Active, Status::Committing) => ready_to_commit(txn, before),
+        (_, Status::Committing) => Ok(()),
+        (from, Status::Committed) => {
+            if from == Status::Active {
+                ready_to_commit(txn, before)?;
             }
             confirmed(txn, Status::Committing, before)
         }
-        Status::RolledBack(cause) => confirmed(txn, Status::RollingBack(cause), before),
+        (_, Status::RolledBack(cause)) => confirmed(txn, Status::RollingBack(cause), before),
     }
 }
 
 /// The moves that a status may make; staying is one, for a row that is written again.
 fn may_follow(from: Status, to: Status) -> bool {
-    use Status::{Active, Committed, Committing, RolledBack, RollingBack};
+    use Status::{Active, Committed, Committing, Delegated, RolledBack, RollingBack};
     match (from, to) {
-        (Active, Active | Committing | Committed | RollingBack(_) | RolledBack(_)) => true,
+        (Active, _) => true,
+        (Delegated, Delegated | Committed | RolledBack(RollbackCause::PhaseOneFailed)) => true,
+        (Delegated, Active | Committing | RollingBack(_) | RolledBack(_)) => false,
         (Committing, Committing | Committed) => true,
         (RollingBack(was), RollingBack(is) | RolledBack(is)) => was == is,
-        (Committing, Active | RollingBack(_) | RolledBack(_)) => false,
-        (RollingBack(_), Active | Committing | Committed) => false,
+        (Committing, Active | Delegated | RollingBack(_) | RolledBack(_)) => false,
+        (RollingBack(_), Active | Delegated | Committing | Committed) => false,
         (Committed | RolledBack(_), _) => false,
     }
+}
+
+/// Exactly one branch counts, and its phase one may still come to either end.
+fn delegable(txn: &GlobalTransaction) -> Result<(), &'static str> {
+    if txn.delegable().is_some() { Ok(()) } else { Err(DG_1) }
+}
+
+/// The delegated branch's result is known, and it is this one.
+fn branch_decided(
+    txn: &GlobalTransaction,
+    before: &[Change],
+    result: PhaseOne,
+) -> Result<(), &'static str> {
+    let mut counting = txn.branches.iter().filter(|branch| branch.counts());
+    let decided = counting.all(|branch| {
+        before.iter().any(|change| match change {
+            Change::Volatile(Volatile::PhaseOneDone(_, id)) => {
+                *id == branch.row.id && result == PhaseOne::Done
+            }
+            Change::Stored(Write::PutBranch(row)) => {
+                row.id == branch.row.id && row.phase_one == result
+            }
+            Change::Volatile(_) | Change::Stored(_) => false,
+        })
+    });
+    if decided { Ok(()) } else { Err(DG_1) }
+}
+
+fn ready_to_commit(txn: &GlobalTransaction, before: &[Change]) -> Result<(), &'static str> {
+    phase_one_known(txn, before)?;
+    confirmed(txn, Status::Active, before).map_err(|_| SC_1)
 }
 
 fn phase_one_known(txn: &GlobalTransaction, before: &[Change]) -> Result<(), &'static str> {
     let known = txn.branches.iter().all(|branch| {
         branch.row.phase_one != PhaseOne::Unknown
+            || branch.scope_undone
             || before.iter().any(|change| match change {
                 Change::Volatile(Volatile::PhaseOneDone(_, id)) => *id == branch.row.id,
                 Change::Stored(Write::PutBranch(row)) => {
@@ -124,6 +175,7 @@ fn permits_branch(group: &Group, row: &BranchRow) -> Result<(), &'static str> {
         let contested = group.locks().is_contested(row.xid, row.resource, &row.locks);
         return match (txn.is_open(), contested) {
             (false, _) => Err(GT_3),
+            (true, _) if txn.row.has_undone(&row.scopes) => Err(SC_1),
             (true, true) => Err(LK_1),
             (true, false) => Ok(()),
         };
@@ -134,6 +186,9 @@ fn permits_branch(group: &Group, row: &BranchRow) -> Result<(), &'static str> {
     let same_place = known.resource == row.resource && known.sequence == row.sequence;
     if revived || undone_again || !same_place || known.locks != row.locks {
         return Err(LK_3);
+    }
+    if known.scopes != row.scopes {
+        return Err(SC_1);
     }
     Ok(())
 }
@@ -149,8 +204,24 @@ pub fn holds(group: &Group) -> Result<(), (&'static str, String)> {
         if status.is_ended() {
             return Err((GT_4, format!("{xid} has ended and is still live")));
         }
-        if status.is_decided() && txn.is_complete_in(status) {
+        if !status.is_undecided_here() && txn.is_complete_in(status) {
             return Err((GT_4, format!("{xid} is complete and has not ended")));
+        }
+        if status == Status::Delegated && txn.delegable().is_none() {
+            return Err((DG_1, format!("{xid} is delegated, and not to one branch")));
+        }
+        let stray =
+            |branch: &&Branch| branch.scope_undone != txn.row.has_undone(&branch.row.scopes);
+        if let Some(branch) = txn.branches.iter().find(stray) {
+            return Err((SC_1, format!("{xid}: branch {} is not as its scopes", branch.row.id)));
+        }
+        let undoing = status == Status::Active && !txn.is_complete_in(Status::Active);
+        if undoing != group.is_undoing_scope(xid) {
+            return Err((SC_1, format!("{xid}: whether a scope is being undone is noted wrongly")));
+        }
+        let committing = matches!(status, Status::Committing);
+        if committing && !txn.is_complete_in(Status::Active) {
+            return Err((SC_1, format!("{xid} commits, and a scope of it is not undone")));
         }
         if status == Status::Committing && !txn.is_phase_one_done() {
             return Err((PH_1, format!("{xid} commits, and phase one of a branch is not known")));

@@ -15,3 +15,4 @@ pub mod retry;
 pub mod step;
 pub mod time;
 pub mod transaction;
+pub mod xa;

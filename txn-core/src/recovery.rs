@@ -51,8 +51,11 @@ pub struct Plan {
     pub resume_commit: Vec<XidNumber>,
     /// Rolling back, likewise.
     pub resume_rollback: Vec<XidNumber>,
+    /// Delegated: their branch is asked how it ended, until somebody knows.
+    pub ask_delegated: Vec<XidNumber>,
     /// Undecided: they run on with what remains of their time. Those that should have timed out
-    /// while we were away get the grace, because their callers could not reach us.
+    /// while we were away get the grace, because their callers could not reach us. The scopes that
+    /// they rolled back are undone meanwhile.
     pub run_on: Vec<(XidNumber, Duration)>,
     /// Decided, with a parked branch: the others go on, a person must look at that one. These stand
     /// in a resume bucket as well.
@@ -71,6 +74,7 @@ pub fn plan(found: &Found, now: WallTime) -> Plan {
                 plan.run_on.push((row.number, remaining));
                 plan.nodes_to_await.extend(row.node);
             }
+            Status::Delegated => plan.ask_delegated.push(row.number),
             Status::Committing => plan.resume_commit.push(row.number),
             Status::RollingBack(_) => plan.resume_rollback.push(row.number),
             // An ended transaction is history, not unfinished; the store keeps them apart.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::id::{BranchId, ResourceId, ResourceUid, XidNumber};
+use crate::id::{BranchId, ResourceId, ResourceUid, ScopeId, XidNumber};
 use crate::lock::key::EncodedKey;
 use crate::step::Outcome;
 use crate::transaction::{BranchMode, Resolution};
@@ -38,6 +38,12 @@ pub enum Rejection {
     },
     /// The branch id is taken by a registration that differs: a fault of the agent.
     BranchMismatch(BranchId),
+    /// The nested scope was rolled back, and no branch joins it any more: undo local work, and let
+    /// the scope end.
+    ScopeRolledBack(ScopeId),
+    /// The commit cannot be left to this one branch: another counts as well, it is not of mode XA, or
+    /// it is prepared. Prepare it, and commit without delegating.
+    NotDelegable(BranchId),
     /// The branch's phase one was reported as failed; it cannot come back. Use a new branch.
     BranchFailed(BranchId),
     /// The branch's phase one was reported as done, and its locks may be needed to undo it: that
@@ -112,4 +118,6 @@ pub enum Limit {
     ActiveTransactions,
     /// Waits in the lock queue.
     Waiters,
+    /// Nested scopes of one transaction that were rolled back.
+    UndoneScopes,
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Event, IdBlock, Timer};
-use crate::id::{BranchId, NodeId, ResourceNumber, SessionId, XidNumber};
+use crate::id::{BranchId, NodeId, ResourceNumber, ScopeId, SessionId, XidNumber};
 use crate::lock::ResourceKey;
 use crate::lock::wait::{Claim, ClaimId, Waiter, WaiterId};
 use crate::rejection::Rejection;
@@ -84,6 +84,8 @@ pub enum Reply {
     },
     /// Where the transaction stands.
     Outcome(Outcome),
+    /// Where a nested scope stands that was to roll back.
+    Scope(ScopeOutcome),
     /// The branch is registered and holds its locks.
     Registered {
         /// Its place among the transaction's branches.
@@ -116,6 +118,15 @@ pub struct Outcome {
     pub status: Status,
     /// How many branches need a person.
     pub parked: u32,
+}
+
+/// Where a nested scope stands that was to roll back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScopeOutcome {
+    /// Whether all of it is undone.
+    pub undone: bool,
+    /// Where its transaction stands. If that is not active any more, it rolls back as a whole.
+    pub transaction: Outcome,
 }
 
 /// A change of the group's state; `Group::apply` is the only one to make it.
@@ -174,6 +185,10 @@ pub enum Volatile {
     CompletionAwaited(XidNumber, ReplyTo),
     /// A caller was told, or gave up.
     CompletionTold(XidNumber, ReplyTo),
+    /// A caller waits for a scope to be undone.
+    ScopeAwaited(XidNumber, ScopeId, ReplyTo),
+    /// A caller was told of its scope, or gave up.
+    ScopeTold(XidNumber, ReplyTo),
     /// A participant confirmed phase two of a branch whose row need not be written: the commit freed
     /// nothing, so repeating it is harmless, or the transaction's end is written in the same step.
     PhaseTwoConfirmed(XidNumber, BranchId),

@@ -31,6 +31,8 @@ pub enum RollbackCause {
     ManagerLost,
     /// The coordinator restarted before anything of it was stored.
     Unrecorded,
+    /// A nested scope was rolled back, and one of its branches could not be undone by itself.
+    ScopeNotUndone,
 }
 
 /// What was decided, and how far it has spread.
@@ -38,6 +40,8 @@ pub enum RollbackCause {
 pub enum Status {
     /// Not decided.
     Active,
+    /// Undecided here for good: the one-phase commit of its only branch decides.
+    Delegated,
     /// Decided to commit; some branches have not confirmed.
     Committing,
     /// Committed everywhere.
@@ -53,7 +57,7 @@ impl Status {
     #[must_use]
     pub fn is_decided(self) -> bool {
         match self {
-            Status::Active => false,
+            Status::Active | Status::Delegated => false,
             Status::Committing
             | Status::Committed
             | Status::RollingBack(_)
@@ -61,11 +65,26 @@ impl Status {
         }
     }
 
+    /// Whether the decision can still be taken here.
+    #[must_use]
+    pub fn is_undecided_here(self) -> bool {
+        match self {
+            Status::Active => true,
+            Status::Delegated
+            | Status::Committing
+            | Status::Committed
+            | Status::RollingBack(_)
+            | Status::RolledBack(_) => false,
+        }
+    }
+
     /// Whether every branch has confirmed the decision.
     #[must_use]
     pub fn is_ended(self) -> bool {
         match self {
-            Status::Active | Status::Committing | Status::RollingBack(_) => false,
+            Status::Active | Status::Delegated | Status::Committing | Status::RollingBack(_) => {
+                false
+            }
             Status::Committed | Status::RolledBack(_) => true,
         }
     }
@@ -152,6 +171,30 @@ pub enum PhaseTwo {
     Parked(ParkReason),
 }
 
+/// How deep scopes nest at most: each is a number in every row and header within.
+pub const SCOPE_DEPTH_MAX: usize = 16;
+/// How many scopes of one transaction may be rolled back: its row carries them all.
+pub const UNDONE_SCOPES_MAX: usize = 1_000;
+
+/// A nested scope that was rolled back while its transaction went on, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndoneScope {
+    /// The scope is the last one; before it stand those around it, outermost first, where whoever
+    /// rolled it back named them.
+    pub path: Vec<ScopeId>,
+    /// Whether the transaction manager asked for it. A participant's veto alone may not have reached
+    /// it, and it must not commit what it believes to be whole.
+    pub requested: bool,
+}
+
+impl UndoneScope {
+    /// The scope.
+    #[must_use]
+    pub fn scope(&self) -> ScopeId {
+        *self.path.last().expect("a path names its scope")
+    }
+}
+
 /// A global transaction, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionRow {
@@ -173,6 +216,17 @@ pub struct TransactionRow {
     pub idempotency_key: Option<Arc<str>>,
     /// The transaction that it suspends: waiting for that one would be for ever.
     pub outer: Option<XidNumber>,
+    /// The nested scopes that were rolled back, in the order in which that was decided: at most
+    /// [`UNDONE_SCOPES_MAX`].
+    pub undone_scopes: Vec<UndoneScope>,
+}
+
+impl TransactionRow {
+    /// Whether one of these scopes was rolled back.
+    #[must_use]
+    pub fn has_undone(&self, scopes: &[ScopeId]) -> bool {
+        self.undone_scopes.iter().any(|undone| scopes.contains(&undone.scope()))
+    }
 }
 
 /// What a TCC or saga branch is to call in phase two.
@@ -199,8 +253,8 @@ pub struct BranchRow {
     pub resource: ResourceNumber,
     /// How it takes part.
     pub mode: BranchMode,
-    /// The scope within the transaction that it belongs to.
-    pub scope: ScopeId,
+    /// The nested scopes that it belongs to, outermost first: at most [`SCOPE_DEPTH_MAX`].
+    pub scopes: Vec<ScopeId>,
     /// A locking read: done when granted, no phase two.
     pub lock_only: bool,
     /// The global locks it took.
@@ -245,6 +299,9 @@ pub struct ResourceRow {
 pub struct Branch {
     /// What is stored of it.
     pub row: BranchRow,
+    /// One of its scopes was rolled back: it is undone while its transaction goes on, and counts no
+    /// more. Follows from the rows.
+    pub scope_undone: bool,
     /// How often phase two was tried.
     pub attempt: u32,
     /// When phase two may be tried again.
@@ -258,13 +315,15 @@ impl Branch {
     ///
     /// AT locks go at the commit decision, and so do a saga's: their work is final by then. At
     /// rollback each branch keeps its own until its rows are restored. What TCC and XA did is not
-    /// visible before phase two, so theirs stay until then.
+    /// visible before phase two, so theirs stay until then. A scope that rolls back frees its keys as
+    /// a whole rollback does.
     #[must_use]
     pub fn holds_locks(&self, status: Status) -> bool {
         let row = &self.row;
         let working = row.phase_one != PhaseOne::Failed && row.phase_two != PhaseTwo::Done;
         match status {
-            Status::Active => row.phase_one != PhaseOne::Failed,
+            Status::Active | Status::Delegated if self.scope_undone => working && !row.lock_only,
+            Status::Active | Status::Delegated => row.phase_one != PhaseOne::Failed,
             Status::Committing => match row.mode {
                 BranchMode::At | BranchMode::Saga => false,
                 BranchMode::Tcc | BranchMode::Xa => working && !row.lock_only,
@@ -274,17 +333,27 @@ impl Branch {
         }
     }
 
-    /// Whether the participant must be told of `status` and has not confirmed it.
+    /// Whether the participant must be told of `status` and has not confirmed it: while the
+    /// transaction is active, that a scope of the branch rolls back; once it is delegated, that it
+    /// is to say how phase one ended.
     #[must_use]
     pub fn awaits_phase_two(&self, status: Status) -> bool {
         let row = &self.row;
         let working = row.phase_one != PhaseOne::Failed && row.phase_two != PhaseTwo::Done;
         match status {
-            Status::Active | Status::Committed | Status::RolledBack(_) => false,
+            Status::Committed | Status::RolledBack(_) => false,
+            Status::Active => self.scope_undone && working && !row.lock_only,
+            Status::Delegated => self.counts() && row.phase_one == PhaseOne::Unknown,
             // A saga's actions are final when they are done.
             Status::Committing => working && !row.lock_only && row.mode != BranchMode::Saga,
             Status::RollingBack(_) => working && !row.lock_only,
         }
+    }
+
+    /// Whether the outcome of its transaction is also its own.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        !self.row.lock_only && !self.scope_undone && self.row.phase_one != PhaseOne::Failed
     }
 
     /// Whether automatic work on it has stopped.
@@ -339,6 +408,8 @@ pub struct GlobalTransaction {
     pub branches: Vec<Branch>,
     /// Who waits for its completion.
     pub awaiting: Vec<ReplyTo>,
+    /// Who waits for a scope to be undone.
+    pub awaiting_scope: Vec<(ScopeId, ReplyTo)>,
 }
 
 impl GlobalTransaction {
@@ -365,8 +436,37 @@ impl GlobalTransaction {
     #[must_use]
     pub fn is_phase_one_done(&self) -> bool {
         self.branches.iter().all(|branch| match branch.row.phase_one {
-            PhaseOne::Unknown => false,
+            PhaseOne::Unknown => branch.scope_undone,
             PhaseOne::Done | PhaseOne::Failed => true,
         })
+    }
+
+    /// Whether a commit has nothing left to wait for: phase one is known, and what its rolled back
+    /// scopes did is undone.
+    #[must_use]
+    pub fn is_ready_to_commit(&self) -> bool {
+        self.is_phase_one_done() && self.is_complete_in(Status::Active)
+    }
+
+    /// The one branch that counts, if its own one-phase commit can decide: it is not prepared yet,
+    /// and nothing is left to be undone beside it.
+    #[must_use]
+    pub fn delegable(&self) -> Option<&Branch> {
+        let mut counting = self.branches.iter().filter(|branch| branch.counts());
+        let only = counting.next().filter(|_| counting.next().is_none())?;
+        let row = &only.row;
+        let fits = row.mode == BranchMode::Xa && row.phase_one == PhaseOne::Unknown;
+        (fits && self.is_complete_in(Status::Active)).then_some(only)
+    }
+
+    /// Whether a participant vetoed a scope of which the transaction manager, as far as is known,
+    /// believes that it succeeded.
+    #[must_use]
+    pub fn has_unheard_veto(&self) -> bool {
+        let undone = &self.row.undone_scopes;
+        let heard = |path: &[ScopeId]| {
+            undone.iter().any(|other| other.requested && path.contains(&other.scope()))
+        };
+        undone.iter().any(|scope| !heard(&scope.path))
     }
 }

@@ -260,6 +260,7 @@ impl<'s> Driver<'s> {
             TransactionStatus::Committed => {}
             TransactionStatus::Committing => self.tally.only_decided += 1,
             TransactionStatus::Active
+            | TransactionStatus::Delegated
             | TransactionStatus::RollingBack
             | TransactionStatus::RolledBack
             | TransactionStatus::Unspecified => bail!("a commit was answered {outcome:?}"),

@@ -82,6 +82,7 @@ impl Slot {
             store_id: store.to_vec().into(),
             done_branch_ids: self.branches.clone(),
             wait: wait.into(),
+            delegate_to: 0,
         })
     }
 }

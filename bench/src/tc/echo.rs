@@ -84,6 +84,8 @@ fn answer(request: Request) -> Option<Answer> {
         Request::Register(_) => Some(Answer::Registered(v1::Registered { sequence: 1 })),
         Request::Commit(_)
         | Request::Rollback(_)
+        | Request::RollbackScope(_)
+        | Request::CanCommit(_)
         | Request::Veto(_)
         | Request::Get(_)
         | Request::Claim(_)
@@ -145,6 +147,18 @@ impl Coordinator for Echo {
         absent()
     }
     async fn veto(&self, _: tonic::Request<v1::VetoRequest>) -> Unary<v1::OutcomeReply> {
+        absent()
+    }
+    async fn rollback_scope(
+        &self,
+        _: tonic::Request<v1::RollbackScopeRequest>,
+    ) -> Unary<v1::ScopeReply> {
+        absent()
+    }
+    async fn can_commit(
+        &self,
+        _: tonic::Request<v1::CanCommitRequest>,
+    ) -> Unary<v1::CanCommitReply> {
         absent()
     }
     async fn get(&self, _: tonic::Request<v1::GetRequest>) -> Unary<v1::OutcomeReply> {

@@ -12,7 +12,7 @@ use pactum_coordinator::Environment;
 use pactum_coordinator::store::sqlite::SqliteStore;
 use pactum_coordinator::store::{Seed, Store as _};
 use pactum_core::id::{
-    BranchId, GroupName, NodeId, ResourceNumber, ResourceUid, ScopeId, StoreId, XidNumber,
+    BranchId, GroupName, NodeId, ResourceNumber, ResourceUid, StoreId, XidNumber,
 };
 use pactum_core::lock::LockRequest;
 use pactum_core::lock::key::{EncodedKey, LockMode};
@@ -116,6 +116,7 @@ fn transaction(number: XidNumber, n: u64, now: WallTime) -> Write {
         ended_at: None,
         idempotency_key: None,
         outer: None,
+        undone_scopes: Vec::new(),
     })
 }
 
@@ -128,7 +129,7 @@ fn branch(xid: XidNumber, id: BranchId) -> Write {
         node: NODE,
         resource: ResourceNumber(1),
         mode: BranchMode::At,
-        scope: ScopeId(0),
+        scopes: Vec::new(),
         lock_only: false,
         locks: Arc::new([LockRequest { key, mode: LockMode::Exclusive }]),
         action: None,

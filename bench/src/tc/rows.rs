@@ -142,9 +142,9 @@ impl Plan {
                 "(?, 'bench', ?, 1, 3600000, 1800000000000)",
             ),
             put_branch: insert(
-                "branch (xid, branch_id, sequence, node, resource, mode, scope, lock_only, locks, \
+                "branch (xid, branch_id, sequence, node, resource, mode, lock_only, locks, \
                  phase_one, phase_two)",
-                "(?, ?, 1, ?, 1, 1, 0, 0, ?, 1, 1)",
+                "(?, ?, 1, ?, 1, 1, 0, ?, 1, 1)",
             ),
             set_committing: update(COMMITTING, ""),
             set_committed: update(COMMITTED, ", ended_at = 1800000000000"),

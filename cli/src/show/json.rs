@@ -6,7 +6,8 @@ use pactum_proto::v1::{BoundResource, Branch, ParkReport, Resolved, SummaryReply
 use serde_json::{Value, json};
 
 use super::{
-    cause, hex, mode, moment, park_reason, phase_one, phase_two, resolution, resource_kind, status,
+    cause, hex, mode, moment, park_reason, phase_one, phase_two, resolution, resource_kind,
+    shown_scope, status,
 };
 
 pub(crate) fn transactions(transactions: &[Transaction]) -> Value {
@@ -31,7 +32,12 @@ fn row(transaction: &Transaction) -> Value {
         "timeout_ms": transaction.timeout_ms,
         "ended_at": Some(moment(transaction.ended_at_unix_ms)).filter(|at| !at.is_empty()),
         "branch_count": transaction.branch_count,
+        "undone_scopes": scopes(&transaction.undone_scopes),
     })
+}
+
+fn scopes(scopes: &[u64]) -> Value {
+    scopes.iter().map(|scope| shown_scope(*scope)).collect()
 }
 
 fn branch(branch: &Branch) -> Value {
@@ -43,7 +49,8 @@ fn branch(branch: &Branch) -> Value {
         "phase_one": phase_one(branch),
         "phase_two": phase_two(branch),
         "attempt": branch.attempt,
-        "scope": branch.scope,
+        "scopes": scopes(&branch.scopes),
+        "scope_undone": branch.scope_undone,
         "action": Some(&branch.action).filter(|action| !action.is_empty()),
         "locks": branch.locks,
         "park_report": branch.park_report.as_ref().map(park_report),

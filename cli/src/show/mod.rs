@@ -19,6 +19,7 @@ pub(crate) fn status(outcome: &Outcome) -> &'static str {
     match outcome.status() {
         TransactionStatus::Unspecified => UNKNOWN,
         TransactionStatus::Active => "active",
+        TransactionStatus::Delegated => "delegated",
         TransactionStatus::Committing => "committing",
         TransactionStatus::Committed => "committed",
         TransactionStatus::RollingBack => "rolling back",
@@ -38,7 +39,13 @@ pub(crate) fn cause(outcome: &Outcome) -> Option<&'static str> {
         RollbackCause::PhaseOneFailed => "phase one failed",
         RollbackCause::ManagerLost => "manager lost",
         RollbackCause::Unrecorded => "unrecorded",
+        RollbackCause::ScopeNotUndone => "scope not undone",
     })
+}
+
+/// A nested scope: a random number, so short and of one width.
+pub(crate) fn shown_scope(scope: u64) -> String {
+    format!("{scope:016x}")
 }
 
 pub(crate) fn mode(branch: &Branch) -> &'static str {

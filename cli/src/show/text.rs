@@ -10,7 +10,8 @@ use pactum_proto::v1::{
 };
 
 use super::{
-    cause, hex, mode, moment, park_reason, phase_one, phase_two, resolution, resource_kind, status,
+    cause, hex, mode, moment, park_reason, phase_one, phase_two, resolution, resource_kind,
+    shown_scope, status,
 };
 
 /// Rows under a header, each column as wide as it must be. The last one is not padded.
@@ -89,6 +90,9 @@ pub(crate) fn transaction(transaction: &Transaction, branches: &[Branch]) -> Str
     field("timeout", timeout.to_string());
     field("ended", moment(transaction.ended_at_unix_ms));
     field("branches", branches.len().to_string());
+    let undone: Vec<_> =
+        transaction.undone_scopes.iter().map(|scope| shown_scope(*scope)).collect();
+    field("undone", undone.join(", "));
     for one in branches {
         text.push('\n');
         text.push_str(&branch(one));
@@ -105,6 +109,7 @@ fn advice(transaction: &Transaction, outcome: &Outcome) -> Option<String> {
         TransactionStatus::Committed | TransactionStatus::RolledBack => true,
         TransactionStatus::Unspecified
         | TransactionStatus::Active
+        | TransactionStatus::Delegated
         | TransactionStatus::Committing
         | TransactionStatus::RollingBack => false,
     };
@@ -133,9 +138,7 @@ fn branch(branch: &Branch) -> String {
     };
     field("phase one", phase_one(branch));
     field("phase two", &phase_two_text(branch));
-    if branch.scope > 0 {
-        field("scope", &branch.scope.to_string());
-    }
+    field("scope", &scope_path(branch));
     field("action", &branch.action);
     field("locks", &branch.locks.join(", "));
     if let Some(report) = &branch.park_report {
@@ -145,6 +148,13 @@ fn branch(branch: &Branch) -> String {
         text.push_str(&resolution_line(word));
     }
     text
+}
+
+/// The nested scopes of a branch, outermost first, and whether one of them was rolled back.
+fn scope_path(branch: &Branch) -> String {
+    let path: Vec<_> = branch.scopes.iter().map(|scope| shown_scope(*scope)).collect();
+    let undone = if branch.scope_undone { " (rolled back)" } else { "" };
+    path.join(" > ") + undone
 }
 
 /// One decision of an operator. A retry of the whole transaction has no reason of its own.

@@ -167,6 +167,7 @@ impl Participant {
             store_id: begun.store_id.clone(),
             done_branch_ids: vec![self.branch_id()],
             wait: Wait::Decided.into(),
+            ..CommitRequest::default()
         };
         let reply = self.client.commit(request).await.unwrap().into_inner();
         let Some(outcome_reply::Result::Outcome(outcome)) = reply.result else {

@@ -1,5 +1,7 @@
 //! One attachment's buffers, between the group task and its connection.
 //!
+//! Work is a task of the group's, or a question that a transaction manager asks through the edge.
+//!
 //! ```text
 //! reader ──admit──▶ requests under way (at most the window)
 //! group task ──deliver, push_work──▶ answers, work ──take──▶ the connection
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use futures_util::task::AtomicWaker;
 use pactum_core::id::{BranchId, ResourceId, SessionId, XidNumber};
 use pactum_core::step::{Reply, Task, TaskKind};
+use pactum_proto::convert::Identity;
 use pactum_proto::{convert, v1};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Notify;
@@ -34,6 +37,8 @@ pub(crate) enum Out {
     Reply { correlation: u64, reply: Reply },
     /// A refusal of the edge.
     Error { correlation: u64, error: Box<v1::Error> },
+    /// What participants said to a question.
+    Opinion { correlation: u64, opinion: Box<v1::Opinion> },
     /// The answer to a ping.
     Pong { correlation: u64 },
     /// Are you there?
@@ -46,8 +51,36 @@ impl Out {
     /// The request that this answers, if any.
     fn answers(&self) -> Option<u64> {
         match self {
-            Out::Reply { correlation, .. } | Out::Error { correlation, .. } => Some(*correlation),
+            Out::Reply { correlation, .. }
+            | Out::Error { correlation, .. }
+            | Out::Opinion { correlation, .. } => Some(*correlation),
             Out::Pong { .. } | Out::Ping | Out::Goodbye => None,
+        }
+    }
+}
+
+/// A piece of work for a participant.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// The group wants it done.
+    Task(Task, ResourceId),
+    /// A transaction manager wants to know.
+    Question(Box<v1::Work>),
+}
+
+impl Work {
+    /// As the participant gets it.
+    pub(crate) fn into_wire(self, identity: &Identity) -> v1::Work {
+        match self {
+            Work::Task(task, resource) => identity.work(&task, &resource),
+            Work::Question(work) => *work,
+        }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Work::Task(task, _) => task.action.as_ref().map_or(0, |action| action.payload.len()),
+            Work::Question(work) => work.payload.len(),
         }
     }
 }
@@ -102,7 +135,7 @@ pub(crate) struct SessionLink {
 #[derive(Debug, Default)]
 struct Outbox {
     answers: VecDeque<Out>,
-    work: VecDeque<(Task, ResourceId)>,
+    work: VecDeque<Work>,
     credits: usize,
     under_way: FxHashSet<u64>,
     asked: FxHashMap<(XidNumber, BranchId), ResourceId>,
@@ -177,10 +210,23 @@ impl SessionLink {
             work.clear();
             return;
         }
-        outbox.work.extend(work.drain(..));
+        outbox.work.extend(work.drain(..).map(|(task, resource)| Work::Task(task, resource)));
         self.work_queued.store(outbox.work.len(), Relaxed);
         drop(outbox);
         self.wake();
+    }
+
+    /// Takes a question, if there is room beside the work; it leaves as the client's credits allow.
+    pub(crate) fn push_question(&self, question: v1::Work, work_queued_max: usize) -> bool {
+        let mut outbox = self.lock();
+        if outbox.end.is_some() || outbox.work.len() >= work_queued_max {
+            return false;
+        }
+        outbox.work.push_back(Work::Question(Box::new(question)));
+        self.work_queued.store(outbox.work.len(), Relaxed);
+        drop(outbox);
+        self.wake();
+        true
     }
 
     /// How much work waits for credits or for the connection.
@@ -204,7 +250,7 @@ impl SessionLink {
     pub(crate) fn take(
         &self,
         answers: &mut Vec<Out>,
-        work: &mut Vec<(Task, ResourceId)>,
+        work: &mut Vec<Work>,
         frames_max: usize,
         bytes_max: usize,
     ) -> Taken {
@@ -228,7 +274,7 @@ impl SessionLink {
     }
 
     /// Takes up to `max` pieces of work, for a client that polls: its asking is its credit.
-    pub(crate) fn take_work(&self, max: usize, bytes_max: usize) -> Vec<(Task, ResourceId)> {
+    pub(crate) fn take_work(&self, max: usize, bytes_max: usize) -> Vec<Work> {
         let mut work = Vec::new();
         let mut outbox = self.lock();
         self.take_work_from(&mut outbox, &mut work, max, bytes_max);
@@ -242,23 +288,25 @@ impl SessionLink {
     fn take_work_from(
         &self,
         outbox: &mut Outbox,
-        work: &mut Vec<(Task, ResourceId)>,
+        work: &mut Vec<Work>,
         max: usize,
         bytes_max: usize,
     ) -> usize {
         let (mut taken, mut bytes) = (0, 0);
         while taken < max
             && bytes < bytes_max
-            && let Some((task, resource)) = outbox.work.pop_front()
+            && let Some(next) = outbox.work.pop_front()
         {
-            bytes += task.action.as_ref().map_or(0, |action| action.payload.len());
-            if task.kind == TaskKind::AskPhaseOne {
+            bytes += next.payload_bytes();
+            if let Work::Task(task, resource) = &next
+                && task.kind == TaskKind::AskPhaseOne
+            {
                 if outbox.asked.len() >= ASKED_MAX {
                     outbox.asked.clear();
                 }
                 outbox.asked.insert((task.xid, task.branch), resource.clone());
             }
-            work.push((task, resource));
+            work.push(next);
             taken += 1;
         }
         self.work_queued.store(outbox.work.len(), Relaxed);

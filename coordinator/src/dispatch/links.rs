@@ -1,10 +1,10 @@
-//! The attachments that are open: session streams and long polls.
+//! The attachments that are open: session streams and long polls, and which resources they proved.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dashmap::DashMap;
-use pactum_core::id::SessionId;
+use pactum_core::id::{ResourceId, SessionId};
 
 use super::link::{End, SessionLink};
 
@@ -13,6 +13,8 @@ use super::link::{End, SessionLink};
 pub(crate) struct Links {
     last: AtomicU64,
     open: DashMap<SessionId, Arc<SessionLink>>,
+    /// As the group has it, for questions that never come to the group.
+    by_resource: DashMap<ResourceId, Vec<SessionId>>,
 }
 
 impl Links {
@@ -31,6 +33,30 @@ impl Links {
 
     pub(crate) fn remove(&self, id: SessionId) {
         self.open.remove(&id);
+    }
+
+    /// The session proved the resource.
+    pub(super) fn attached(&self, resource: ResourceId, session: SessionId) {
+        self.by_resource.entry(resource).or_default().push(session);
+    }
+
+    /// The session is gone.
+    pub(super) fn detached(&self, resource: &ResourceId, session: SessionId) {
+        if let Some(mut sessions) = self.by_resource.get_mut(resource) {
+            sessions.retain(|other| *other != session);
+        }
+        self.by_resource.remove_if(resource, |_, sessions| sessions.is_empty());
+    }
+
+    /// The group is loaded anew, and every session attaches again.
+    pub(super) fn forget_attached(&self) {
+        self.by_resource.clear();
+    }
+
+    /// The attachments that proved the resource.
+    pub(crate) fn who_works_on(&self, resource: &ResourceId) -> Vec<Arc<SessionLink>> {
+        let sessions = self.by_resource.get(resource).map(|sessions| sessions.clone());
+        sessions.into_iter().flatten().filter_map(|session| self.link(session)).collect()
     }
 
     pub(crate) fn for_each(&self, mut act: impl FnMut(&SessionLink)) {

@@ -11,6 +11,7 @@
 mod calls;
 mod link;
 mod links;
+mod questions;
 #[cfg(test)]
 mod tests;
 
@@ -22,8 +23,9 @@ use pactum_core::transaction::ResourceRow;
 use rustc_hash::FxHashMap;
 
 pub(crate) use calls::{Calls, Heard, UNARY};
-pub(crate) use link::{End, Excess, Out, SessionLink, Taken, WELCOME};
+pub(crate) use link::{End, Excess, Out, SessionLink, Taken, WELCOME, Work};
 pub(crate) use links::Links;
+pub(crate) use questions::Questions;
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
@@ -109,6 +111,7 @@ impl Dispatch {
                 {
                     seat.resources.push(*number);
                     place.sessions.push(*session);
+                    self.links.attached(place.id.clone(), *session);
                 }
             }
             Change::Volatile(Volatile::SessionClosed(session)) => self.close(*session),
@@ -121,6 +124,7 @@ impl Dispatch {
         for number in seat.resources {
             if let Some(place) = self.places.get_mut(&number) {
                 place.sessions.retain(|other| *other != session);
+                self.links.detached(&place.id, session);
             }
         }
     }
@@ -201,6 +205,7 @@ impl Dispatch {
     /// Everyone who waits hears *unknown*, and every session ends.
     pub(crate) fn forget_all_unknown(&mut self) {
         self.seats.clear();
+        self.links.forget_attached();
         self.places.clear();
         self.touched.clear();
         self.answers.clear();

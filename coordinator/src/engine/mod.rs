@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use driver::{Driver, chain};
 pub(crate) use queue::Inbox;
 
-use crate::dispatch::{Calls, Links};
+use crate::dispatch::{Calls, Links, Questions};
 use crate::environment::{Clock, Environment};
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
@@ -116,6 +116,7 @@ pub(crate) struct Engine {
     pub(crate) inbox: Inbox,
     pub(crate) links: Arc<Links>,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) questions: Arc<Questions>,
     pub(crate) metrics: Arc<Metrics>,
     phase: watch::Sender<Phase>,
     stop: CancellationToken,
@@ -133,6 +134,7 @@ impl Engine {
             inbox: Inbox::new(events, clock.clone(), setup.options.engine.begins_queued_max),
             links: Arc::default(),
             calls: Arc::default(),
+            questions: Arc::default(),
             metrics: Arc::default(),
             phase,
             stop: CancellationToken::new(),

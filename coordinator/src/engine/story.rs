@@ -2,13 +2,14 @@
 //!
 //! What a transaction moved from is not part of a write, so it is looked up before the step. Only
 //! events that name a transaction can end one that was decided before; any other (a deadlock, a lost
-//! node) decides transactions that were `Active`.
+//! node) decides transactions that were `Active`. A scope that is rolled back leaves the status as it
+//! is, and has a line of its own.
 
 use pactum_core::event::{Event, Timer};
 use pactum_core::group::Group;
 use pactum_core::id::XidNumber;
 use pactum_core::step::{Change, Volatile, Write};
-use pactum_core::transaction::{RollbackCause, Status};
+use pactum_core::transaction::{RollbackCause, Status, TransactionRow};
 use pactum_proto::convert::Identity;
 
 use crate::metrics::Metrics;
@@ -16,12 +17,17 @@ use crate::metrics::Metrics;
 /// What is known of the transaction that an event names, before the event is handled.
 pub(super) struct Story {
     named: Option<(XidNumber, Status)>,
+    /// How many scopes it had rolled back.
+    scopes: usize,
 }
 
 impl Story {
     pub(super) fn before(group: &Group, event: &Event) -> Story {
         let named = named(event).and_then(|xid| group.transaction(xid));
-        Story { named: named.map(|txn| (txn.row.number, txn.row.status)) }
+        Story {
+            named: named.map(|txn| (txn.row.number, txn.row.status)),
+            scopes: named.map_or(0, |txn| txn.row.undone_scopes.len()),
+        }
     }
 
     pub(super) fn tell(&mut self, change: &Change, identity: &Identity, metrics: &Metrics) {
@@ -32,9 +38,10 @@ impl Story {
                     Some(_) | None => Status::Active,
                 };
                 if from == row.status {
+                    self.tell_scopes(row, identity);
                     return;
                 }
-                if from == Status::Active {
+                if !from.is_decided() {
                     metrics.decided(row.status);
                 }
                 if let Some((xid, status)) = &mut self.named
@@ -61,6 +68,21 @@ impl Story {
     }
 }
 
+impl Story {
+    /// The scopes that were rolled back by this write.
+    fn tell_scopes(&mut self, row: &TransactionRow, identity: &Identity) {
+        for undone in row.undone_scopes.iter().skip(self.scopes) {
+            tracing::info!(
+                txn.xid = %identity.xid(row.number),
+                txn.scope = %undone.scope(),
+                txn.cause = if undone.requested { "requested" } else { "vetoed" },
+                "nested scope rolls back"
+            );
+        }
+        self.scopes = row.undone_scopes.len();
+    }
+}
+
 /// Formatting costs, so nothing is formatted that nobody reads.
 fn log_move(identity: &Identity, xid: XidNumber, from: Status, to: Status) {
     if tracing::enabled!(tracing::Level::INFO) {
@@ -79,6 +101,7 @@ fn named(event: &Event) -> Option<XidNumber> {
     match event {
         Event::CommitRequested { target, .. }
         | Event::RollbackRequested { target, .. }
+        | Event::ScopeRollbackRequested { target, .. }
         | Event::Vetoed { target, .. }
         | Event::OutcomeRequested { target, .. }
         | Event::RetryRequested { target, .. } => Some(target.xid),
@@ -115,6 +138,7 @@ fn named(event: &Event) -> Option<XidNumber> {
 fn word(status: Status) -> &'static str {
     match status {
         Status::Active => "active",
+        Status::Delegated => "delegated",
         Status::Committing => "committing",
         Status::Committed => "committed",
         Status::RollingBack(_) => "rolling back",
@@ -124,7 +148,7 @@ fn word(status: Status) -> &'static str {
 
 fn cause(status: Status) -> Option<&'static str> {
     let cause = match status {
-        Status::Active | Status::Committing | Status::Committed => return None,
+        Status::Active | Status::Delegated | Status::Committing | Status::Committed => return None,
         Status::RollingBack(cause) | Status::RolledBack(cause) => cause,
     };
     Some(match cause {
@@ -136,5 +160,6 @@ fn cause(status: Status) -> Option<&'static str> {
         RollbackCause::PhaseOneFailed => "phase one failed",
         RollbackCause::ManagerLost => "manager lost",
         RollbackCause::Unrecorded => "unrecorded",
+        RollbackCause::ScopeNotUndone => "scope not undone",
     })
 }

@@ -373,7 +373,7 @@ impl Store for MemoryStore {
         let Some(row) = rows.transactions.get(&xid).cloned() else { return Ok(None) };
         let mut branches = rows.branches_in_order(xid);
         for branch in &mut branches {
-            ended::fill_in(branch, row.status);
+            ended::fill_in(branch, &row);
         }
         Ok(Some((row, branches)))
     }

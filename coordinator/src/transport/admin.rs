@@ -92,7 +92,7 @@ impl AdminService {
         }
         let stored = self.0.store.transaction(xid).await.map_err(|error| unreadable(&error))?;
         Ok(stored.map(|(row, branches)| {
-            let branches = branches.into_iter().map(as_ended).collect();
+            let branches = branches.into_iter().map(|branch| as_ended(&row, branch)).collect();
             Found { row, branches }
         }))
     }
@@ -248,8 +248,10 @@ impl Found {
 }
 
 /// What an ended branch was tried is not kept.
-fn as_ended(row: BranchRow) -> Branch {
-    Branch { row, attempt: 0, next_attempt_at: Timestamp::default(), last_reason: None }
+fn as_ended(transaction: &TransactionRow, row: BranchRow) -> Branch {
+    let scope_undone = transaction.has_undone(&row.scopes);
+    let next_attempt_at = Timestamp::default();
+    Branch { row, scope_undone, attempt: 0, next_attempt_at, last_reason: None }
 }
 
 fn transaction(
@@ -266,6 +268,7 @@ fn transaction(
         timeout_ms: u64::try_from(row.timeout.as_millis()).unwrap_or(u64::MAX),
         ended_at_unix_ms: row.ended_at.map_or(0, |at| at.0),
         branch_count,
+        undone_scopes: row.undone_scopes.iter().map(|undone| undone.scope().0).collect(),
     }
 }
 
@@ -284,7 +287,8 @@ fn shown_branch(branch: &Branch, resources: &BTreeMap<ResourceNumber, ResourceRo
         phase_one: v1::PhaseOneKnowledge::from(row.phase_one).into(),
         phase_two: v1::PhaseTwoState::from(row.phase_two).into(),
         attempt: branch.attempt,
-        scope: row.scope.0,
+        scopes: row.scopes.iter().map(|scope| scope.0).collect(),
+        scope_undone: branch.scope_undone,
         action: row
             .action
             .as_ref()

@@ -10,7 +10,7 @@ use dashmap::DashMap;
 use pactum_core::event::Event;
 use pactum_core::id::NodeId;
 use pactum_core::step::Reply;
-use pactum_proto::convert;
+use pactum_proto::convert::{self, WorkAnswer};
 use pactum_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
@@ -163,7 +163,7 @@ impl Context {
             let work = attachment.link.take_work(max, PAYLOAD_BYTES_MAX);
             if !work.is_empty() {
                 let identity = &leading.identity;
-                return Ok(work.iter().map(|(task, id)| identity.work(task, id)).collect());
+                return Ok(work.into_iter().map(|work| work.into_wire(identity)).collect());
             }
             tokio::select! {
                 () = notified => {}
@@ -201,9 +201,17 @@ impl Context {
         let answers = results.map(|result| leading.reader.work_result(result, session));
         let answers = answers.collect::<Result<Vec<_>, _>>()?;
         let asked = |xid, branch| attachment.link.asked(xid, branch);
-        let events = answers.into_iter();
-        let events = events.filter_map(|answer| answer.into_event(attachment.node, asked));
-        let events: Vec<Event> = events.collect();
+        let mut events: Vec<Event> = Vec::with_capacity(answers.len());
+        for answer in answers {
+            match answer {
+                WorkAnswer::CanCommit(question, said) => {
+                    self.engine.questions.answer(question, session, said);
+                }
+                WorkAnswer::PhaseOne(..) | WorkAnswer::PhaseTwo(_) => {
+                    events.extend(answer.into_event(attachment.node, asked));
+                }
+            }
+        }
         self.engine.inbox.send(events).await.map_err(|_| stopped())
     }
 }

@@ -6,7 +6,7 @@ use pactum_core::event::Event;
 use pactum_core::id::NodeId;
 use pactum_core::lock::wait::ClaimId;
 use pactum_core::step::ReplyTo;
-use pactum_proto::convert::{self, RequestReader};
+use pactum_proto::convert::{self, CanCommit, RequestReader, WorkAnswer};
 use pactum_proto::v1::{self, client_frame::Frame};
 
 use crate::dispatch::{Excess, Out, SessionLink, WELCOME};
@@ -20,6 +20,8 @@ pub(super) struct Read {
     pub(super) events: Vec<Event>,
     /// For the client, from the edge itself.
     pub(super) outs: Vec<Out>,
+    /// For participants, with the requests that wait for them.
+    pub(super) questions: Vec<(u64, CanCommit)>,
     /// The client broke the protocol so that the session must end.
     pub(super) fatal: bool,
 }
@@ -118,6 +120,11 @@ impl FrameReader<'_> {
             }
             Frame::Commit(commit) => self.requests.commit(commit, reply)?,
             Frame::Rollback(rollback) => self.requests.rollback(&rollback, reply)?,
+            Frame::RollbackScope(rollback) => self.requests.rollback_scope(&rollback, reply)?,
+            Frame::CanCommit(asked) => {
+                read.questions.push((correlation, self.requests.can_commit(&asked)?));
+                return Ok(None);
+            }
             Frame::Veto(veto) => self.requests.veto(&veto, reply)?,
             Frame::Get(get) => self.requests.get(&get, reply)?,
             Frame::Register(register) => self.requests.register(&register, session, reply)?,
@@ -135,7 +142,13 @@ impl FrameReader<'_> {
                 Event::BranchIdsRequested { session, reply }
             }
             Frame::WorkResult(result) => {
-                let answer = self.requests.work_result(result, session)?;
+                let answer = match self.requests.work_result(result, session)? {
+                    WorkAnswer::CanCommit(question, said) => {
+                        self.engine.questions.answer(question, session, said);
+                        return Ok(None);
+                    }
+                    answer @ (WorkAnswer::PhaseOne(..) | WorkAnswer::PhaseTwo(_)) => answer,
+                };
                 let asked = |xid, branch| self.link.asked(xid, branch);
                 return Ok(answer.into_event(self.node, asked));
             }
@@ -179,6 +192,8 @@ fn awaits_answer(frame: &v1::ClientFrame) -> bool {
             Frame::Begin(_)
             | Frame::Commit(_)
             | Frame::Rollback(_)
+            | Frame::RollbackScope(_)
+            | Frame::CanCommit(_)
             | Frame::Veto(_)
             | Frame::Get(_)
             | Frame::Register(_)

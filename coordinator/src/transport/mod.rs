@@ -3,12 +3,14 @@
 //! - `unary`: the coordinator's calls, and the long poll.
 //! - `session`, `frames`, `outgoing`: the session stream: its reader, its frames, its writing side.
 //! - `attachment`: what a client without a stream is attached by.
+//! - `can_commit`: what a transaction manager asks participants through us.
 //! - `admin`: what an operator asks.
 //! - `status`: typed errors as gRPC statuses, where they must be.
 //! - `connection`: connections that can be cut.
 
 mod admin;
 mod attachment;
+mod can_commit;
 pub(crate) mod connection;
 mod frames;
 mod outgoing;

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use pactum_core::id::ResourceId;
-use pactum_core::step::{Reply, Task};
+use pactum_core::step::Reply;
 use pactum_proto::v1::{self, server_frame::Frame};
 use tonic::Status;
 
-use crate::dispatch::{End, Out, SessionLink, Taken, WELCOME};
+use crate::dispatch::{End, Out, SessionLink, Taken, WELCOME, Work};
 use crate::engine::Leading;
 use crate::options::ServerOptions;
 
@@ -27,7 +26,7 @@ pub(super) struct Outgoing {
     leading: Arc<Leading>,
     options: Arc<ServerOptions>,
     answers: Vec<Out>,
-    work: Vec<(Task, ResourceId)>,
+    work: Vec<Work>,
     over: bool,
     /// The correlation of the hello, once its answer was sent.
     hello: Arc<std::sync::atomic::AtomicU64>,
@@ -50,9 +49,9 @@ impl Outgoing {
         frames.extend(answers.drain(..).map(|out| self.frame(out)));
         self.answers = answers;
         let identity = &self.leading.identity;
-        frames.extend(self.work.drain(..).map(|(task, resource)| v1::ServerFrame {
+        frames.extend(self.work.drain(..).map(|work| v1::ServerFrame {
             correlation: 0,
-            frame: Some(Frame::Work(identity.work(&task, &resource))),
+            frame: Some(Frame::Work(work.into_wire(identity))),
         }));
         v1::ServerBatch { frames }
     }
@@ -62,6 +61,7 @@ impl Outgoing {
             Out::Reply { correlation: WELCOME, reply } => (self.hello(), self.welcome(reply)),
             Out::Reply { correlation, reply } => (correlation, self.leading.identity.frame(reply)),
             Out::Error { correlation, error } => (correlation, Frame::Error(*error)),
+            Out::Opinion { correlation, opinion } => (correlation, Frame::Opinion(*opinion)),
             Out::Pong { correlation } => (correlation, Frame::Pong(v1::Ping {})),
             Out::Ping => (0, Frame::Ping(v1::Ping {})),
             Out::Goodbye => (0, Frame::Goodbye(v1::Goodbye {})),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pactum_core::event::Event;
 use pactum_core::step::ReplyTo;
-use pactum_proto::convert::{self, Hello};
+use pactum_proto::convert::{self, CanCommit, Hello};
 use pactum_proto::v1::{self, client_frame::Frame};
 use tokio::time::{Instant, interval_at, timeout};
 use tonic::{Status, Streaming};
@@ -156,7 +156,24 @@ impl SessionReader {
         if read.fatal {
             return Err(End::Refused);
         }
+        for (correlation, asked) in read.questions {
+            self.ask_participants(correlation, asked);
+        }
         self.context.engine.inbox.send(read.events).await.map_err(|_| End::Reattach)
+    }
+
+    /// Asks beside the reader, which never waits. The request window bounds how many do.
+    fn ask_participants(&self, correlation: u64, asked: CanCommit) {
+        let (context, leading, link) =
+            (self.context.clone(), Arc::clone(&self.leading), Arc::clone(&self.link));
+        self.context.tasks.spawn("can-commit", async move {
+            let opinion = tokio::select! {
+                opinion = context.can_commit(&leading, &asked) => Box::new(opinion),
+                () = link.ending().cancelled() => return,
+            };
+            let answered = &mut vec![Out::Opinion { correlation, opinion }];
+            link.deliver(answered, context.options.session.answers_queued_max);
+        });
     }
 
     /// A message, or the end: a message that cannot be taken is refused with a reason first.

@@ -29,6 +29,8 @@ pub(crate) fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::ResourceBound
         | ErrorCode::ResourceBusy
         | ErrorCode::NotResolvable
+        | ErrorCode::ScopeRolledBack
+        | ErrorCode::NotDelegable
         | ErrorCode::ProtocolVersion => Code::FailedPrecondition,
         ErrorCode::UnknownTransaction | ErrorCode::UnknownBranch => Code::NotFound,
         ErrorCode::Expired => Code::OutOfRange,

@@ -36,6 +36,16 @@ impl CoordinatorService {
         Ok(leading.identity.registered(reply))
     }
 
+    async fn ask_scope(
+        &self,
+        request: &v1::RollbackScopeRequest,
+    ) -> Result<v1::ScopeReply, v1::Error> {
+        let leading = self.0.engine.leading()?;
+        let event = |reply| leading.reader.rollback_scope(request, reply);
+        let reply = self.0.ask(&leading, event).await?;
+        Ok(leading.identity.scope(reply))
+    }
+
     async fn ask_phase_one(
         &self,
         report: v1::PhaseOneReport,
@@ -95,6 +105,32 @@ impl Coordinator for CoordinatorService {
         request: Request<v1::VetoRequest>,
     ) -> Result<Response<v1::OutcomeReply>, Status> {
         self.ask_outcome(|reader, reply| reader.veto(request.get_ref(), reply)).await
+    }
+
+    async fn rollback_scope(
+        &self,
+        request: Request<v1::RollbackScopeRequest>,
+    ) -> Result<Response<v1::ScopeReply>, Status> {
+        let refused =
+            |error| v1::ScopeReply { result: Some(v1::scope_reply::Result::Error(error)) };
+        let reply = self.ask_scope(request.get_ref()).await;
+        Ok(Response::new(reply.unwrap_or_else(refused)))
+    }
+
+    async fn can_commit(
+        &self,
+        request: Request<v1::CanCommitRequest>,
+    ) -> Result<Response<v1::CanCommitReply>, Status> {
+        let answer = async {
+            let leading = self.0.engine.leading()?;
+            let asked = leading.reader.can_commit(request.get_ref())?;
+            Ok(self.0.can_commit(&leading, &asked).await)
+        };
+        let result = match answer.await {
+            Ok(opinion) => v1::can_commit_reply::Result::Opinion(opinion),
+            Err(error) => v1::can_commit_reply::Result::Error(error),
+        };
+        Ok(Response::new(v1::CanCommitReply { result: Some(result) }))
     }
 
     async fn get(

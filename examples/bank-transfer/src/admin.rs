@@ -116,7 +116,7 @@ impl Admin {
 fn entry(transaction: Transaction) -> Result<Entry> {
     let outcome = transaction.outcome.unwrap_or_default();
     let standing = match outcome.status() {
-        TransactionStatus::Active => Standing::Active,
+        TransactionStatus::Active | TransactionStatus::Delegated => Standing::Active,
         TransactionStatus::Committing | TransactionStatus::Committed => Standing::Committed,
         TransactionStatus::RollingBack | TransactionStatus::RolledBack => match outcome.cause() {
             RollbackCause::Requested
@@ -127,7 +127,8 @@ fn entry(transaction: Transaction) -> Result<Entry> {
             | RollbackCause::Deadlock
             | RollbackCause::TimedOut
             | RollbackCause::ManagerLost
-            | RollbackCause::Unrecorded => Standing::Unasked,
+            | RollbackCause::Unrecorded
+            | RollbackCause::ScopeNotUndone => Standing::Unasked,
             RollbackCause::Unspecified => {
                 bail!("the coordinator does not say why `{}` rolls back", transaction.xid)
             }

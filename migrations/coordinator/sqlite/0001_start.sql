@@ -32,7 +32,8 @@ CREATE TABLE global_transaction (
     begun_at        INTEGER NOT NULL,
     ended_at        INTEGER,
     idempotency_key TEXT,
-    outer_xid       INTEGER
+    outer_xid       INTEGER,
+    undone_scopes   BLOB
 ) STRICT;
 
 -- Ended transactions stay in their place as history: leaving this index is all that an end costs.
@@ -48,7 +49,7 @@ CREATE TABLE branch (
     node           BLOB    NOT NULL,
     resource       INTEGER NOT NULL,
     mode           INTEGER NOT NULL,
-    scope          INTEGER NOT NULL,
+    scopes         BLOB,
     lock_only      INTEGER NOT NULL,
     locks          BLOB    NOT NULL,
     action_name    TEXT,

@@ -12,7 +12,7 @@ use pactum_core::transaction::{Action, BranchMode};
 
 use super::enums;
 use super::error::{invalid, invalid_over, limit_reached};
-use super::requests::{RequestReader, branch_id, check_length, resource_id, scope, wide};
+use super::requests::{RequestReader, branch_id, check_length, resource_id, scope_path, wide};
 use crate::v1;
 
 /// The longest lock key, in bytes.
@@ -39,8 +39,8 @@ impl RequestReader {
         let branch = branch_id("branch_id", request.branch_id)?;
         let resource = resource_id(&request.resource_id)?;
         let mode = enums::mode(request.mode)?;
-        let scope = scope(request.scope)?;
-        let action = action(mode, request)?;
+        let scopes = scope_path(&request.scopes)?;
+        let action = action(mode, &request.action, &request.payload)?;
         let locks = self.locks(&request.locks)?;
         if request.lock_only && locks.is_empty() {
             return Err(no_locks());
@@ -58,7 +58,7 @@ impl RequestReader {
             branch,
             resource,
             mode,
-            scope,
+            scopes,
             lock_only: request.lock_only,
             locks,
             action,
@@ -198,28 +198,28 @@ fn no_locks() -> v1::Error {
 }
 
 /// TCC and saga branches name what phase two calls; the other modes have nothing to call.
-fn action(
+pub(super) fn action(
     mode: BranchMode,
-    request: &v1::RegisterRequest,
+    name: &str,
+    payload: &[u8],
 ) -> Result<Option<Arc<Action>>, v1::Error> {
-    check_length("action", request.action.len(), ACTION_BYTES_MAX)?;
-    check_length("payload", request.payload.len(), PAYLOAD_BYTES_MAX)?;
+    check_length("action", name.len(), ACTION_BYTES_MAX)?;
+    check_length("payload", payload.len(), PAYLOAD_BYTES_MAX)?;
     match mode {
-        BranchMode::Tcc | BranchMode::Saga if request.action.is_empty() => Err(invalid_over(
+        BranchMode::Tcc | BranchMode::Saga if name.is_empty() => Err(invalid_over(
             "action",
             wide(ACTION_BYTES_MAX),
             format!(
                 "`action` is missing; name the registered action in 1 to {ACTION_BYTES_MAX} bytes"
             ),
         )),
-        BranchMode::Tcc | BranchMode::Saga => Ok(Some(Arc::new(Action {
-            name: request.action.as_str().into(),
-            payload: request.payload.as_ref().into(),
-        }))),
-        BranchMode::At | BranchMode::Xa if !request.action.is_empty() => {
+        BranchMode::Tcc | BranchMode::Saga => {
+            Ok(Some(Arc::new(Action { name: name.into(), payload: payload.into() })))
+        }
+        BranchMode::At | BranchMode::Xa if !name.is_empty() => {
             Err(invalid("action", "an AT or XA branch has an `action`; leave it empty"))
         }
-        BranchMode::At | BranchMode::Xa if !request.payload.is_empty() => {
+        BranchMode::At | BranchMode::Xa if !payload.is_empty() => {
             Err(invalid("payload", "an AT or XA branch has a `payload`; leave it empty"))
         }
         BranchMode::At | BranchMode::Xa => Ok(None),

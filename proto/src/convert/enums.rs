@@ -32,6 +32,7 @@ impl TryFrom<v1::Outcome> for Outcome {
     fn try_from(outcome: v1::Outcome) -> Result<Self, UnknownValue> {
         let status = match outcome.status() {
             v1::TransactionStatus::Active => Status::Active,
+            v1::TransactionStatus::Delegated => Status::Delegated,
             v1::TransactionStatus::Committing => Status::Committing,
             v1::TransactionStatus::Committed => Status::Committed,
             v1::TransactionStatus::RollingBack => Status::RollingBack(cause(outcome.cause)?),
@@ -48,6 +49,7 @@ fn status_to_wire(status: Status) -> (v1::TransactionStatus, v1::RollbackCause) 
     use v1::TransactionStatus as Wire;
     match status {
         Status::Active => (Wire::Active, v1::RollbackCause::Unspecified),
+        Status::Delegated => (Wire::Delegated, v1::RollbackCause::Unspecified),
         Status::Committing => (Wire::Committing, v1::RollbackCause::Unspecified),
         Status::Committed => (Wire::Committed, v1::RollbackCause::Unspecified),
         Status::RollingBack(cause) => (Wire::RollingBack, cause.into()),
@@ -66,6 +68,7 @@ fn cause(value: i32) -> Result<RollbackCause, UnknownValue> {
         v1::RollbackCause::PhaseOneFailed => Ok(RollbackCause::PhaseOneFailed),
         v1::RollbackCause::ManagerLost => Ok(RollbackCause::ManagerLost),
         v1::RollbackCause::Unrecorded => Ok(RollbackCause::Unrecorded),
+        v1::RollbackCause::ScopeNotUndone => Ok(RollbackCause::ScopeNotUndone),
         v1::RollbackCause::Unspecified => Err(unknown),
     }
 }
@@ -81,6 +84,7 @@ impl From<RollbackCause> for v1::RollbackCause {
             RollbackCause::PhaseOneFailed => v1::RollbackCause::PhaseOneFailed,
             RollbackCause::ManagerLost => v1::RollbackCause::ManagerLost,
             RollbackCause::Unrecorded => v1::RollbackCause::Unrecorded,
+            RollbackCause::ScopeNotUndone => v1::RollbackCause::ScopeNotUndone,
         }
     }
 }
@@ -202,13 +206,21 @@ pub(super) fn phase_one_result(value: i32) -> Result<PhaseOneResult, UnknownValu
     }
 }
 
-/// What a work result answers: a direction of phase two, or (`None`) how phase one ended.
-pub(super) fn answered(value: i32) -> Result<Option<Direction>, UnknownValue> {
+/// What a work result answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    PhaseTwo(Direction),
+    PhaseOne,
+    CanCommit,
+}
+
+pub(super) fn answered(value: i32) -> Result<Answered, UnknownValue> {
     let unknown = UnknownValue { field: "kind", value };
     match v1::WorkKind::try_from(value).map_err(|_| unknown)? {
-        v1::WorkKind::Commit => Ok(Some(Direction::Commit)),
-        v1::WorkKind::Rollback => Ok(Some(Direction::Rollback)),
-        v1::WorkKind::AskPhaseOne => Ok(None),
+        v1::WorkKind::Commit => Ok(Answered::PhaseTwo(Direction::Commit)),
+        v1::WorkKind::Rollback => Ok(Answered::PhaseTwo(Direction::Rollback)),
+        v1::WorkKind::AskPhaseOne => Ok(Answered::PhaseOne),
+        v1::WorkKind::CanCommit => Ok(Answered::CanCommit),
         v1::WorkKind::Unspecified => Err(unknown),
     }
 }

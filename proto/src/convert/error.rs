@@ -118,6 +118,23 @@ pub fn rejection(group: &GroupName, rejection: &Rejection) -> v1::Error {
             ),
         ),
         Rejection::NotActive(outcome) => not_active(*outcome),
+        Rejection::ScopeRolledBack(scope) => error(
+            ErrorCode::ScopeRolledBack,
+            "scopes",
+            format!(
+                "nested scope {scope} was rolled back, and no branch joins it any more; undo the \
+                 local work and let the scope end"
+            ),
+        ),
+        Rejection::NotDelegable(branch) => error(
+            ErrorCode::NotDelegable,
+            "delegate_to",
+            format!(
+                "the commit cannot be left to branch {branch}: it must be of mode XA, not yet \
+                 prepared, and the only one that counts; prepare it, then commit without \
+                 `delegate_to`"
+            ),
+        ),
         Rejection::NotAttached(resource) => not_attached(
             "resource_id",
             format!("resource `{resource}` is not attached; attach it first"),
@@ -233,6 +250,7 @@ pub fn rejection(group: &GroupName, rejection: &Rejection) -> v1::Error {
 fn not_active(outcome: Outcome) -> v1::Error {
     let stands = match outcome.status {
         Status::Active => "its commit was asked for",
+        Status::Delegated => "its only branch decides",
         Status::Committing | Status::Committed => "it is decided to commit",
         Status::RollingBack(_) | Status::RolledBack(_) => "it is decided to roll back",
     };
@@ -275,6 +293,11 @@ fn reached(limit: Limit, max: u64) -> v1::Error {
         Limit::ActiveTransactions => {
             ("active_transactions_max", "undecided global transactions; try again later", 1_000)
         }
+        Limit::UndoneScopes => (
+            "scope",
+            "nested scopes of one global transaction that were rolled back; roll it back",
+            0,
+        ),
         Limit::Waiters => ("waiters_max", "requests that wait for keys; try again later", 1_000),
     };
     let message = format!("the limit of {max} is reached for {what}, or raise the limit");

@@ -13,6 +13,7 @@ mod branches;
 mod enums;
 mod error;
 mod operator;
+mod questions;
 mod replies;
 mod requests;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use error::{
     protocol_version, rejection, unavailable,
 };
 pub use operator::RESOLUTION_REASON_BYTES_MAX;
+pub use questions::{CanCommit, QUESTIONS_MAX, Question, Said};
 pub use replies::Identity;
 pub use requests::{
     AGENT_VERSION_BYTES_MAX, CAPABILITIES_MAX, CAPABILITY_BYTES_MAX, Hello,

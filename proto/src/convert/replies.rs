@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use pactum_core::event::IdBlock;
 use pactum_core::id::{Epoch, GroupName, ResourceId, StoreId, XidNumber};
-use pactum_core::step::{Reply, Task, TaskKind};
+use pactum_core::step::{Reply, ScopeOutcome, Task, TaskKind};
 
 use super::error;
 use crate::v1::{self, server_frame::Frame};
@@ -60,6 +60,16 @@ impl Identity {
         v1::OutcomeReply { result: Some(result) }
     }
 
+    /// The answer to the rollback of a scope.
+    #[must_use]
+    pub fn scope(&self, reply: Reply) -> v1::ScopeReply {
+        let result = match self.frame(reply) {
+            Frame::Scope(scope) => v1::scope_reply::Result::Scope(scope),
+            other => v1::scope_reply::Result::Error(error_of(other)),
+        };
+        v1::ScopeReply { result: Some(result) }
+    }
+
     /// A registration's answer.
     #[must_use]
     pub fn registered(&self, reply: Reply) -> v1::RegisterReply {
@@ -90,6 +100,7 @@ impl Identity {
                 remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
             }),
             Reply::Outcome(outcome) => Frame::Outcome(outcome.into()),
+            Reply::Scope(scope) => Frame::Scope(scope.into()),
             Reply::Registered { sequence } => Frame::Registered(v1::Registered { sequence }),
             Reply::ClaimGranted(claim) => Frame::ClaimGranted(claim.0),
             Reply::KeysFree => Frame::ClaimGranted(0),
@@ -138,6 +149,17 @@ impl Identity {
     }
 }
 
+impl From<ScopeOutcome> for v1::ScopeOutcome {
+    fn from(scope: ScopeOutcome) -> Self {
+        let status = match scope.undone {
+            true => v1::ScopeStatus::RolledBack,
+            false => v1::ScopeStatus::RollingBack,
+        };
+        let transaction = Some(scope.transaction.into());
+        v1::ScopeOutcome { status: status.into(), transaction }
+    }
+}
+
 impl From<IdBlock> for v1::IdBlock {
     fn from(block: IdBlock) -> Self {
         v1::IdBlock { first: block.first, end: block.end }
@@ -159,6 +181,8 @@ fn error_of(frame: Frame) -> v1::Error {
         | Frame::Pong(_)
         | Frame::Ping(_)
         | Frame::Goodbye(_)
-        | Frame::PhaseOneRecorded(_) => error::internal("the group gave another kind of answer"),
+        | Frame::PhaseOneRecorded(_)
+        | Frame::Scope(_)
+        | Frame::Opinion(_) => error::internal("the group gave another kind of answer"),
     }
 }

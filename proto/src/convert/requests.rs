@@ -13,7 +13,7 @@ use pactum_core::id::{
     XidNumber,
 };
 use pactum_core::step::ReplyTo;
-use pactum_core::transaction::Caller;
+use pactum_core::transaction::{Caller, SCOPE_DEPTH_MAX};
 
 use super::error::{foreign, invalid, invalid_over, limit_reached, protocol_version, shown};
 use super::{Identity, enums};
@@ -123,8 +123,12 @@ impl RequestReader {
         }
         let done = named.into_iter().map(|id| branch_id("done_branch_ids", id));
         let done = done.collect::<Result<_, _>>()?;
+        let delegate_to = match request.delegate_to {
+            0 => None,
+            id => Some(branch_id("delegate_to", id)?),
+        };
         let caller = Caller { reply, wait: enums::wait(request.wait)? };
-        Ok(Event::CommitRequested { target, done, caller })
+        Ok(Event::CommitRequested { target, done, delegate_to, caller })
     }
 
     /// A request to roll back.
@@ -141,16 +145,31 @@ impl RequestReader {
         Ok(Event::RollbackRequested { target, caller })
     }
 
+    /// A request to roll back a nested scope.
+    ///
+    /// # Errors
+    /// The typed refusal of the first field at fault.
+    pub fn rollback_scope(
+        &self,
+        request: &v1::RollbackScopeRequest,
+        reply: ReplyTo,
+    ) -> Result<Event, v1::Error> {
+        let target = self.target(&request.xid, &request.store_id)?;
+        let scope = scope("scope", request.scope)?;
+        let caller = Caller { reply, wait: enums::wait(request.wait)? };
+        Ok(Event::ScopeRollbackRequested { target, scope, caller })
+    }
+
     /// A veto. Its answer waits for the decision only: the participant has a caller of its own.
     ///
     /// # Errors
     /// The typed refusal of the first field at fault.
     pub fn veto(&self, request: &v1::VetoRequest, reply: ReplyTo) -> Result<Event, v1::Error> {
         let target = self.target(&request.xid, &request.store_id)?;
-        let scope = scope(request.scope)?;
+        let scopes = scope_path(&request.scopes)?;
         check_length("reason", request.reason.len(), REASON_BYTES_MAX)?;
         let caller = Caller { reply, wait: pactum_core::transaction::Wait::Decided };
-        Ok(Event::Vetoed { target, scope, caller })
+        Ok(Event::Vetoed { target, scopes, caller })
     }
 
     /// A question where a transaction stands.
@@ -368,16 +387,27 @@ pub(super) fn branch_id(field: &str, id: u64) -> Result<BranchId, v1::Error> {
     Ok(BranchId(id))
 }
 
-pub(super) fn scope(scope: u32) -> Result<ScopeId, v1::Error> {
-    let max = i32::MAX.unsigned_abs();
-    if scope > max {
-        return Err(invalid_over(
-            "scope",
-            u64::from(max),
-            format!("`scope` is {scope}; send 0 to {max}"),
-        ));
+fn scope(field: &str, scope: u64) -> Result<ScopeId, v1::Error> {
+    if scope == 0 {
+        let message = format!("`{field}` holds 0; send the random number of a nested scope");
+        return Err(invalid(field, message));
     }
     Ok(ScopeId(scope))
+}
+
+/// The nested scopes of a branch or a veto, outermost first.
+pub(super) fn scope_path(scopes: &[u64]) -> Result<Vec<ScopeId>, v1::Error> {
+    check_count("scopes", scopes.len(), SCOPE_DEPTH_MAX)?;
+    let path = scopes.iter().map(|number| scope("scopes", *number));
+    let path: Vec<ScopeId> = path.collect::<Result<_, _>>()?;
+    let repeated = path.iter().enumerate().find(|(place, scope)| path[..*place].contains(scope));
+    match repeated {
+        None => Ok(path),
+        Some((_, scope)) => Err(invalid(
+            "scopes",
+            format!("`scopes` names scope {scope} twice; a scope does not lie within itself"),
+        )),
+    }
 }
 
 fn required(field: &str, text: String, max: usize) -> Result<String, v1::Error> {
@@ -404,7 +434,7 @@ pub(super) fn check_length(field: &str, length: usize, max: usize) -> Result<(),
     Err(invalid_over(field, wide(max), message))
 }
 
-fn check_count(field: &str, count: usize, max: usize) -> Result<(), v1::Error> {
+pub(super) fn check_count(field: &str, count: usize, max: usize) -> Result<(), v1::Error> {
     if count <= max {
         return Ok(());
     }

@@ -9,8 +9,9 @@ use pactum_core::event::{
 use pactum_core::id::{BranchId, NodeId, ResourceId, SessionId, XidNumber};
 use prost::Message as _;
 
-use super::enums;
+use super::enums::{self, Answered};
 use super::error::invalid;
+use super::questions::Said;
 use super::requests::{RequestReader, branch_id};
 use crate::v1::{self, work_result::Result as Wire};
 
@@ -28,6 +29,8 @@ pub enum WorkAnswer {
     PhaseTwo(Event),
     /// To *how did phase one end*; `None` if it could not tell.
     PhaseOne(XidNumber, BranchId, Option<PhaseOneResult>),
+    /// To the question of this number: not for the group.
+    CanCommit(u64, Said),
 }
 
 impl WorkAnswer {
@@ -41,7 +44,7 @@ impl WorkAnswer {
     ) -> Option<Event> {
         match self {
             WorkAnswer::PhaseTwo(event) => Some(event),
-            WorkAnswer::PhaseOne(_, _, None) => None,
+            WorkAnswer::PhaseOne(_, _, None) | WorkAnswer::CanCommit(..) => None,
             WorkAnswer::PhaseOne(xid, branch, Some(result)) => {
                 let resource = asked(xid, branch)?;
                 let target = Target { xid, store_named: true };
@@ -69,14 +72,18 @@ impl RequestReader {
         session: SessionId,
     ) -> Result<WorkAnswer, v1::Error> {
         let xid = self.operator_xid(&result.xid)?;
-        let branch = branch_id("branch_id", result.branch_id)?;
-        let direction = enums::answered(result.kind)?;
+        let question = result.branch_id;
+        let branch = || branch_id("branch_id", question);
+        let answered = enums::answered(result.kind)?;
         let answer = result
             .result
             .ok_or_else(|| invalid("result", "`result` is missing; send done, later or parked"))?;
-        match direction {
-            Some(direction) => phase_two((session, xid, branch), direction, answer),
-            None => Ok(WorkAnswer::PhaseOne(xid, branch, phase_one(&answer))),
+        match answered {
+            Answered::PhaseTwo(direction) => {
+                phase_two((session, xid, branch()?), direction, answer)
+            }
+            Answered::PhaseOne => Ok(WorkAnswer::PhaseOne(xid, branch()?, phase_one(&answer))),
+            Answered::CanCommit => Ok(WorkAnswer::CanCommit(question, said(answer))),
         }
     }
 }
@@ -112,6 +119,17 @@ fn phase_one(answer: &Wire) -> Option<PhaseOneResult> {
         Wire::Done(v1::Done {}) => Some(PhaseOneResult::Done),
         Wire::Failed(v1::Failed {}) => Some(PhaseOneResult::Failed),
         Wire::Later(_) | Wire::Parked(_) => None,
+    }
+}
+
+/// Whatever a participant says to *can this commit*, nothing follows from it here.
+fn said(answer: Wire) -> Said {
+    let reason = |reason: &str| cut(reason, LATER_REASON_BYTES_MAX).to_owned();
+    match answer {
+        Wire::Done(v1::Done {}) => Said::Yes,
+        Wire::Failed(v1::Failed {}) => Said::No(String::new()),
+        Wire::Parked(report) => Said::No(reason(&report.message)),
+        Wire::Later(later) => Said::Nothing(reason(&later.reason)),
     }
 }
 

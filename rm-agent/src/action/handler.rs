@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pactum_core::fence::Step;
 
+use super::question::Chance;
 use crate::db::Driver;
 
 /// What a handler of phase two answers.
@@ -61,4 +62,11 @@ pub(crate) trait Handler<DB: Driver>: Send + Sync + 'static {
         connection: &mut DB::Connection,
         kept: Kept<'_>,
     ) -> Result<Handled, Stopped>;
+
+    /// What it thinks of its chances with this input. Whatever it writes is rolled back.
+    async fn can_commit(
+        &self,
+        connection: &mut DB::Connection,
+        input: &[u8],
+    ) -> Result<Chance, Stopped>;
 }

@@ -8,6 +8,8 @@
 //!   confirming.rs   many commits: side by side, or in turns on SQLite
 //!   calling.rs      a handler called with a limit, and whatever it does wrong
 //! handler.rs      a registered handler, and what it may answer
+//! question.rs     the question before the first try
+//! upkeep.rs       old rows purged and asked about
 //! options.rs, error.rs, report.rs
 //! ```
 //!
@@ -25,14 +27,17 @@ mod options;
 mod participant;
 mod phase_one;
 mod pool;
+mod question;
 mod report;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 pub use error::{ActionError, PhaseOneError};
 pub use handler::Handled;
 pub use options::ActionOptions;
 pub use pool::{ActionDatabase, ActionPool};
+pub use question::{Chance, Opinion, Question};
 
 pub(crate) use calling::{Call, call};
 pub(crate) use handler::{Direction, Handler, Kept, Stopped};

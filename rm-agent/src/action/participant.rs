@@ -29,6 +29,7 @@ use super::handler::{Direction, Handled, Handler, Kept, Stopped};
 use super::options::ActionOptions;
 use super::phase_one::Local;
 use super::pool::{ActionDatabase, Registry};
+use super::question::Chance;
 use super::report::{attention, fault, later, parked};
 use crate::barrier::{self, FoundRow, Mode, State};
 use crate::branch::{Answer, BranchKey, Task, Work};
@@ -99,6 +100,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             Task::Commit => Direction::Confirm,
             Task::Rollback { .. } => Direction::Undo,
             Task::AskPhaseOne => return self.by_the_row(work, Step::Compensable).await,
+            Task::CanCommit => return Ok(self.opinion(work).await),
         };
         if work.resolution == Some(Resolution::Keep) {
             return self.keep(work, direction).await;
@@ -152,6 +154,28 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
                 let after = (error.failure == Failure::Busy).then_some(BUSY_PAUSE);
                 Handling::Answered(later(after, &error.chain()))
             }
+        }
+    }
+
+    /// What the action thinks of its chances. Its local transaction is rolled back in any case.
+    async fn opinion(&self, work: &Work) -> Answer {
+        let name = action_name(work);
+        let Some(handler) = self.registry.find(name) else { return unknown(name) };
+        let wait = self.options.local_lock_wait_max;
+        let left = wait + self.options.handler_wait_max;
+        let mut local = match Local::begin(&self.pool, &self.writer, wait, left).await {
+            Ok(local) => local,
+            Err(error) => return not_begun(&error),
+        };
+        let input = work.action.as_ref().map_or(&[][..], |action| &*action.payload);
+        let asked = handler.can_commit(local.connection(), input);
+        match call(self.options.handler_wait_max, asked).await {
+            Call::Returned(Ok(Chance::Good)) => Answer::Done,
+            Call::Returned(Ok(Chance::None(why))) => parked(ParkReason::HandlerFatal, &why),
+            Call::Returned(Err(Stopped::Unreadable(why))) => later(None, &why),
+            Call::Returned(Err(stopped)) => stopped_answer(name, &stopped),
+            Call::Panicked(message) => later(None, &format!("`{name}` panicked: {message}")),
+            Call::TimedOut => later(None, &format!("`{name}` did not say in time")),
         }
     }
 
@@ -225,7 +249,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
                 own.commit().await?;
                 return Ok(match work.task {
                     Task::AskPhaseOne => Answer::Failed,
-                    Task::Rollback { .. } | Task::Commit => Answer::Done,
+                    Task::Rollback { .. } | Task::Commit | Task::CanCommit => Answer::Done,
                 });
             }
         };
@@ -238,11 +262,11 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             if self.attempt_left(work).is_zero() { Attempt::Over } else { Attempt::MayRun };
         match (work.task, self.mode) {
             (Task::Commit, _) => fence::Call::Confirm,
-            (Task::AskPhaseOne, _) => fence::Call::Ask { attempt },
+            (Task::AskPhaseOne | Task::CanCommit, _) => fence::Call::Ask { attempt },
             (Task::Rollback { phase_one_done }, Mode::Saga) => {
                 fence::Call::Compensate { phase_one_done, attempt, step }
             }
-            (Task::Rollback { phase_one_done }, Mode::Tcc | Mode::At) => {
+            (Task::Rollback { phase_one_done }, Mode::Tcc | Mode::At | Mode::Xa) => {
                 fence::Call::Cancel { phase_one_done }
             }
         }

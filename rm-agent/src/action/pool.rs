@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use pactum_core::id::ResourceId;
 use pactum_core::transaction::BranchMode;
@@ -13,6 +13,7 @@ use super::error::ActionError;
 use super::handler::Handler;
 use super::options::ActionOptions;
 use super::participant::ActionParticipant;
+use super::upkeep::Upkeep;
 use crate::agent::Agent;
 use crate::barrier::{Mode, tables};
 use crate::db::{Driver, LocalDatabase, OwnConnections};
@@ -45,6 +46,8 @@ pub(crate) struct Shared<DB: ActionDatabase> {
     pub(crate) own: Arc<dyn LocalDatabase>,
     pub(crate) tcc: Arc<Registry<DB>>,
     pub(crate) saga: Arc<Registry<DB>>,
+    /// Ends with the last pool.
+    pub(super) upkeep: OnceLock<Upkeep>,
 }
 
 /// The actions of one mode, by name.
@@ -96,7 +99,9 @@ impl<DB: ActionDatabase> ActionPool<DB> {
     ) -> Result<Self, ActionError> {
         let resource = resource.parse().map_err(ActionError::ResourceId)?;
         let link = Arc::new(agent.session().clone());
-        ActionPool::attach_over(link, resource, pool, options).await
+        let pool = ActionPool::attach_over(link, resource, pool, options).await?;
+        pool.keep_up();
+        Ok(pool)
     }
 
     pub(crate) async fn attach_over(
@@ -149,6 +154,7 @@ impl<DB: ActionDatabase> ActionPool<DB> {
             own,
             tcc,
             saga,
+            upkeep: OnceLock::new(),
         })))
     }
 

@@ -45,9 +45,10 @@ impl<DB: AtDatabase> AtConnection<DB> {
         if let Some(sql) = &ready.compiled.before {
             images.before = self.read_images(ready, statement.with_sql(sql), width).await?;
         }
+        let change = DB::change(statement, &ready.compiled, &ready.table, &images.before)?;
         // From here on a dropped future leaves a change that nobody noted.
         self.health = Health::OnlyRollback(CUT_SHORT);
-        let steps = match self.collect_change(statement.with_sql(&ready.compiled.change)).await {
+        let steps = match self.collect_change(change).await {
             Ok(steps) => steps,
             Err(error) => return Err(self.change_failed(ready, error).await),
         };

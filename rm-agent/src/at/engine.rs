@@ -20,7 +20,7 @@ pub trait AtDatabase: Database + Driver + Engine {}
 impl<DB: Database + Driver + Engine> AtDatabase for DB {}
 
 /// What a statement yields, piece by piece.
-pub(super) type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
+pub(crate) type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 
 /// See [`AtDatabase`].
 #[allow(private_interfaces, reason = "sealed: nobody else can name or implement it")]
@@ -43,6 +43,17 @@ pub trait Engine: Driver {
 
     #[doc(hidden)]
     fn compile_read(read: &LockingRead, table: &Table) -> Result<CompiledRead, Refused>;
+
+    /// A change as it is sent, once the rows before it are known.
+    #[doc(hidden)]
+    fn change(
+        statement: &Statement<Self>,
+        compiled: &CompiledChange,
+        _table: &Table,
+        _before: &[Row],
+    ) -> Result<Statement<Self>, AtError> {
+        Ok(statement.with_sql(&compiled.change))
+    }
 
     /// Passes a statement to the driver.
     #[doc(hidden)]
@@ -123,6 +134,8 @@ pub(crate) struct CompiledChange {
     pub(crate) before: Option<Arc<str>>,
     /// The change.
     pub(crate) change: Arc<str>,
+    /// What is sent in its stead where it might choose other rows than `before`.
+    pub(crate) restricted: Option<Restricted>,
     /// Reads the rows after they changed, as `before` does, where neither the change nor the keys of
     /// `before` give them. With the arguments of the change, like `before`.
     pub(crate) after: Option<Arc<str>>,
@@ -146,6 +159,16 @@ pub(crate) struct Written {
     pub(crate) sql: Arc<str>,
     /// The places of the key's columns.
     pub(crate) key: Vec<usize>,
+}
+
+/// A change with a gap in its condition, for the keys of the rows that `before` found.
+#[derive(Debug)]
+pub(crate) struct Restricted {
+    pub(crate) start: String,
+    /// How the statement calls the table.
+    pub(crate) target: String,
+    /// Without parameters.
+    pub(crate) end: String,
 }
 
 /// The images that a change returns; each is every column of the table.

@@ -17,7 +17,7 @@
 //!               reverse.rs     its writing
 //!               report.rs      what a person sees of a parked branch
 //! upkeep      upkeep.rs        now and then: old rows purged, and
-//!               sweep.rs       open ones asked about
+//!                              open ones asked about, by `crate::barrier::sweep`
 //! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/, mysql/
 //!               build.rs       statements of ours in the making
 //!             link.rs          what is asked of the coordinator
@@ -50,7 +50,6 @@ mod restore;
 mod reverse;
 mod savepoint;
 mod sqlite;
-mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -62,11 +61,13 @@ mod waiting;
 pub use check::{CheckedStatement, Verdict, check_sql};
 pub use connection::AtConnection;
 pub use engine::AtDatabase;
+pub(crate) use engine::{Statement, Step};
 pub use error::AtError;
 pub use evidence::{Evidence, evidence};
 pub use options::AtOptions;
 pub(crate) use options::Environment;
 pub use plan::Refused;
+pub(crate) use plan::only_reads;
 pub use pool::AtPool;
 pub use savepoint::{AtSavepoint, SavepointMark};
 pub use transaction::AtTransaction;

@@ -112,6 +112,10 @@ impl AtParticipant {
     }
 
     async fn one(&self, work: &Work) -> Result<Answer, DbError> {
+        // Rows may be locked or changed until a statement meets them: no opinion before.
+        if work.task == Task::CanCommit {
+            return Ok(Answer::Done);
+        }
         let mut local = self.database.begin().await?;
         let found = match barrier::find(&mut *local, &work.key).await {
             Ok(found) => Ok(found),
@@ -122,10 +126,12 @@ impl AtParticipant {
             (Task::Rollback { .. }, Some(Resolution::Keep)) => {
                 self.keep(&mut *local, work, found).await?
             }
-            (Task::Rollback { .. } | Task::AskPhaseOne | Task::Commit, _) => match found {
-                Ok(found) => self.judge(&mut *local, work, found).await?,
-                Err(why) => Verdict::Leave(tampered(why)),
-            },
+            (Task::Rollback { .. } | Task::AskPhaseOne | Task::Commit | Task::CanCommit, _) => {
+                match found {
+                    Ok(found) => self.judge(&mut *local, work, found).await?,
+                    Err(why) => Verdict::Leave(tampered(why)),
+                }
+            }
         };
         match verdict {
             Verdict::Leave(answer) => {
@@ -157,6 +163,7 @@ impl AtParticipant {
         }
         match (work.task, found) {
             (Task::Commit, _) => unreachable!("the session gives commits to `commit`"),
+            (Task::CanCommit, _) => unreachable!("it is answered before the database is asked"),
             (Task::Rollback { phase_one_done: true }, None) => {
                 Ok(Verdict::Leave(parked(ParkReason::EvidenceLost, EVIDENCE_LOST)))
             }

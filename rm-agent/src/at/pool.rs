@@ -23,6 +23,7 @@ use super::error::AtError;
 use super::options::AtOptions;
 use super::phase_two::{AtParticipant, CONNECTIONS};
 use super::plan::Plan;
+use super::ready::make_ready;
 use super::transaction::AtTransaction;
 use super::upkeep::Upkeep;
 use crate::agent::Agent;
@@ -209,14 +210,16 @@ impl<DB: AtDatabase> AtPool<DB> {
     }
 
     /// Whether a statement changes nothing and asks for no locks. Refuses what cannot be undone.
-    fn is_plain_read(&self, sql: &str) -> Result<bool, AtError> {
+    async fn is_plain_read(&self, sql: &str) -> Result<bool, AtError> {
         let shared = &self.0;
         match shared.cache.find(sql) {
             Some(Ready::Read) => Ok(true),
             Some(Ready::LockingRead(_) | Ready::Change(_)) => Ok(false),
             None => match DB::plan(sql)? {
                 Plan::Read => {
-                    shared.cache.insert(sql, Ready::Read);
+                    let mut connection = shared.pool.acquire().await.map_err(AtError::Database)?;
+                    let ready = make_ready::<DB>(&mut connection, sql).await?;
+                    shared.cache.insert(sql, ready);
                     Ok(true)
                 }
                 Plan::LockingRead(_) | Plan::Change(_) => Ok(false),
@@ -258,7 +261,7 @@ impl<'p, DB: AtDatabase> Executor<'p> for &'p AtPool<DB> {
         let statement = Statement::take(query);
         Box::pin(async_stream::try_stream! {
             let mut statement = statement?;
-            if self.is_plain_read(statement.sql.as_str())? {
+            if self.is_plain_read(statement.sql.as_str()).await? {
                 let mut connection = self.0.pool.acquire().await?;
                 let mut steps = DB::run(&mut connection, statement);
                 while let Some(step) = steps.try_next().await? {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::cache::{Ready, ReadyChange, ReadyRead};
 use super::engine::AtDatabase;
 use super::error::AtError;
-use super::plan::{ChangeKind, LockingRead, Plan, Refused};
+use super::plan::{self, ChangeKind, LockingRead, Plan, Refused};
 use super::restore::Turn;
 use super::table::Table;
+use crate::db::Kind;
 
 /// Plans a statement, and makes it ready for the schema as it is now.
 ///
@@ -17,7 +18,10 @@ pub(super) async fn make_ready<DB: AtDatabase>(
     connection: &mut DB::Connection,
     sql: &str,
 ) -> Result<Ready, AtError> {
-    Ok(match DB::plan(sql)? {
+    let plan = DB::plan(sql)?;
+    let kind = DB::sql(connection).kind();
+    check_functions::<DB>(connection, &plan::called(sql, kind)).await?;
+    Ok(match plan {
         Plan::Read => Ready::Read,
         Plan::LockingRead(read) => {
             Ready::LockingRead(Arc::new(make_read_ready::<DB>(connection, &read).await?))
@@ -48,6 +52,30 @@ pub(super) async fn make_read_ready<DB: AtDatabase>(
     }
     let compiled = DB::compile_read(read, &table)?;
     Ok(ReadyRead { table, compiled })
+}
+
+/// What a function of the users' own changes would be neither undone nor locked.
+async fn check_functions<DB: AtDatabase>(
+    connection: &mut DB::Connection,
+    called: &[String],
+) -> Result<(), AtError> {
+    if called.is_empty() {
+        return Ok(());
+    }
+    let found = DB::dialect().writing_function(&mut *DB::sql(connection), called).await;
+    let Some(name) = found.map_err(AtError::from_db)? else { return Ok(()) };
+    let instead = match DB::sql(connection).kind() {
+        Kind::Postgres => {
+            "declare the function STABLE or IMMUTABLE if it only reads, or send what it does as \
+             statements"
+        }
+        Kind::Mysql | Kind::Sqlite => {
+            "declare the function READS SQL DATA or NO SQL if it only reads, or send what it does as \
+             statements"
+        }
+    };
+    let why = format!("its function `{name}` may change rows, which no image would show");
+    Err(Refused::new("statement", why, instead).into())
 }
 
 /// An undo that the account may not do would be tried for ever, and its locks stay.

@@ -55,6 +55,15 @@ pub(crate) trait Dialect: Send + Sync {
         Ok(true)
     }
 
+    /// The first of these names that is a function of the users' own which may change rows.
+    async fn writing_function(
+        &self,
+        _sql: &mut dyn Sql,
+        _names: &[String],
+    ) -> Result<Option<String>, DbError> {
+        Ok(None)
+    }
+
     /// Prepares a local transaction for restoring.
     async fn begin_restore(&self, sql: &mut dyn Sql) -> Result<(), DbError>;
 

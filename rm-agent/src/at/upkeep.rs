@@ -12,8 +12,8 @@ use tracing::{debug, warn};
 use super::engine::AtDatabase;
 use super::error::AtError;
 use super::pool::AtPool;
-use super::sweep::Sweeper;
-use crate::barrier;
+use crate::barrier::sweep::Sweeper;
+use crate::barrier::{self, Mode};
 
 /// How often old barrier rows are looked for. They are kept for a day or more, so an hour more
 /// does not matter.
@@ -83,6 +83,7 @@ impl<DB: AtDatabase> AtPool<DB> {
             database: Arc::clone(&self.0.own),
             link: Arc::clone(&self.0.link),
             resource: self.0.resource.clone(),
+            mode: Mode::At,
             wall: self.0.options.environment.wall,
             after: None,
         }

@@ -1,4 +1,4 @@
-//! The barrier rows of committed branches: deleted by one statement for many.
+//! The barrier rows of committed branches, and of ended ones: deleted by one statement for many.
 
 use std::collections::HashSet;
 
@@ -41,6 +41,21 @@ pub(crate) async fn delete_open(
         }
     }
     Ok(left)
+}
+
+/// Deletes the rows of these branches that are used up: their transactions have ended.
+pub(crate) async fn delete_settled(sql: &mut dyn Sql, keys: &[BranchKey]) -> Result<u64, DbError> {
+    let mut deleted = 0;
+    for chunk in keys.chunks(BRANCHES_PER_STATEMENT) {
+        let (branches, ids) = one_of(sql.kind(), chunk, 1);
+        let from = match sql.kind() {
+            Kind::Sqlite | Kind::Postgres => "FROM pactum_barrier",
+            Kind::Mysql => "pactum_barrier FROM pactum_barrier FORCE INDEX (PRIMARY)",
+        };
+        let text = format!("DELETE {from} WHERE state <> 'open' AND {branches}");
+        deleted += sql.execute(&text, &ids).await?;
+    }
+    Ok(deleted)
 }
 
 async fn still_there(sql: &mut dyn Sql, keys: &[BranchKey]) -> Result<Vec<BranchKey>, DbError> {

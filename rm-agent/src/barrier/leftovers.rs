@@ -1,15 +1,15 @@
-//! Open barrier rows that have been there for long: what the sweep looks through.
+//! Barrier rows that have been there for long: what the sweep and the purge look through.
 //!
 //! Age alone says nothing: a transaction may wait for a resource that is away, or for a person.
 
 use pactum_core::id::{BranchId, StoreId, Xid};
 use pactum_core::time::WallTime;
 
-use super::{Mode, wall_value};
+use super::{Mode, State, wall_value};
 use crate::branch::BranchKey;
 use crate::db::{DbError, Row, Sql, Value};
 
-/// Some open rows, in order.
+/// Some rows, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) rows: Vec<OldRow>,
@@ -17,7 +17,7 @@ pub(crate) struct Page {
     pub(crate) is_last: bool,
 }
 
-/// An open row.
+/// A row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OldRow {
     pub(crate) place: Place,
@@ -25,7 +25,7 @@ pub(crate) struct OldRow {
     pub(crate) owner: Option<(BranchKey, StoreId)>,
 }
 
-/// Where a row stands among all open ones, oldest first.
+/// Where a row stands among all in its state, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     since: i64,
@@ -49,9 +49,21 @@ pub(crate) async fn open_before(
     after: Option<&Place>,
     most: usize,
 ) -> Result<Page, DbError> {
+    old(sql, (mode, State::Open), before, after, most).await
+}
+
+/// The rows of a mode in a state, in the same way.
+pub(crate) async fn old(
+    sql: &mut dyn Sql,
+    (mode, state): (Mode, State),
+    before: WallTime,
+    after: Option<&Place>,
+    most: usize,
+) -> Result<Page, DbError> {
     let limit = i64::try_from(most).unwrap_or(i64::MAX);
     let mut values = vec![Value::text(mode.as_str()), wall_value(before), Value::Integer(limit)];
-    let mut condition = "state = 'open' AND mode = ?1 AND changed_at < ?2".to_owned();
+    // Written out, for an index on the open rows alone.
+    let mut condition = format!("state = '{}' AND mode = ?1 AND changed_at < ?2", state.as_str());
     if let Some(Place { since, xid, branch }) = after {
         condition.push_str(
             " AND (changed_at > ?4 OR changed_at = ?4 AND (xid > ?5 OR xid = ?5 AND branch_id > ?6))",

@@ -15,13 +15,15 @@
 mod action;
 mod committed;
 pub(crate) mod leftovers;
+pub(crate) mod purge;
+pub(crate) mod sweep;
 pub(crate) mod tables;
 
 use pactum_core::id::StoreId;
 use pactum_core::time::WallTime;
 
 pub(crate) use action::{look, mark, replace_body, take_open};
-pub(crate) use committed::delete_open;
+pub(crate) use committed::{delete_open, delete_settled};
 
 use crate::branch::BranchKey;
 use crate::db::{DbError, Kind, Sql, Value};
@@ -29,12 +31,16 @@ use crate::db::{DbError, Kind, Sql, Value};
 /// Rows that one purge removes, so that it never holds the writer for long.
 const PURGED_ROWS_MAX: i64 = 1000;
 
+/// The format of a body that is always empty.
+const BODILESS: i64 = 0;
+
 /// Which mode wrote a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     At,
     Tcc,
     Saga,
+    Xa,
 }
 
 impl Mode {
@@ -43,6 +49,7 @@ impl Mode {
             Mode::At => "at",
             Mode::Tcc => "tcc",
             Mode::Saga => "saga",
+            Mode::Xa => "xa",
         }
     }
 }
@@ -187,6 +194,27 @@ pub(crate) async fn insert_open(
     Ok(sql.execute(&text, &values).await? == 1)
 }
 
+/// The text that writes an open row without a body into `table`, for one round trip with what comes
+/// before it. `Unique` means that a rollback was here before.
+pub(crate) fn insert_open_text(
+    table: &str,
+    key: &BranchKey,
+    store: StoreId,
+    mode: Mode,
+    wall: WallTime,
+) -> String {
+    let (xid, branch) = (key.xid.to_string(), key.branch.0.cast_signed());
+    let (store, mode) = (store.to_string(), mode.as_str());
+    let checksum = checksum(key, &store, mode, BODILESS, "");
+    let wall = wall.0.cast_signed();
+    // Nothing in it needs escaping: digits, and the letters of group names and modes.
+    format!(
+        "INSERT INTO {table} (xid, branch_id, store_id, mode, state, format, checksum, body, \
+         created_at, changed_at) VALUES ('{xid}', {branch}, '{store}', '{mode}', 'open', {BODILESS}, \
+         {checksum}, '', {wall}, {wall})"
+    )
+}
+
 /// The row of a branch, if there is one. It stays as it is until the local transaction ends.
 pub(crate) async fn find(
     sql: &mut dyn Sql,
@@ -255,16 +283,18 @@ pub(crate) async fn mark_undone(
 }
 
 /// Removes Undone rows, tombstones and spent rows that are older than `before`; at most a thousand,
-/// so that the caller repeats it while it returns that many.
+/// so that the caller repeats it while it returns that many. Those of TCC and saga stay: for them the
+/// coordinator is asked, by [`purge::Purger`].
 pub(crate) async fn purge(sql: &mut dyn Sql, before: WallTime) -> Result<u64, DbError> {
     let text = match sql.kind() {
         Kind::Sqlite | Kind::Postgres => {
             "DELETE FROM pactum_barrier WHERE (xid, branch_id) IN (SELECT xid, branch_id \
-             FROM pactum_barrier WHERE state <> 'open' AND changed_at < ?1 LIMIT ?2)"
+             FROM pactum_barrier WHERE state <> 'open' AND mode NOT IN ('tcc', 'saga') \
+             AND changed_at < ?1 LIMIT ?2)"
         }
         Kind::Mysql => {
             "DELETE FROM pactum_barrier WHERE state IN ('spent', 'tombstone', 'undone') \
-             AND changed_at < ?1 LIMIT ?2"
+             AND mode NOT IN ('tcc', 'saga') AND changed_at < ?1 LIMIT ?2"
         }
     };
     sql.execute(text, &[wall_value(before), Value::Integer(PURGED_ROWS_MAX)]).await

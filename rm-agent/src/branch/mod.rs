@@ -9,6 +9,7 @@ use pactum_core::id::{BranchId, StoreId, Xid};
 use pactum_core::transaction::{Action, BranchMode, Resolution};
 use pactum_proto::v1::ParkReport;
 
+
 /// One branch, as its participant knows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BranchKey {
@@ -28,6 +29,10 @@ pub(crate) enum Task {
     /// How did phase one end? Answered `Done` if the barrier row is there, `Failed` once a tombstone
     /// makes its absence final.
     AskPhaseOne,
+    /// Could this action succeed, as things are? The key names the question and no branch, and
+    /// nothing depends on the answer: `Done` is yes, `Failed` and `Parked` are no (nothing is
+    /// parked), `Later` is no answer. Whoever has no opinion says `Done`.
+    CanCommit,
 }
 
 /// A task for one branch.
@@ -50,7 +55,7 @@ pub(crate) struct Work {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
     Done,
-    /// For [`Task::AskPhaseOne`] only.
+    /// For [`Task::AskPhaseOne`] and [`Task::CanCommit`] only.
     Failed,
     /// Not now; try again, after the delay where one is known.
     Later {

@@ -31,6 +31,7 @@ const LOOKUP_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// Dropped before [`PhaseOne::sent`], it says that nothing was committed. So its local transaction
 /// must be dropped before it, and every other writer queues behind that rollback.
+#[derive(Debug)]
 pub(crate) struct PhaseOne {
     pub(crate) link: Arc<dyn Link>,
     pub(crate) context: TransactionContext,

@@ -24,7 +24,8 @@ use sqlx::postgres::PgDatabaseError;
 
 pub(crate) use driver::{Driver, OwnConnections, POSTGRES_BARRIER_PLACE, in_mysql_database};
 pub(crate) use mysql::{
-    MySqlDatabase, MySqlSql, classify as classify_mysql, read_row as read_mysql_row,
+    MySqlDatabase, MySqlSql, add_value as add_mysql_value, classify as classify_mysql,
+    read_row as read_mysql_row,
 };
 pub(crate) use postgres::{PostgresDatabase, PostgresSql, classify_pg, read_pg_row};
 pub(crate) use sqlite::{SqliteDatabase, SqliteSql, classify, read_row};
@@ -101,6 +102,10 @@ pub(crate) trait Sql: Send {
 
     /// Runs a statement and returns its rows.
     async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError>;
+
+    /// Runs a text of one or more statements without parameters, unprepared and in one round trip, and
+    /// returns their rows. For what a database does not prepare, or what is never run twice.
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError>;
 }
 
 /// A local transaction. Dropped unfinished, it rolls back.

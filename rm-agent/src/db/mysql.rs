@@ -52,6 +52,10 @@ impl Sql for Alone {
     async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError> {
         MySqlSql(&mut self.0).query(sql, values).await
     }
+
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError> {
+        MySqlSql(&mut self.0).run(text).await
+    }
 }
 
 struct MySqlTransaction {
@@ -70,6 +74,10 @@ impl Sql for MySqlTransaction {
 
     async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError> {
         MySqlSql(&mut self.inner).query(sql, values).await
+    }
+
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError> {
+        MySqlSql(&mut self.inner).run(text).await
     }
 }
 
@@ -116,6 +124,15 @@ impl Sql for MySqlSql<'_> {
         };
         rows.iter().map(read).collect()
     }
+
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut *self.0).await;
+        let rows = rows.map_err(|error| failed("run a statement", error))?;
+        let read = |row: &MySqlRow| {
+            read_row(row, 0, row.len()).map_err(|error| failed("read a row", error))
+        };
+        rows.iter().map(read).collect()
+    }
 }
 
 /// Replaces numbered parameters by the only ones there are, in the order of the text. A number that
@@ -153,7 +170,7 @@ fn positional(sql: &str, values: &[Value]) -> Result<(String, MySqlArguments), D
 }
 
 /// Binds a value. A [`Value::RawText`] is bound as bytes: its statement converts it.
-fn add_value(
+pub(crate) fn add_value(
     arguments: &mut MySqlArguments,
     value: &Value,
 ) -> Result<(), sqlx::error::BoxDynError> {

@@ -87,6 +87,10 @@ impl Sql for Alone {
     async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError> {
         PostgresSql(&mut self.0).query(sql, values).await
     }
+
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError> {
+        PostgresSql(&mut self.0).run(text).await
+    }
 }
 
 /// Whether the connection, which lay in the pool, was gone before it was used.
@@ -116,6 +120,10 @@ impl Sql for PostgresTransaction {
 
     async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError> {
         PostgresSql(&mut self.inner).query(sql, values).await
+    }
+
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError> {
+        PostgresSql(&mut self.inner).run(text).await
     }
 }
 
@@ -154,6 +162,15 @@ impl Sql for PostgresSql<'_> {
         let query = sqlx::query_with(AssertSqlSafe(numbered(sql)), arguments(values)?);
         let rows = query.fetch_all(&mut *self.0).await;
         let rows = rows.map_err(|error| failed("run a query", error))?;
+        let read = |row: &PgRow| {
+            read_pg_row(row, 0, row.len()).map_err(|error| failed("read a row", error))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut *self.0).await;
+        let rows = rows.map_err(|error| failed("run a statement", error))?;
         let read = |row: &PgRow| {
             read_pg_row(row, 0, row.len()).map_err(|error| failed("read a row", error))
         };

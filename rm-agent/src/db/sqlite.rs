@@ -77,6 +77,10 @@ impl Sql for Alone {
     async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError> {
         SqliteSql(&mut self.connection).query(sql, values).await
     }
+
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError> {
+        SqliteSql(&mut self.connection).run(text).await
+    }
 }
 
 /// Field order is drop order: the rollback is queued before the next writer has its turn.
@@ -97,6 +101,10 @@ impl Sql for SqliteTransaction {
 
     async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DbError> {
         SqliteSql(&mut self.inner).query(sql, values).await
+    }
+
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError> {
+        SqliteSql(&mut self.inner).run(text).await
     }
 }
 
@@ -133,6 +141,15 @@ impl Sql for SqliteSql<'_> {
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
         let rows = query.fetch_all(&mut *self.0).await;
         let rows = rows.map_err(|error| failed("run a query", error))?;
+        let read = |row: &SqliteRow| {
+            read_row(row, 0, row.len()).map_err(|error| failed("read a row", error))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut *self.0).await;
+        let rows = rows.map_err(|error| failed("run a statement", error))?;
         let read = |row: &SqliteRow| {
             read_row(row, 0, row.len()).map_err(|error| failed("read a row", error))
         };

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use pactum_core::fence::Step;
 
 use super::{SagaStep, kept};
-use crate::action::{ActionDatabase, Direction, Handled, Handler, Kept, Stopped};
+use crate::action::{ActionDatabase, Chance, Direction, Handled, Handler, Kept, Stopped};
 
 pub(super) struct Erased<DB: ActionDatabase, S: SagaStep<DB>> {
     step: Arc<S>,
@@ -41,5 +41,16 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> Handler<DB> for Erased<DB, S> {
                 compensated.map_err(|error| Stopped::Failed(error.into()))
             }
         }
+    }
+
+    async fn can_commit(
+        &self,
+        connection: &mut DB::Connection,
+        input: &[u8],
+    ) -> Result<Chance, Stopped> {
+        let input = serde_json::from_slice(input)
+            .map_err(|error| Stopped::Unreadable(error.to_string()))?;
+        let said = self.step.can_commit(connection, &input).await;
+        said.map_err(|error| Stopped::Failed(error.into()))
     }
 }

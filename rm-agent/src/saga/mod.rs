@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::action::{ActionDatabase, ActionError, ActionPool, Handled};
+use crate::action::{ActionDatabase, ActionError, ActionPool, Chance, Handled};
 use erased::Erased;
 
 pub(crate) use kept::attempts_end;
@@ -114,6 +114,18 @@ pub trait SagaStep<DB: ActionDatabase>: Send + Sync + 'static {
     fn retries(&self, error: &Self::Error) -> bool {
         let _ = error;
         false
+    }
+
+    /// Whether the step has a chance with this input, asked before the first step by
+    /// [`Agent::can_commit`](crate::Agent::can_commit). Advice: whatever it writes is rolled back. The
+    /// default sees nothing in the way.
+    fn can_commit(
+        &self,
+        connection: &mut DB::Connection,
+        input: &Self::Input,
+    ) -> impl Future<Output = Result<Chance, Self::Error>> + Send {
+        let _ = (connection, input);
+        std::future::ready(Ok(Chance::Good))
     }
 
     /// Reads input and output of an older version.

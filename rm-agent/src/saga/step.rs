@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::{SagaStep, kept};
 use crate::action::{
     ActionDatabase, ActionError, ActionPool, Call, Kept, Local, NotCommitted, Opened,
-    PhaseOneError, Stopped, call, write_body,
+    PhaseOneError, Question, Stopped, call, write_body,
 };
 use crate::barrier::{FoundRow, Mode, OpenRow};
 use crate::branch::BranchKey;
@@ -49,6 +49,15 @@ pub struct BegunStep<DB: ActionDatabase, S: SagaStep<DB>> {
 impl<DB: ActionDatabase, S: SagaStep<DB>> Step<DB, S> {
     pub(super) fn new(pool: ActionPool<DB>, step: Arc<S>) -> Self {
         Step { pool, step }
+    }
+
+    /// The question whether the step has a chance with this input, for
+    /// [`Agent::can_commit`](crate::Agent::can_commit).
+    ///
+    /// # Errors
+    /// The input is too large, or cannot be written as JSON.
+    pub fn question(&self, input: &S::Input) -> Result<Question, ActionError> {
+        Question::new(&self.pool.0, BranchMode::Saga, S::NAME, input)
     }
 
     /// Runs the step as a branch of the running task's global transaction.

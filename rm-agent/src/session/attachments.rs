@@ -100,7 +100,7 @@ impl Attachments {
                 match work.task {
                     Task::Commit | Task::Rollback { .. } => reports.arrived(&work.key),
                     // The coordinator asks because it does not know yet.
-                    Task::AskPhaseOne => {}
+                    Task::AskPhaseOne | Task::CanCommit => {}
                 }
                 match self.attached().get(&(resource, work.mode)) {
                     Some(attachment) => return attachment.lanes.push(link, work),

@@ -151,7 +151,7 @@ impl Session {
         // clocks ours must be the first to run out.
         let remaining = Duration::from_millis(begun.remaining_ms);
         let remaining = remaining.saturating_sub(asked_at.elapsed());
-        Ok(TransactionContext::new(xid, store, remaining))
+        Ok(TransactionContext::managed(xid, store, remaining))
     }
 
     /// The store of the coordinator that was last heard; `None` before the first Welcome.

@@ -225,7 +225,9 @@ fn on_frame(shared: &Shared, link: &Arc<Link>, frame: v1::ServerFrame) {
             | Answer::Error(_)
             | Answer::Attached(_)
             | Answer::BranchIds(_)
-            | Answer::PhaseOneRecorded(_)),
+            | Answer::PhaseOneRecorded(_)
+            | Answer::Scope(_)
+            | Answer::Opinion(_)),
         ) => link.answer(correlation, answer),
     }
 }

@@ -53,7 +53,7 @@ impl Lanes {
     pub(super) fn push(&self, link: &Arc<Link>, work: Work) {
         let lane = match work.task {
             Task::Commit => &self.commits,
-            Task::Rollback { .. } | Task::AskPhaseOne => &self.others,
+            Task::Rollback { .. } | Task::AskPhaseOne | Task::CanCommit => &self.others,
         };
         lane.push(Queued { link: Arc::clone(link), work });
     }

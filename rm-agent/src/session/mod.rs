@@ -47,6 +47,8 @@ use crate::branch::{Answer, BranchKey, Work};
 pub(crate) use calls::Session;
 pub(crate) use environment::{DialEndpoint, Environment};
 pub(crate) use outcome_calls::VETO_REASON_BYTES_MAX;
+#[allow(unused_imports, reason = "the transaction manager names them")]
+pub(crate) use outcome_calls::{Opinion, Question, ScopeOutcome};
 
 /// What the coordinator refused, or that it could not be asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -93,7 +95,9 @@ impl CallError {
                 | v1::ErrorCode::Internal
                 | v1::ErrorCode::ProtocolVersion
                 | v1::ErrorCode::ResourceBusy
-                | v1::ErrorCode::NotResolvable => false,
+                | v1::ErrorCode::NotResolvable
+                | v1::ErrorCode::ScopeRolledBack
+                | v1::ErrorCode::NotDelegable => false,
             },
         }
     }

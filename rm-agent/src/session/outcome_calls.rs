@@ -1,9 +1,11 @@
-//! What is answered by where a transaction stands: its end, a veto, or only the question.
+//! What is answered by where a transaction or a nested scope of it stands: its end, a veto, or only
+//! the question. And what participants think before anything is tried.
 
 use std::time::Duration;
 
-use pactum_core::id::{StoreId, Xid};
+use pactum_core::id::{BranchId, ResourceId, ScopeId, StoreId, Xid};
 use pactum_core::step::Outcome;
+use pactum_core::transaction::{Action, BranchMode};
 use pactum_proto::v1;
 use pactum_proto::v1::client_frame::Frame as Request;
 use pactum_proto::v1::server_frame::Frame as Answer;
@@ -20,7 +22,116 @@ const VETO_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The longest reason of a veto that the wire takes.
 pub(crate) const VETO_REASON_BYTES_MAX: usize = 512;
 
+/// Where a nested scope stands that was to roll back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScopeOutcome {
+    /// Whether all of it is undone. If not yet, ask again.
+    pub(crate) undone: bool,
+    /// Where the transaction stands. If it is not active any more, it rolls back as a whole.
+    pub(crate) transaction: Outcome,
+}
+
+/// Could this action succeed, as things are?
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) resource: ResourceId,
+    pub(crate) mode: BranchMode,
+    /// For TCC and saga.
+    pub(crate) action: Option<Action>,
+}
+
+/// What participants think of the actions that were named. Advice: nothing is reserved by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Opinion {
+    /// Nobody sees what would stand in the way.
+    Yes,
+    /// This one cannot succeed.
+    No { resource: String, action: String, reason: String },
+    /// This one could not be asked, or did not answer in time. That is not a no.
+    Unknown { resource: String, action: String, reason: String },
+}
+
 impl Session {
+    /// Asks for the commit. With `delegate_to`, that the one-phase commit of this branch decides: the
+    /// answer *delegated* means that this is durable, and the branch may commit. A refusal with
+    /// [`v1::ErrorCode::NotDelegable`] changed nothing: prepare the branch, then commit without.
+    #[allow(dead_code, reason = "the transaction manager's ending asks through it")]
+    pub(crate) async fn commit(
+        &self,
+        context: &TransactionContext,
+        delegate_to: Option<BranchId>,
+        wait: v1::Wait,
+    ) -> Result<v1::Outcome, CallError> {
+        let done = context.done_branches();
+        let request = Request::Commit(v1::CommitRequest {
+            xid: context.xid().to_string(),
+            store_id: wire::store(context),
+            done_branch_ids: done.into_iter().map(|branch| branch.0).collect(),
+            wait: wait.into(),
+            delegate_to: delegate_to.map_or(0, |branch| branch.0),
+        });
+        let until = Instant::now() + self.answer_wait_max();
+        self.ask_outcome(context, request, until).await
+    }
+
+    /// Rolls back a nested scope durably, and with [`v1::Wait::Completed`] waits for it to be undone,
+    /// as long as the coordinator waits. May be repeated.
+    ///
+    /// # Errors
+    /// No answer means that the scope may be rolled back or not; a refusal with an outcome, that the
+    /// transaction is decided to commit.
+    #[allow(dead_code, reason = "nested propagation calls it")]
+    pub(crate) async fn rollback_scope(
+        &self,
+        context: &TransactionContext,
+        scope: ScopeId,
+        wait: v1::Wait,
+    ) -> Result<ScopeOutcome, CallError> {
+        let request = Request::RollbackScope(v1::RollbackScopeRequest {
+            xid: context.xid().to_string(),
+            store_id: wire::store(context),
+            scope: scope.0,
+            wait: wait.into(),
+        });
+        let until = Instant::now() + self.answer_wait_max();
+        let store = Some(context.store_id());
+        let scope = match self.call(Urgency::Decision, request, store, until).await?.frame {
+            Answer::Scope(scope) => scope,
+            other => return Err(unexpected(&other)),
+        };
+        let undone = match scope.status() {
+            v1::ScopeStatus::RolledBack => true,
+            v1::ScopeStatus::RollingBack => false,
+            v1::ScopeStatus::Unspecified => return Err(unclear()),
+        };
+        let transaction = Outcome::try_from(scope.transaction.unwrap_or_default());
+        let transaction = transaction.map_err(|_| unclear())?;
+        if transaction.status.is_decided() {
+            self.shared().reports.decided(context.xid());
+        }
+        Ok(ScopeOutcome { undone, transaction })
+    }
+
+    /// Asks the participants of actions whether these have a chance, before any of them is tried.
+    #[allow(dead_code, reason = "the transaction manager asks before the first try")]
+    pub(crate) async fn can_commit(
+        &self,
+        context: &TransactionContext,
+        questions: &[Question],
+    ) -> Result<Opinion, CallError> {
+        let request = Request::CanCommit(v1::CanCommitRequest {
+            xid: context.xid().to_string(),
+            store_id: wire::store(context),
+            questions: questions.iter().map(wire::question).collect(),
+        });
+        let until = Instant::now() + self.answer_wait_max();
+        let store = Some(context.store_id());
+        match self.call(Urgency::Entry, request, store, until).await?.frame {
+            Answer::Opinion(opinion) => wire::opinion(opinion).ok_or_else(unclear),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Vetoes the global transaction, durably if the coordinator can be told in time. Notes it in
     /// `context` in any case, for the caller: the calling side then refuses to commit.
     pub(crate) async fn veto(&self, context: &TransactionContext, reason: &str) {
@@ -44,7 +155,7 @@ impl Session {
         let request = Request::Veto(v1::VetoRequest {
             xid: context.xid().to_string(),
             store_id: wire::store(context),
-            scope: context.scope_id().0,
+            scopes: wire::scopes(context),
             reason: reason[..reason.floor_char_boundary(VETO_REASON_BYTES_MAX)].to_owned(),
         });
         self.ask_outcome(context, request, until).await
@@ -70,9 +181,7 @@ impl Session {
         });
         let until = Instant::now() + self.answer_wait_max();
         let outcome = self.ask_outcome_in(xid, store, request, until).await?;
-        let unclear =
-            |_| CallError::NoAnswer("it named a status that is not known here".to_owned());
-        Outcome::try_from(outcome).map_err(unclear)
+        Outcome::try_from(outcome).map_err(|_| unclear())
     }
 
     async fn ask_outcome_in(
@@ -94,4 +203,8 @@ impl Session {
         }
         Ok(outcome)
     }
+}
+
+fn unclear() -> CallError {
+    CallError::NoAnswer("it named a status that is not known here".to_owned())
 }

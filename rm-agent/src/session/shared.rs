@@ -134,6 +134,8 @@ pub(super) fn ask_again_after(error: &v1::Error, attempt: u32) -> Option<Duratio
         | v1::ErrorCode::Internal
         | v1::ErrorCode::ProtocolVersion
         | v1::ErrorCode::ResourceBusy
-        | v1::ErrorCode::NotResolvable => None,
+        | v1::ErrorCode::NotResolvable
+        | v1::ErrorCode::ScopeRolledBack
+        | v1::ErrorCode::NotDelegable => None,
     }
 }

@@ -6,9 +6,11 @@ use pactum_core::id::{ResourceId, StoreId, Xid};
 use pactum_core::lock::key::{EncodedKey, LockMode};
 use pactum_core::transaction::Action;
 use pactum_proto::v1;
+use pactum_proto::v1::opinion::Opinion as WireOpinion;
 use pactum_proto::v1::work_result::Result as WireResult;
 
 use super::Registration;
+use super::outcome_calls::{Opinion, Question};
 use crate::branch::{Answer, BranchKey, Task, Work};
 use crate::context::TransactionContext;
 
@@ -18,6 +20,7 @@ pub(super) fn task(kind: v1::WorkKind, phase_one_done: bool) -> Option<Task> {
         v1::WorkKind::Commit => Some(Task::Commit),
         v1::WorkKind::Rollback => Some(Task::Rollback { phase_one_done }),
         v1::WorkKind::AskPhaseOne => Some(Task::AskPhaseOne),
+        v1::WorkKind::CanCommit => Some(Task::CanCommit),
         v1::WorkKind::Unspecified => None,
     }
 }
@@ -45,6 +48,7 @@ pub(super) fn work_kind(task: Task) -> v1::WorkKind {
         Task::Commit => v1::WorkKind::Commit,
         Task::Rollback { .. } => v1::WorkKind::Rollback,
         Task::AskPhaseOne => v1::WorkKind::AskPhaseOne,
+        Task::CanCommit => v1::WorkKind::CanCommit,
     }
 }
 
@@ -80,7 +84,7 @@ pub(super) fn register(
         branch_id: registration.branch.0,
         resource_id: registration.resource.to_string(),
         mode: v1::BranchMode::from(registration.mode).into(),
-        scope: context.scope_id().0,
+        scopes: scopes(context),
         locks: locks(&registration.locks),
         wait_ms: millis_u32(registration.wait),
         holds_local_locks: registration.holds_local_locks,
@@ -96,6 +100,33 @@ pub(super) fn register(
             .map_or_else(Default::default, |action| action.payload.to_vec().into()),
         ..v1::RegisterRequest::default()
     }
+}
+
+pub(super) fn question(question: &Question) -> v1::Question {
+    let Question { resource, mode, action } = question;
+    let (action, payload) = action.as_ref().map_or_else(Default::default, |action| {
+        (action.name.to_string(), action.payload.to_vec().into())
+    });
+    let mode = v1::BranchMode::from(*mode).into();
+    v1::Question { resource_id: resource.to_string(), mode, action, payload }
+}
+
+/// What participants think; `None` for an answer that a later version may know.
+pub(super) fn opinion(opinion: v1::Opinion) -> Option<Opinion> {
+    Some(match opinion.opinion? {
+        WireOpinion::Yes(v1::Yes {}) => Opinion::Yes,
+        WireOpinion::No(v1::No { resource_id: resource, action, reason }) => {
+            Opinion::No { resource, action, reason }
+        }
+        WireOpinion::Unknown(v1::Unknown { resource_id: resource, action, reason }) => {
+            Opinion::Unknown { resource, action, reason }
+        }
+    })
+}
+
+/// The nested scopes of a context, as requests carry them.
+pub(super) fn scopes(context: &TransactionContext) -> Vec<u64> {
+    context.scopes().iter().map(|scope| scope.0).collect()
 }
 
 pub(super) fn locks(locks: &[(EncodedKey, LockMode)]) -> Vec<v1::Lock> {

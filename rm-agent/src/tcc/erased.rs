@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use pactum_core::fence::Step;
 
 use super::{TccAction, context};
-use crate::action::{ActionDatabase, Direction, Handled, Handler, Kept, Stopped};
+use crate::action::{ActionDatabase, Chance, Direction, Handled, Handler, Kept, Stopped};
 
 pub(super) struct Erased<DB: ActionDatabase, A: TccAction<DB>> {
     action: Arc<A>,
@@ -38,5 +38,16 @@ impl<DB: ActionDatabase, A: TccAction<DB>> Handler<DB> for Erased<DB, A> {
             Direction::Undo => self.action.cancel(connection, context).await,
         };
         handled.map_err(|error| Stopped::Failed(error.into()))
+    }
+
+    async fn can_commit(
+        &self,
+        connection: &mut DB::Connection,
+        input: &[u8],
+    ) -> Result<Chance, Stopped> {
+        let context = serde_json::from_slice(input)
+            .map_err(|error| Stopped::Unreadable(error.to_string()))?;
+        let said = self.action.can_commit(connection, &context).await;
+        said.map_err(|error| Stopped::Failed(error.into()))
     }
 }

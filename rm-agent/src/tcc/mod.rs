@@ -17,10 +17,13 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use pactum_core::transaction::BranchMode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::action::{ActionDatabase, ActionError, ActionPool, Handled, PhaseOneError};
+use crate::action::{
+    ActionDatabase, ActionError, ActionPool, Chance, Handled, PhaseOneError, Question,
+};
 use crate::context::TransactionContext;
 use erased::Erased;
 
@@ -121,6 +124,18 @@ pub trait TccAction<DB: ActionDatabase>: Send + Sync + 'static {
         context: Self::Context,
     ) -> impl Future<Output = Result<Handled, Self::Error>> + Send;
 
+    /// Whether the action has a chance with this context, asked before the first try by
+    /// [`Agent::can_commit`](crate::Agent::can_commit). Advice: whatever it writes is rolled back. The
+    /// default sees nothing in the way.
+    fn can_commit(
+        &self,
+        connection: &mut DB::Connection,
+        context: &Self::Context,
+    ) -> impl Future<Output = Result<Chance, Self::Error>> + Send {
+        let _ = (connection, context);
+        std::future::ready(Ok(Chance::Good))
+    }
+
     /// Reads a context of an older version.
     ///
     /// # Errors
@@ -151,6 +166,15 @@ impl<DB: ActionDatabase> ActionPool<DB> {
 }
 
 impl<DB: ActionDatabase, A: TccAction<DB>> Tcc<DB, A> {
+    /// The question whether the action has a chance with this context, for
+    /// [`Agent::can_commit`](crate::Agent::can_commit).
+    ///
+    /// # Errors
+    /// The context is too large, or cannot be written as JSON.
+    pub fn question(&self, context: &A::Context) -> Result<Question, ActionError> {
+        Question::new(&self.pool.0, BranchMode::Tcc, A::NAME, context)
+    }
+
     /// Tries the action as a branch of the running task's global transaction.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ impl Ending {
             store_id: wire::store(&self.context),
             done_branch_ids: done.into_iter().map(|branch| branch.0).collect(),
             wait: self.wait.to_wire().into(),
+            delegate_to: 0,
         });
         self.decided(request).await
     }

@@ -36,7 +36,7 @@ impl Outcome {
     /// agent understands.
     pub(crate) fn from_wire(wire: v1::Outcome) -> Option<Self> {
         let (decision, completed) = match pactum_core::step::Outcome::try_from(wire).ok()?.status {
-            Status::Active => return None,
+            Status::Active | Status::Delegated => return None,
             Status::Committing => (Decision::Committed, false),
             Status::Committed => (Decision::Committed, true),
             Status::RollingBack(cause) => (Decision::RolledBack(cause), false),

@@ -41,23 +41,41 @@ impl Group {
     }
 
     fn put_transaction(&mut self, row: &TransactionRow) {
-        if row.status.is_decided() {
+        let undecided = row.status.is_undecided_here();
+        if !undecided {
             self.decided.insert(row.number);
             self.forget_undecided(row.number);
         }
         if let Some(txn) = self.transactions.get_mut(&row.number) {
             let before = std::mem::replace(&mut txn.row, row.clone()).status;
             txn.stored = true;
-            if row.status.is_decided() {
+            if !undecided {
                 txn.closing = None;
             }
-            for branch in &txn.branches {
-                if branch.holds_locks(before) && !branch.holds_locks(row.status) {
+            for branch in &mut txn.branches {
+                let held = branch.holds_locks(before);
+                branch.scope_undone = row.has_undone(&branch.row.scopes);
+                if held && !branch.holds_locks(row.status) {
                     self.locks.release(row.number, branch.row.resource, &branch.row.locks);
                 }
             }
         } else {
             self.admit(row, true, Timestamp(u64::MAX));
+        }
+        self.note_undoing(row.number);
+    }
+
+    /// Keeps the list of the active ones with a scope that is being undone.
+    fn note_undoing(&mut self, xid: XidNumber) {
+        let undoing = self.transactions.get(&xid).is_some_and(|txn| {
+            txn.row.status.is_undecided_here()
+                && !txn.row.undone_scopes.is_empty()
+                && !txn.is_complete_in(Status::Active)
+        });
+        if undoing {
+            self.undoing.insert(xid);
+        } else if !self.undoing.is_empty() {
+            self.undoing.remove(&xid);
         }
     }
 
@@ -66,7 +84,7 @@ impl Group {
             self.idempotency.insert(key.clone(), row.number);
         }
         if let Some(node) = row.node
-            && !row.status.is_decided()
+            && row.status.is_undecided_here()
         {
             self.undecided.entry(node).or_default().insert(row.number);
         }
@@ -77,12 +95,14 @@ impl Group {
             closing: None,
             branches: Vec::new(),
             awaiting: Vec::new(),
+            awaiting_scope: Vec::new(),
         };
         self.transactions.insert(row.number, Box::new(txn));
     }
 
     fn end(&mut self, row: &TransactionRow) {
         self.decided.remove(&row.number);
+        self.undoing.remove(&row.number);
         self.forget_undecided(row.number);
         if let Some(txn) = self.transactions.remove(&row.number) {
             for branch in txn.branches.iter().filter(|branch| branch.holds_locks(txn.row.status)) {
@@ -138,6 +158,7 @@ impl Group {
             let next_attempt_at = Timestamp::default();
             txn.branches.push(Branch {
                 row: row.clone(),
+                scope_undone: txn.row.has_undone(&row.scopes),
                 attempt: 0,
                 next_attempt_at,
                 last_reason: None,
@@ -145,7 +166,10 @@ impl Group {
             txn.branches.last_mut().expect("a branch was just pushed")
         };
         // The knowledge was volatile, and the decision implies it (PH-1).
-        if status == Status::Committing && branch.row.phase_one == PhaseOne::Unknown {
+        if status == Status::Committing
+            && !branch.scope_undone
+            && branch.row.phase_one == PhaseOne::Unknown
+        {
             branch.row.phase_one = PhaseOne::Done;
         }
         match (held_before, branch.holds_locks(status)) {
@@ -153,6 +177,7 @@ impl Group {
             (true, false) => self.locks.release(row.xid, row.resource, &row.locks),
             (true, true) | (false, false) => {}
         }
+        self.note_undoing(row.xid);
     }
 
     fn apply_volatile(&mut self, volatile: &Volatile) {
@@ -173,6 +198,12 @@ impl Group {
             }
             Volatile::CompletionTold(xid, reply) => {
                 self.change(*xid, |txn| txn.awaiting.retain(|waiting| waiting != reply));
+            }
+            Volatile::ScopeAwaited(xid, scope, reply) => {
+                self.change(*xid, |txn| txn.awaiting_scope.push((*scope, *reply)));
+            }
+            Volatile::ScopeTold(xid, reply) => {
+                self.change(*xid, |txn| txn.awaiting_scope.retain(|(_, waits)| waits != reply));
             }
             Volatile::PhaseTwoConfirmed(xid, branch) => {
                 let branch = self.transaction(*xid).and_then(|txn| txn.branch(*branch));

@@ -40,6 +40,7 @@ impl Group {
             ended_at: None,
             idempotency_key: begin.idempotency_key.clone(),
             outer: begin.outer,
+            undone_scopes: Vec::new(),
         };
         let deadline = at.mono.after(begin.timeout);
         let mut step = Step::default();

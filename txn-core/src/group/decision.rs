@@ -6,6 +6,7 @@
 
 use super::Group;
 use super::lookup::Found;
+use super::scope::scope_outcome;
 use crate::decide::{Request, Verdict, decide};
 use crate::event::{Target, Timer};
 use crate::id::{BranchId, XidNumber};
@@ -22,19 +23,21 @@ impl Group {
         &self,
         target: Target,
         done: &[BranchId],
+        delegate_to: Option<BranchId>,
         caller: Caller,
         at: Now,
     ) -> Step {
-        let txn = match self.find(target) {
-            Ok(Found::Live(txn)) => txn,
-            // The caller knows of finished branches, and this store never saw the transaction.
-            Ok(Found::Unrecorded) if !done.is_empty() => {
-                return Step::rejected(caller.reply, Rejection::LostState(done[0]));
+        let mut named = done.iter().chain(&delegate_to);
+        let txn = match (self.find(target), named.clone().next()) {
+            (Ok(Found::Live(txn)), _) => txn,
+            // The caller knows of branches, and this store never saw the transaction.
+            (Ok(Found::Unrecorded), Some(id)) => {
+                return Step::rejected(caller.reply, Rejection::LostState(*id));
             }
-            Ok(found) => return self.told(caller.reply, found.outcome()),
-            Err(rejection) => return Step::rejected(caller.reply, rejection),
+            (Ok(found), _) => return self.told(caller.reply, found.outcome()),
+            (Err(rejection), _) => return Step::rejected(caller.reply, rejection),
         };
-        let unknown = done.iter().find(|id| txn.branch(**id).is_none());
+        let unknown = named.clone().find(|id| txn.branch(**id).is_none());
         if let (Status::Active, Some(id)) = (txn.row.status, unknown) {
             return Step::rejected(caller.reply, Rejection::LostState(*id));
         }
@@ -43,16 +46,27 @@ impl Group {
         if txn.row.status == Status::Active {
             learn_done(&mut step, &mut known, done);
         }
-        let names_failed = done.iter().any(|id| txn.has_failed(*id));
-        match decide(&known, Request::Commit { names_failed }, at.mono) {
+        let names_failed = named.any(|id| txn.has_failed(*id));
+        let request = match delegate_to {
+            Some(to) => Request::Delegate { to, names_failed },
+            None => Request::Commit { names_failed },
+        };
+        match decide(&known, request, at.mono) {
+            Verdict::Delegate => self.delegate(&mut step, &known, caller, at),
+            Verdict::RefuseDelegation => self.refuse_delegation(&mut step, delegate_to, caller),
             Verdict::Commit => self.commit(&mut step, &known, &[caller], at),
             Verdict::RollBack(cause) => {
                 self.roll_back(&mut step, &known, cause, &[caller], at);
             }
             Verdict::AwaitPhaseOne => self.await_phase_one(&mut step, &known, caller, at),
-            Verdict::Stand | Verdict::Admit | Verdict::Refuse => {
-                self.answer(&mut step, txn, caller, at);
+            Verdict::Stand if delegate_to.is_some() && txn.row.status == Status::Delegated => {
+                step.reply(caller.reply, Reply::Outcome(txn.outcome()));
             }
+            Verdict::Stand
+            | Verdict::Admit
+            | Verdict::Refuse
+            | Verdict::EndDelegated
+            | Verdict::UndoScope => self.answer(&mut step, txn, caller, at),
         }
         step
     }
@@ -76,6 +90,10 @@ impl Group {
             }
             Verdict::Commit
             | Verdict::AwaitPhaseOne
+            | Verdict::Delegate
+            | Verdict::RefuseDelegation
+            | Verdict::EndDelegated
+            | Verdict::UndoScope
             | Verdict::Admit
             | Verdict::Refuse
             | Verdict::Stand => self.answer(&mut step, txn, caller, at),
@@ -129,7 +147,14 @@ impl Group {
             Verdict::RollBack(cause) => {
                 self.roll_back(step, txn, cause, &[], at);
             }
-            Verdict::AwaitPhaseOne | Verdict::Admit | Verdict::Refuse | Verdict::Stand => {}
+            Verdict::EndDelegated => self.end_delegated(step, txn, at),
+            Verdict::AwaitPhaseOne
+            | Verdict::Delegate
+            | Verdict::RefuseDelegation
+            | Verdict::UndoScope
+            | Verdict::Admit
+            | Verdict::Refuse
+            | Verdict::Stand => {}
         }
     }
 
@@ -173,6 +198,7 @@ impl Group {
         for caller in closing.chain(callers) {
             self.answer_with(step, txn.row.number, outcome, *caller, at);
         }
+        self.tell_scope_callers(step, txn, status);
         if !status.is_ended() {
             self.send_due(step, txn, status, at);
         }
@@ -206,7 +232,7 @@ impl Group {
         of: impl Fn(&Branch) -> bool,
     ) {
         for branch in txn.branches.iter().filter(|branch| of(branch)) {
-            if branch.row.phase_one == PhaseOne::Unknown {
+            if branch.row.phase_one == PhaseOne::Unknown && !branch.scope_undone {
                 step.commands.push(Command::Send(self.task(branch, TaskKind::AskPhaseOne)));
             }
         }
@@ -214,7 +240,7 @@ impl Group {
 
     /// The keys that the transaction's branches hold now and not in `status`, if anyone waits for
     /// them, go to the first in line.
-    fn free_keys(&self, step: &mut Step, txn: &GlobalTransaction, status: Status) {
+    pub(super) fn free_keys(&self, step: &mut Step, txn: &GlobalTransaction, status: Status) {
         let freed = txn
             .branches
             .iter()
@@ -239,7 +265,7 @@ impl Group {
         caller: Caller,
         at: Now,
     ) {
-        let on_its_way = outcome.status.is_decided() && !outcome.status.is_ended();
+        let on_its_way = !outcome.status.is_undecided_here() && !outcome.status.is_ended();
         // A person's pace is not a caller's: with a parked branch nobody waits.
         let waits = on_its_way && outcome.parked == 0 && caller.wait == Wait::Completed;
         if waits {
@@ -253,10 +279,14 @@ impl Group {
 
     pub(super) fn completion_wait_passed(&self, xid: XidNumber, reply: ReplyTo) -> Step {
         let mut step = Step::default();
-        let waiting = self.live(xid).filter(|txn| txn.awaiting.contains(&reply));
-        if let Some(txn) = waiting {
+        let Some(txn) = self.live(xid) else { return step };
+        if txn.awaiting.contains(&reply) {
             step.note(Volatile::CompletionTold(xid, reply));
             step.reply(reply, Reply::Outcome(txn.outcome()));
+        }
+        for (scope, waiting) in txn.awaiting_scope.iter().filter(|(_, waiting)| *waiting == reply) {
+            step.note(Volatile::ScopeTold(xid, *waiting));
+            step.reply(*waiting, Reply::Scope(scope_outcome(txn, *scope, txn.row.status)));
         }
         step
     }

@@ -10,20 +10,23 @@
 //!
 //! - `state`: what a group knows; `apply`: how it changes.
 //! - `lookup`: what is said of a transaction that a request names.
-//! - `begin`, `registration`, `waiting`, `wait_end`, `deadlock`, `phase_one`, `decision`,
-//!   `phase_two`, `resolve`, `attachment`, `history`: one file for each part of the protocol.
+//! - `begin`, `registration`, `waiting`, `wait_end`, `deadlock`, `phase_one`, `decision`, `scope`,
+//!   `delegation`, `phase_two`, `resolve`, `attachment`, `history`: one file for each part of the
+//!   protocol.
 
 mod apply;
 mod attachment;
 mod begin;
 mod deadlock;
 mod decision;
+mod delegation;
 mod history;
 mod lookup;
 mod phase_one;
 mod phase_two;
 mod registration;
 mod resolve;
+mod scope;
 mod state;
 mod wait_end;
 mod waiting;
@@ -98,17 +101,19 @@ impl Group {
     pub fn step(&self, event: &Event, at: Now) -> Step {
         match event {
             Event::BeginRequested(begin) => self.begin(begin, at),
-            Event::CommitRequested { target, done, caller } => {
-                self.commit_requested(*target, done, *caller, at)
+            Event::CommitRequested { target, done, delegate_to, caller } => {
+                self.commit_requested(*target, done, *delegate_to, *caller, at)
             }
             Event::RollbackRequested { target, caller } => {
                 self.rollback_requested(*target, *caller, RollbackCause::Requested, at)
             }
-            // A scope's own rollback comes with nested transactions; until then a veto of any scope
-            // is a veto of the whole.
-            Event::Vetoed { target, scope: _, caller } => {
-                self.rollback_requested(*target, *caller, RollbackCause::Vetoed, at)
+            Event::ScopeRollbackRequested { target, scope, caller } => {
+                self.scope_rollback_requested(*target, *scope, *caller, at)
             }
+            Event::Vetoed { target, scopes, caller } => match scopes.as_slice() {
+                [] => self.rollback_requested(*target, *caller, RollbackCause::Vetoed, at),
+                path => self.scope_vetoed(*target, path, *caller, at),
+            },
             Event::OutcomeRequested { target, caller } => {
                 self.outcome_requested(*target, *caller, at)
             }

@@ -13,7 +13,6 @@ use super::lookup::Found;
 use super::registration::next_sequence;
 use crate::decide::Request;
 use crate::event::{PhaseOneReport, PhaseOneResult};
-use crate::id::ScopeId;
 use crate::rejection::Rejection;
 use crate::step::{Reply, Step, Volatile, Write};
 use crate::time::Now;
@@ -136,7 +135,10 @@ impl Group {
     fn settle_failed(&self, step: &mut Step, txn: &GlobalTransaction, branch: &Branch, at: Now) {
         let known = with_phase_one(txn, branch, PhaseOne::Failed);
         match txn.row.status {
-            Status::Active => self.settle_as(step, &known, Request::PhaseOneLearned, at),
+            Status::Active if branch.scope_undone => self.undone_further(step, &known, at),
+            Status::Active | Status::Delegated => {
+                self.settle_as(step, &known, Request::PhaseOneLearned, at);
+            }
             Status::RollingBack(_) => self.end_or_go_on(step, &known, at),
             Status::Committing | Status::Committed | Status::RolledBack(_) => {}
         }
@@ -157,7 +159,7 @@ impl Group {
             node: report.node,
             resource,
             mode: BranchMode::At,
-            scope: ScopeId(0),
+            scopes: Vec::new(),
             lock_only: false,
             locks: Arc::from([]),
             action: None,
@@ -179,7 +181,10 @@ fn may_fail(txn: &GlobalTransaction, branch: &Branch) -> Option<bool> {
         (_, Status::Committing | Status::Committed) => None,
         // A locking read is done when granted, and its local transaction may be dead by then.
         (PhaseOne::Done, _) if !row.lock_only => None,
-        (PhaseOne::Done | PhaseOne::Unknown, Status::Active) => Some(true),
+        (PhaseOne::Done | PhaseOne::Unknown, Status::Active) if branch.scope_undone => {
+            Some(branch.awaits_phase_two(Status::Active))
+        }
+        (PhaseOne::Done | PhaseOne::Unknown, Status::Active | Status::Delegated) => Some(true),
         (PhaseOne::Done | PhaseOne::Unknown, Status::RollingBack(_) | Status::RolledBack(_)) => {
             Some(branch.awaits_phase_two(txn.row.status))
         }

@@ -1,8 +1,8 @@
 //! Carrying a decision to every branch.
 //!
 //! Which branches may be told now is [`next`]: at a commit all of them, in the order XA, TCC, AT; at
-//! a rollback the newest of each resource, and of all sagas together the newest, where a parked
-//! branch holds back the older ones. Tasks are hints: they are sent again after a back-off, the
+//! a rollback, also of a scope, the newest of each resource, and of all sagas together the newest,
+//! where a parked branch holds back the older ones. Tasks are hints: they are sent again after a back-off, the
 //! moment a session of the resource attaches, and after a restart.
 
 use std::collections::BTreeSet;
@@ -17,7 +17,8 @@ use crate::id::{BranchId, ResourceNumber, SessionId, XidNumber};
 use crate::step::{Command, Outcome, Reply, Step, Task, TaskKind, Volatile, Write};
 use crate::time::Now;
 use crate::transaction::{
-    Branch, BranchMode, BranchRow, GlobalTransaction, ParkReason, PhaseOne, PhaseTwo, Status,
+    Branch, BranchMode, BranchRow, GlobalTransaction, ParkReason, PhaseOne, PhaseTwo,
+    RollbackCause, Status,
 };
 
 /// How many transactions are looked at in one step when a resource comes back.
@@ -29,9 +30,11 @@ const RESUME_PAUSE: Duration = Duration::from_millis(5);
 pub(super) fn next(txn: &GlobalTransaction, status: Status) -> Vec<&Branch> {
     let waiting = txn.branches.iter().filter(|branch| branch.awaits_phase_two(status));
     let mut next: Vec<&Branch> = match status {
-        Status::Active | Status::Committed | Status::RolledBack(_) => Vec::new(),
-        Status::Committing => waiting.filter(|branch| !branch.is_parked()).collect(),
-        Status::RollingBack(_) => {
+        Status::Committed | Status::RolledBack(_) => Vec::new(),
+        Status::Delegated | Status::Committing => {
+            waiting.filter(|branch| !branch.is_parked()).collect()
+        }
+        Status::Active | Status::RollingBack(_) => {
             let newest_first = waiting.rev();
             let mut held_back: BTreeSet<Line> = BTreeSet::new();
             let first_in_line = newest_first.filter(|branch| held_back.insert(Line::of(branch)));
@@ -89,6 +92,7 @@ impl Group {
         let row = &branch.row;
         let kind = match status {
             Status::Committing => TaskKind::Commit,
+            Status::Delegated => TaskKind::AskPhaseOne,
             Status::Active | Status::Committed | Status::RollingBack(_) | Status::RolledBack(_) => {
                 TaskKind::Rollback { phase_one_done: row.phase_one == PhaseOne::Done }
             }
@@ -141,8 +145,8 @@ impl Group {
         let Some(txn) = self.live(xid) else { return step };
         let expected = match txn.row.status {
             Status::Committing => Some(Direction::Commit),
-            Status::RollingBack(_) => Some(Direction::Rollback),
-            Status::Active | Status::Committed | Status::RolledBack(_) => None,
+            Status::Active | Status::RollingBack(_) => Some(Direction::Rollback),
+            Status::Delegated | Status::Committed | Status::RolledBack(_) => None,
         };
         let waiting = txn.branch(branch).filter(|branch| branch.awaits_phase_two(txn.row.status));
         // Late answers, answers to what was never asked, and those of a session that never proved
@@ -162,6 +166,11 @@ impl Group {
                 step.note(Volatile::Postponed { xid, branch, next_attempt_at, reason });
                 step.timers.push((next_attempt_at, Timer::PhaseTwo(xid)));
             }
+            // A branch outside the scope may stand in its way, and the whole rolls that one back
+            // first. So this one is tried again in its turn, and parks only then.
+            PhaseTwoAnswer::Parked { .. } if txn.row.status == Status::Active => {
+                self.roll_back(&mut step, txn, RollbackCause::ScopeNotUndone, &[], at);
+            }
             PhaseTwoAnswer::Parked { reason, report } => {
                 self.park(&mut step, txn, branch, *reason, report);
             }
@@ -174,11 +183,14 @@ impl Group {
         let mut known = txn.clone();
         let same = known.branches.iter_mut().filter(|other| other.row.id == branch.row.id);
         same.for_each(|branch| branch.row.phase_two = PhaseTwo::Done);
-        let frees_keys = branch.holds_locks(txn.row.status) && !branch.row.locks.is_empty();
-        if known.is_complete_in(txn.row.status) {
+        let status = txn.row.status;
+        let frees_keys = branch.holds_locks(status) && !branch.row.locks.is_empty();
+        // With the last branch of a scope nothing else ends.
+        let ends = !status.is_undecided_here() && known.is_complete_in(status);
+        if ends {
             // The end of the transaction implies the end of its branches: one row, not two.
             step.note(Volatile::PhaseTwoConfirmed(xid, branch.row.id));
-        } else if frees_keys || branch.is_parked() || txn.row.status != Status::Committing {
+        } else if frees_keys || branch.is_parked() || status != Status::Committing {
             let row = BranchRow { phase_two: PhaseTwo::Done, ..branch.row.clone() };
             step.store(Write::PutBranch(row));
         } else {
@@ -193,13 +205,18 @@ impl Group {
     /// Ends the transaction if nothing is left to do, or sends what may go next.
     pub(super) fn end_or_go_on(&self, step: &mut Step, known: &GlobalTransaction, at: Now) {
         let status = known.row.status;
+        if status.is_undecided_here() {
+            return self.undone_further(step, known, at);
+        }
         if !known.is_complete_in(status) {
             return self.send_due(step, known, status, at);
         }
         let ended = match status {
             Status::Committing => Status::Committed,
             Status::RollingBack(cause) => Status::RolledBack(cause),
-            Status::Active | Status::Committed | Status::RolledBack(_) => return,
+            Status::Active | Status::Delegated | Status::Committed | Status::RolledBack(_) => {
+                return;
+            }
         };
         step.store(Write::PutTransaction(with_status(&known.row, ended, at)));
         let outcome = Outcome { status: ended, parked: 0 };
@@ -236,8 +253,14 @@ impl Group {
     /// Sends what waits for a resource that is back, some transactions at a time.
     pub(super) fn resume(&self, resource: ResourceNumber, from: XidNumber, at: Now) -> Step {
         let mut step = Step::default();
-        let rest = self.decided.range((Bound::Included(from), Bound::Unbounded));
-        for (count, xid) in rest.enumerate() {
+        let bounds = (Bound::Included(from), Bound::Unbounded);
+        // Of each list enough to see that there is more.
+        let first = |list: &'_ BTreeSet<XidNumber>| -> Vec<XidNumber> {
+            list.range(bounds).take(RESUMED_PER_STEP_MAX + 1).copied().collect()
+        };
+        let rest: BTreeSet<XidNumber> =
+            first(&self.decided).into_iter().chain(first(&self.undoing)).collect();
+        for (count, xid) in rest.iter().enumerate() {
             if count == RESUMED_PER_STEP_MAX {
                 let again = at.mono.after(RESUME_PAUSE);
                 step.timers.push((again, Timer::Resume(resource, *xid)));

@@ -8,7 +8,7 @@ use super::Group;
 use super::lookup::Found;
 use crate::decide::{Request, Verdict, decide};
 use crate::event::{Register, Target};
-use crate::id::{NodeId, ResourceId, ResourceNumber, SessionId, XidNumber};
+use crate::id::{NodeId, ResourceId, ResourceNumber, ScopeId, SessionId, XidNumber};
 use crate::lock::LockRequest;
 use crate::lock::table::Asker;
 use crate::lock::wait::WaitFor;
@@ -29,6 +29,9 @@ impl Group {
             Ok(txn) => txn,
             Err(step) => return *step,
         };
+        if let Some(scope) = undone_scope(txn, register) {
+            return Step::rejected(reply, Rejection::ScopeRolledBack(scope));
+        }
         let checked = self
             .attached(register.session, &register.resource)
             .and_then(|place| self.check_branch(place, register).map(|()| place))
@@ -76,9 +79,14 @@ impl Group {
         match decide(txn, Request::Join, at.mono) {
             Verdict::Admit => Ok(txn),
             Verdict::RollBack(cause) => Err(Box::new(self.too_late(txn, cause, reply, at))),
-            Verdict::Commit | Verdict::AwaitPhaseOne | Verdict::Refuse | Verdict::Stand => {
-                Err(refused(reply, Rejection::NotActive(txn.outcome())))
-            }
+            Verdict::Commit
+            | Verdict::AwaitPhaseOne
+            | Verdict::Delegate
+            | Verdict::RefuseDelegation
+            | Verdict::EndDelegated
+            | Verdict::UndoScope
+            | Verdict::Refuse
+            | Verdict::Stand => Err(refused(reply, Rejection::NotActive(txn.outcome()))),
         }
     }
 
@@ -190,8 +198,13 @@ impl Group {
         if row.phase_one == PhaseOne::Failed {
             return Step::rejected(register.reply, Rejection::BranchFailed(row.id));
         }
+        let txn = self.live(row.xid);
+        if let Some(scope) = txn.and_then(|txn| undone_scope(txn, register)) {
+            return Step::rejected(register.reply, Rejection::ScopeRolledBack(scope));
+        }
         let same = (row.node, row.resource) == place
             && row.mode == register.mode
+            && row.scopes == register.scopes
             && row.lock_only == register.lock_only
             && row.locks == register.locks
             && row.action == register.action;
@@ -202,6 +215,12 @@ impl Group {
         step.reply(register.reply, Reply::Registered { sequence: row.sequence });
         step
     }
+}
+
+/// The first of its scopes that was rolled back.
+fn undone_scope(txn: &GlobalTransaction, register: &Register) -> Option<ScopeId> {
+    let mut scopes = register.scopes.iter();
+    scopes.find(|scope| txn.row.has_undone(std::slice::from_ref(*scope))).copied()
 }
 
 fn refused(reply: ReplyTo, rejection: Rejection) -> Box<Step> {
@@ -223,7 +242,7 @@ fn branch_row(
         node,
         resource,
         mode: register.mode,
-        scope: register.scope,
+        scopes: register.scopes.clone(),
         lock_only: register.lock_only,
         locks: register.locks.clone(),
         action: register.action.clone(),

@@ -66,7 +66,7 @@ impl Group {
     /// ones at once.
     pub(super) fn retry_requested(&self, target: Target, reply: ReplyTo, at: Now) -> Step {
         let txn = match self.find(target) {
-            Ok(Found::Live(txn)) if txn.row.status.is_decided() => txn,
+            Ok(Found::Live(txn)) if !txn.is_complete_in(txn.row.status) => txn,
             Ok(found) => return Step::rejected(reply, Rejection::NotActive(found.outcome())),
             Err(rejection) => return Step::rejected(reply, rejection),
         };
@@ -96,7 +96,11 @@ impl Group {
 fn is_defined(resolution: Resolution, mode: BranchMode, status: Status) -> bool {
     let rolls_back = match status {
         Status::RollingBack(_) => true,
-        Status::Active | Status::Committing | Status::Committed | Status::RolledBack(_) => false,
+        Status::Active
+        | Status::Delegated
+        | Status::Committing
+        | Status::Committed
+        | Status::RolledBack(_) => false,
     };
     match (resolution, mode) {
         (Resolution::Retry, _) | (Resolution::Keep, BranchMode::At) => true,

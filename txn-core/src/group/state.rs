@@ -25,8 +25,10 @@ pub struct Group {
     /// In order of number: those that move are mostly the youngest, which lie side by side in memory
     /// however many old ones there are, and no map of a million has to be moved as it grows.
     pub(super) transactions: BTreeMap<XidNumber, Box<GlobalTransaction>>,
-    /// Those that are decided and have not ended.
+    /// Those that are decided or delegated, and have not ended.
     pub(super) decided: BTreeSet<XidNumber>,
+    /// Those that are active, with a scope that is being undone.
+    pub(super) undoing: BTreeSet<XidNumber>,
     /// Those whose commit was asked for and waits for phase one.
     pub(super) closing: BTreeSet<XidNumber>,
     /// Those that are not decided, by the node that began them.
@@ -78,6 +80,7 @@ impl Group {
             policy,
             transactions: BTreeMap::new(),
             decided: BTreeSet::new(),
+            undoing: BTreeSet::new(),
             closing: BTreeSet::new(),
             undecided: FxHashMap::default(),
             gone: BTreeMap::new(),

@@ -15,7 +15,7 @@ use crate::lock::table::Asker;
 use crate::lock::wait::{Claim, ClaimId, Waiter, WaiterId};
 use crate::rejection::Rejection;
 use crate::step::{Outcome, ReplyTo, Step, Volatile};
-use crate::transaction::{GlobalTransaction, Status};
+use crate::transaction::{Branch, GlobalTransaction, Status};
 
 /// When a refused caller that may try again should do so: about the time of one phase two.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
@@ -75,7 +75,10 @@ impl Group {
     ) {
         let xid = txn.row.number;
         let mut blocking: BTreeSet<WaiterId> = BTreeSet::new();
-        for branch in txn.branches.iter().filter(|branch| branch.holds_locks(status)) {
+        // While the transaction is active, only a scope of it is undone.
+        let undone = |branch: &&Branch| status != Status::Active || branch.scope_undone;
+        let holding = txn.branches.iter().filter(|branch| branch.holds_locks(status));
+        for branch in holding.filter(undone) {
             blocking.extend(self.locks.who_want(branch.row.resource, &branch.row.locks));
         }
         for waiter in blocking.into_iter().filter_map(|id| self.waiting.waiter(id)) {

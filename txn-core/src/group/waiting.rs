@@ -20,7 +20,7 @@ use super::Group;
 use crate::decide::{Request, Verdict, decide};
 use crate::event::{Event, KeysFor, RequestKeys, Timer};
 use crate::id::{ResourceNumber, XidNumber};
-use crate::lock::table::{Asker, Taken};
+use crate::lock::table::{Asker, LockTable, Taken};
 use crate::lock::wait::{Claim, WaitFor, Waiter};
 use crate::lock::{LockRequest, ResourceKey};
 use crate::rejection::{Limit, Rejection};
@@ -147,14 +147,34 @@ impl Group {
         if !waiter.holds_local_locks() {
             return None;
         }
-        against.iter().copied().find(|holder| self.is_rolling_back(*holder))
+        let undoing =
+            |holder: &XidNumber| self.is_rolling_back(*holder) || self.undoes_for(*holder, waiter);
+        against.iter().copied().find(undoing)
+    }
+
+    /// Whether a scope of `holder` is being undone that has a key which this waiter wants.
+    fn undoes_for(&self, holder: XidNumber, waiter: &Waiter) -> bool {
+        if !self.is_undoing_scope(holder) {
+            return false;
+        }
+        let branches = self.live(holder).into_iter().flat_map(|txn| &txn.branches);
+        let undone = branches.filter(|branch| branch.scope_undone);
+        let mut table = LockTable::default();
+        for branch in undone.filter(|branch| branch.holds_locks(Status::Active)) {
+            table.acquire(holder, branch.row.resource, &branch.row.locks);
+        }
+        !table.taken(Asker::of(waiter), waiter.resource, waiter.locks()).is_empty()
     }
 
     fn is_rolling_back(&self, holder: XidNumber) -> bool {
         match self.live(holder).map(|txn| txn.row.status) {
             Some(Status::RollingBack(_)) => true,
             Some(
-                Status::Active | Status::Committing | Status::Committed | Status::RolledBack(_),
+                Status::Active
+                | Status::Delegated
+                | Status::Committing
+                | Status::Committed
+                | Status::RolledBack(_),
             )
             | None => false,
         }

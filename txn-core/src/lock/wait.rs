@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Register, RequestKeys};
-use crate::id::{BranchId, ResourceId, ResourceNumber, SessionId, XidNumber};
+use crate::id::{BranchId, ResourceId, ResourceNumber, ScopeId, SessionId, XidNumber};
 use crate::lock::{LockRequest, ResourceKey};
 use crate::step::ReplyTo;
 
@@ -178,6 +178,15 @@ impl Waiter {
         match &self.purpose {
             WaitFor::Branch(register) => &register.resource,
             WaitFor::Keys(request) => &request.resource,
+        }
+    }
+
+    /// The nested scopes that a branch would join with it.
+    #[must_use]
+    pub fn scopes(&self) -> &[ScopeId] {
+        match &self.purpose {
+            WaitFor::Branch(register) => &register.scopes,
+            WaitFor::Keys(_) => &[],
         }
     }
 

@@ -186,7 +186,7 @@ pub(super) async fn transaction(
     let mut found = Vec::new();
     for branch in branches.map_err(reading(doing))? {
         let mut branch = Fields::of(text(&branch, 0)?).branch()?;
-        ended::fill_in(&mut branch, row.status);
+        ended::fill_in(&mut branch, &row);
         found.push(branch);
     }
     Ok(Some((row, found)))

@@ -12,9 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pactum_core::id::{
-    BranchId, NodeId, ResourceId, ResourceNumber, ResourceUid, ScopeId, XidNumber,
-};
+use pactum_core::id::{BranchId, NodeId, ResourceId, ResourceNumber, ResourceUid, XidNumber};
 use pactum_core::recovery::Ended;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{Action, BranchRow, ResourceRow, TransactionRow};
@@ -56,15 +54,18 @@ pub(super) const TRANSACTION: Table = Table {
         "ended_at",
         "idempotency_key",
         "outer_xid",
+        "undone_scopes",
     ],
-    text: "printf('%d,%d,%d,%d,%d,%d,%d,%s,%s,%s', \
+    text: "printf('%d,%d,%d,%d,%d,%d,%d,%s,%s,%s,%s', \
            global_transaction.xid, global_transaction.status, global_transaction.cause, \
            global_transaction.timeout_ms, global_transaction.begun_at, \
            ifnull(global_transaction.ended_at, -1), global_transaction.outer_xid, \
            hex(global_transaction.name), \
            iif(global_transaction.node IS NULL, '-', hex(global_transaction.node)), \
            iif(global_transaction.idempotency_key IS NULL, '-', \
-               hex(global_transaction.idempotency_key)))",
+               hex(global_transaction.idempotency_key)), \
+           iif(global_transaction.undone_scopes IS NULL, '-', \
+               hex(global_transaction.undone_scopes)))",
 };
 
 pub(super) const BRANCH: Table = Table {
@@ -77,7 +78,7 @@ pub(super) const BRANCH: Table = Table {
         "node",
         "resource",
         "mode",
-        "scope",
+        "scopes",
         "lock_only",
         "locks",
         "action_name",
@@ -88,10 +89,11 @@ pub(super) const BRANCH: Table = Table {
         "park_report",
         "resolutions",
     ],
-    text: "printf('%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%s,%s,%s,%s,%s,%s', \
+    text: "printf('%d,%d,%d,%d,%d,%d,%d,%d,%d,%s,%s,%s,%s,%s,%s,%s', \
            branch.xid, branch.branch_id, branch.sequence, branch.resource, branch.mode, \
-           branch.scope, branch.lock_only, branch.phase_one, branch.phase_two, \
-           branch.park_reason, hex(branch.node), hex(branch.locks), \
+           branch.lock_only, branch.phase_one, branch.phase_two, branch.park_reason, \
+           iif(branch.scopes IS NULL, '-', hex(branch.scopes)), \
+           hex(branch.node), hex(branch.locks), \
            iif(branch.action_name IS NULL, '-', hex(branch.action_name)), \
            iif(branch.action_payload IS NULL, '-', hex(branch.action_payload)), \
            iif(branch.park_report IS NULL, '-', hex(branch.park_report)), \
@@ -159,6 +161,7 @@ impl ToRow for TransactionRow {
         values.add(self.ended_at.map(|at| at.0.cast_signed()));
         values.text(self.idempotency_key.as_deref());
         values.add(self.outer.map(|outer| outer.0.cast_signed()));
+        values.bytes(codec::undone_scopes_to_row(&self.undone_scopes));
     }
 }
 
@@ -173,7 +176,7 @@ impl ToRow for BranchRow {
         values.bytes(Some(self.node.to_bytes()));
         values.add(i64::from(self.resource.0));
         values.add(codec::mode_to_row(self.mode));
-        values.add(i64::from(self.scope.0));
+        values.bytes(codec::scopes_to_row(&self.scopes));
         values.add(i64::from(self.lock_only));
         values.bytes(Some(codec::locks_to_row(&self.locks)));
         values.text(self.action.as_ref().map(|action| &*action.name));
@@ -295,6 +298,7 @@ impl<'a> Fields<'a> {
             ended_at: u64::try_from(ended_at).ok().map(WallTime),
             idempotency_key: self.maybe_text()?,
             outer,
+            undone_scopes: codec::undone_scopes_from_row(self.maybe_bytes()?)?,
         })
     }
 
@@ -305,10 +309,10 @@ impl<'a> Fields<'a> {
             sequence: self.number()?,
             resource: ResourceNumber(self.number()?),
             mode: codec::mode_from_row(self.number()?)?,
-            scope: ScopeId(self.number()?),
             lock_only: self.number::<u8>()? != 0,
             phase_one: codec::phase_one_from_row(self.number()?)?,
             phase_two: codec::phase_two_from_row(self.number()?, self.maybe_number()?)?,
+            scopes: codec::scopes_from_row(self.maybe_bytes()?)?,
             node: self.id128(NodeId::from_bytes)?,
             locks: codec::locks_from_row(self.bytes()?)?.into(),
             action: self.action()?,

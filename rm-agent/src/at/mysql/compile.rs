@@ -1,12 +1,12 @@
 //! A change made ready: which statement reads its rows before, and what is sent.
 //!
-//! Easy to get wrong: `LIMIT`. Without a total order the image and the statement may pick different
-//! rows, so both are ordered by the primary key in the end.
+//! Easy to get wrong: an image and the statement choose their rows one after the other. What may choose
+//! others the second time is sent for the image's rows alone.
 
 use std::fmt::Write as _;
 
 use super::dialect::{capture, quote};
-use super::{insert, query};
+use super::{insert, query, restrict};
 use crate::at::engine::{CompiledChange, Yields};
 use crate::at::plan::{Change, ChangeKind, Part, Refused, Source};
 use crate::at::table::Table;
@@ -36,6 +36,7 @@ pub(super) fn plain(change: &Change) -> CompiledChange {
         written: None,
         before: None,
         change: change.text.sql.as_str().into(),
+        restricted: None,
         after: None,
         yields: Yields::Nothing,
         counted: true,
@@ -64,33 +65,26 @@ fn rows(change: &Change, table: &Table, rows: &Source) -> Result<CompiledChange,
         ));
     }
     let columns = captures(table, &all(table), Some(&change.target));
-    let Some(limit) = &rows.limit else {
-        let before = select(&columns, rows, &change.text);
-        return Ok(CompiledChange { before: Some(before.into()), ..plain(change) });
+    let order = rows.limit.as_ref().map(|_| total_order(change, table, rows.order.as_ref()));
+    let imaged = Source { order: order.or_else(|| rows.order.clone()), ..rows.clone() };
+    let restricted = if restrict::is_chosen_by_itself(rows) {
+        None
+    } else {
+        Some(restrict::restricted(change, rows, imaged.order.as_ref())?)
     };
-    let primary = table
-        .primary
-        .iter()
-        .map(|place| format!("{}.{}", change.target, quote(&table.columns[*place].source)));
-    let primary = primary.collect::<Vec<_>>().join(", ");
-    let order = match &rows.order {
-        Some(order) => format!("{}, {primary}", order.sql),
-        None => format!("ORDER BY {primary}"),
-    };
-    // Order and limit are the last clauses, in this order.
-    let end = match &rows.order {
-        Some(order) => change.text.sql.rfind(&order.sql),
-        None => change.text.sql.rfind(&limit.sql),
-    };
-    let start = &change.text.sql[..end.unwrap_or(change.text.sql.len())];
-    let parameters = rows.order.as_ref().map_or(0, |order| order.parameters);
-    let ordered = Source { order: Some(Part { sql: order.clone(), parameters }), ..rows.clone() };
-    Ok(CompiledChange {
-        before: Some(select(&columns, &ordered, &change.text).into()),
-        change: format!("{start} {order} {}", limit.sql).into(),
-        repeatable_read: true,
-        ..plain(change)
-    })
+    let before = Some(select(&columns, &imaged, &change.text).into());
+    Ok(CompiledChange { before, restricted, ..plain(change) })
+}
+
+/// What a limit cuts off is then the same each time, and rows change in the order of their image.
+fn total_order(change: &Change, table: &Table, order: Option<&Part>) -> Part {
+    let name =
+        |place: &usize| format!("{}.{}", change.target, quote(&table.columns[*place].source));
+    let primary = table.primary.iter().map(name).collect::<Vec<_>>().join(", ");
+    match order {
+        Some(order) => Part { sql: format!("{}, {primary}", order.sql), ..order.clone() },
+        None => Part { sql: format!("ORDER BY {primary}"), parameters: 0 },
+    }
 }
 
 /// The places of all columns.
@@ -115,7 +109,7 @@ pub(super) fn swallow(parameters: usize) -> Option<String> {
 
 /// The rows of a statement, locked. `whole` is the statement, all of whose parameters are bound.
 pub(super) fn select(columns: &str, rows: &Source, whole: &Part) -> String {
-    let Source { with, skipped, from, set: _, joined: _, condition, order, limit } = rows;
+    let Source { with, skipped, from, set: _, joined: _, condition, order, limit, head: _ } = rows;
     let used = |part: &Option<Part>| part.as_ref().map_or(0, |part| part.parameters);
     let later = used(condition) + used(order) + used(limit);
     let earlier = used(with) + skipped + from.parameters;

@@ -37,7 +37,7 @@ fn is_denied(error: &DbError) -> bool {
 const SPELLING: Spelling = Spelling { quote, value: spell };
 
 /// Text that is not UTF-8 can only be bound as bytes, and must become text again.
-fn spell(column: &Column, value: &Value, parameter: &str) -> String {
+pub(super) fn spell(column: &Column, value: &Value, parameter: &str) -> String {
     match value {
         Value::RawText(_) => format!("CONVERT({parameter} USING utf8mb4)"),
         Value::Null => parameter.to_owned(),
@@ -74,6 +74,25 @@ impl Dialect for MySqlDialect {
             Err(error) if is_denied(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// What a function says of itself is not checked there, so its word is taken; the default is that
+    /// it may do anything.
+    async fn writing_function(
+        &self,
+        sql: &mut dyn Sql,
+        names: &[String],
+    ) -> Result<Option<String>, DbError> {
+        let places: Vec<String> = (1..=names.len()).map(|place| format!("?{place}")).collect();
+        let asked = format!(
+            "SELECT routine_name FROM information_schema.routines \
+             WHERE routine_type = 'FUNCTION' AND routine_name IN ({}) \
+             AND sql_data_access NOT IN ('READS SQL DATA', 'NO SQL') LIMIT 1",
+            places.join(", ")
+        );
+        let names: Vec<Value> = names.iter().map(Value::text).collect();
+        let rows = sql.query(&asked, &names).await?;
+        Ok(rows.first().and_then(|row| row[0].as_text()).map(str::to_owned))
     }
 
     /// Everything that a restore needs is set when its connection is opened.

@@ -1,7 +1,8 @@
 //! AT on MySQL and MariaDB.
 //!
 //! ```text
-//! UPDATE, DELETE    SELECT … FOR UPDATE with the user's own condition, then the statement as it is
+//! UPDATE, DELETE    SELECT … FOR UPDATE with the user's own condition, then the statement as it is,
+//!                   or where it could choose other rows than its image, for the image's keys alone
 //! INSERT            the statement as it is, then its rows by the keys that its text names
 //! INSERT … SELECT   the keys that its query gives, the statement as it is, the rows of these keys
 //! upserts           the rows of these keys before and after
@@ -21,6 +22,7 @@ mod dialect;
 mod insert;
 mod query;
 mod raw;
+mod restrict;
 mod session;
 mod shape;
 mod table;
@@ -73,6 +75,18 @@ impl Engine for MySql {
                 read: locked(&read.text.sql).into(),
             },
         })
+    }
+
+    fn change(
+        statement: &Statement<MySql>,
+        compiled: &CompiledChange,
+        table: &Table,
+        before: &[Row],
+    ) -> Result<Statement<MySql>, AtError> {
+        match &compiled.restricted {
+            None => Ok(statement.with_sql(&compiled.change)),
+            Some(gap) => restrict::statement(statement, gap, table, before),
+        }
     }
 
     fn run<'e>(

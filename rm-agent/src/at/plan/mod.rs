@@ -13,8 +13,10 @@
 //! The rule is default-deny: a word, a clause or a shape that is not known here is refused, because
 //! what runs untracked cannot be undone.
 
+mod called;
 mod change;
 mod classify;
+mod control;
 mod insert;
 mod names;
 mod pure;
@@ -30,7 +32,9 @@ mod split;
 mod tests;
 mod text;
 
+pub(crate) use called::called;
 pub(crate) use classify::plan;
+pub(crate) use control::only_reads;
 pub(crate) use read::plan_locking_read;
 pub use refused::Refused;
 pub(crate) use repeat::{check_repeatable_query, check_repeatable_value};
@@ -97,6 +101,8 @@ pub(crate) struct Source {
     pub(crate) order: Option<Part>,
     /// `LIMIT …`.
     pub(crate) limit: Option<Part>,
+    /// How long the statement's text is in front of `condition`, `order` and `limit`.
+    pub(crate) head: usize,
 }
 
 /// A statement that changes rows of one table.

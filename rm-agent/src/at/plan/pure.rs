@@ -2,8 +2,8 @@
 //!
 //! A subquery that changes rows is a change that no image shows, and one that locks rows locks them
 //! past the global locks. Functions are the database's and the users' own, and what they do cannot
-//! be known from a text: refused are those of the database whose effect a rollback would leave.
-//! A function of one's own that changes rows is beyond this check, as `docs/at.md` says.
+//! be known from a text: refused here are those of the database whose effect a rollback would leave.
+//! The users' own are [`called`](super::called)'s.
 
 use std::ops::ControlFlow;
 

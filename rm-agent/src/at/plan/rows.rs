@@ -40,6 +40,7 @@ pub(super) fn plan_update(
     };
     let joined =
         if reader.text.kind == Kind::Mysql { None } else { joined(&mut reader, Keyword::FROM)? };
+    let head = reader.text.cut(0, reader.at()).sql.len();
     let condition = reader.condition()?;
     let (order, limit) = order_and_limit(&mut reader)?;
     let returning = returning_unless_mysql(&mut reader)?;
@@ -52,6 +53,7 @@ pub(super) fn plan_update(
         condition,
         order,
         limit,
+        head,
     };
     let kind = ChangeKind::Update(Update { assigned: assigned.columns, rows });
     finish(&reader, with.as_ref(), named, returning, kind)
@@ -79,6 +81,7 @@ pub(super) fn plan_delete(
             named
         }
     };
+    rows.head = reader.text.cut(0, reader.at()).sql.len();
     rows.condition = reader.condition()?;
     (rows.order, rows.limit) = order_and_limit(&mut reader)?;
     let returning = reader.returning()?;

@@ -66,6 +66,7 @@ pub(super) fn change(change: &Change, table: &Table) -> Result<CompiledChange, R
     let marked = |sql: String| mark(&whole, &sql).into();
     Ok(CompiledChange {
         written: None,
+        restricted: None,
         before: before.map(marked),
         change: marked(text),
         after: None,

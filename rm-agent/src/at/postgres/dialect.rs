@@ -85,6 +85,23 @@ impl Dialect for PostgresDialect {
         Ok(rows.first().is_some_and(|row| row[0].as_integer() == Some(1)))
     }
 
+    /// The database itself keeps functions that are not volatile from changing rows. What is written
+    /// in C is an extension's, and those make values.
+    async fn writing_function(
+        &self,
+        sql: &mut dyn Sql,
+        names: &[String],
+    ) -> Result<Option<String>, DbError> {
+        let names = Value::Text(serde_json::Value::from(names).to_string());
+        let asked = "SELECT p.proname::text FROM pg_catalog.pg_proc p \
+                     JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+                     WHERE p.proname IN (SELECT jsonb_array_elements_text(?1::jsonb)) \
+                     AND p.provolatile = 'v' AND l.lanname NOT IN ('internal', 'c') \
+                     AND p.pronamespace <> 'pg_catalog'::regnamespace ORDER BY 1 LIMIT 1";
+        let rows = sql.query(asked, &[names]).await?;
+        Ok(rows.first().and_then(|row| row[0].as_text()).map(str::to_owned))
+    }
+
     async fn begin_restore(&self, sql: &mut dyn Sql) -> Result<(), DbError> {
         // Rows of one statement may refer to each other, in an order that is not known here.
         sql.execute("SET CONSTRAINTS ALL DEFERRED", &[]).await.map(|_| ())

@@ -73,6 +73,7 @@ impl Engine for Sqlite {
         };
         Ok(CompiledChange {
             written: None,
+            restricted: None,
             before: before.map(Into::into),
             change: change.returning(&columns).into(),
             yields,
@@ -175,7 +176,8 @@ fn captures(table: &Table, places: &[usize], qualifier: Option<&str>) -> String 
 }
 
 fn select(columns: &str, rows: &Source) -> String {
-    let Source { with, skipped: _, from, set: _, joined, condition, order: _, limit: _ } = rows;
+    let Source { with, skipped: _, from, set: _, joined, condition, order: _, limit: _, head: _ } =
+        rows;
     let mut sql = String::new();
     if let Some(with) = with {
         sql.push_str(&with.sql);

@@ -46,6 +46,10 @@ impl Sql for Counting {
         self.queries += usize::from(sql.contains("FROM main.`t`"));
         self.inner.query(sql, values).await
     }
+
+    async fn run(&mut self, text: &str) -> Result<Vec<Row>, DbError> {
+        self.query(text, &[]).await
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use pactum_core::transaction::{RollbackCause, Status};
 use pactum_proto::v1;
 
 use super::world::{NOW, World};
-use crate::at::sweep::{SWEPT_ROWS_MAX, Sweeper, Swept};
+use crate::barrier::sweep::{SWEPT_ROWS_MAX, Sweeper, Swept};
 use crate::session::CallError;
 
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY)";

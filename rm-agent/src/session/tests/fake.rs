@@ -267,6 +267,8 @@ not_scripted! {
     commit(v1::CommitRequest) -> v1::OutcomeReply;
     rollback(v1::RollbackRequest) -> v1::OutcomeReply;
     veto(v1::VetoRequest) -> v1::OutcomeReply;
+    rollback_scope(v1::RollbackScopeRequest) -> v1::ScopeReply;
+    can_commit(v1::CanCommitRequest) -> v1::CanCommitReply;
     get(v1::GetRequest) -> v1::OutcomeReply;
     register(v1::RegisterRequest) -> v1::RegisterReply;
     report_phase_one(v1::PhaseOneReport) -> v1::PhaseOneReply;

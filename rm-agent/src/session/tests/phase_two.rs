@@ -41,7 +41,9 @@ async fn work_is_answered_once_the_participant_is_done_and_commits_pass_rollback
             record.lock().unwrap().push(work.clone());
             match work.task {
                 Task::Commit => allowed.acquire().await.unwrap().forget(),
-                Task::Rollback { .. } | Task::AskPhaseOne => std::future::pending().await,
+                Task::Rollback { .. } | Task::AskPhaseOne | Task::CanCommit => {
+                    std::future::pending().await
+                }
             }
             Answer::Done
         }

@@ -22,7 +22,7 @@ fn parts(label: &str, optional: Option<&Part>) -> String {
 }
 
 fn source(source: &Source) -> String {
-    let Source { with, skipped, from, set, joined, condition, order, limit } = source;
+    let Source { with, skipped, from, set, joined, condition, order, limit, head: _ } = source;
     let mut shown = format!("{{{}}}", part(from));
     if *skipped > 0 {
         shown.push_str(&format!(" skipped {skipped}"));

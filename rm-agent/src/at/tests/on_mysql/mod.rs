@@ -1,5 +1,6 @@
 //! AT on a real MariaDB.
 
+mod chosen;
 mod commit;
 mod locks;
 mod queries;

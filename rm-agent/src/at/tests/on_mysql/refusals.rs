@@ -91,7 +91,7 @@ async fn a_session_that_reads_otherwise_commits_nothing() {
 
 /// Without gap locks a row can come into being behind the image.
 #[tokio::test]
-async fn upserts_and_limits_need_repeatable_reads() {
+async fn upserts_need_repeatable_reads() {
     let world = World::new(
         "CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 1), (2, 2)",
     )
@@ -100,8 +100,6 @@ async fn upserts_and_limits_need_repeatable_reads() {
         "INSERT INTO t VALUES (1, 5) ON DUPLICATE KEY UPDATE a = 5",
         "REPLACE INTO t VALUES (1, 5)",
         "INSERT IGNORE INTO t VALUES (3, 5)",
-        "UPDATE t SET a = 7 LIMIT 1",
-        "DELETE FROM t LIMIT 1",
     ] {
         let mut transaction = world.at.begin_in(&world.context()).await.unwrap();
         let set = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
@@ -124,6 +122,30 @@ async fn a_temporary_table_does_not_pass_for_the_real_one() {
     sqlx::query("INSERT INTO t VALUES (1, 1)").execute(&mut *transaction).await.unwrap();
     let error = transaction.commit().await.unwrap_err();
     assert!(matches!(error, AtError::TemporaryObjects), "{error:?}");
+}
+
+/// Goal: nothing changes rows unseen. Way: a stored function, and one that says that it reads.
+#[tokio::test]
+async fn own_functions_that_may_change_rows_are_refused() {
+    let world = World::new(
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 1); \
+         CREATE FUNCTION sees(x INT) RETURNS INT READS SQL DATA RETURN x + 1",
+    )
+    .await;
+    world
+        .behind("CREATE FUNCTION pay(x INT) RETURNS INT BEGIN UPDATE t SET a = 9; RETURN x; END")
+        .await;
+    for statement in
+        ["SELECT Pay (1)", "UPDATE t SET a = `pay`(2)", "DELETE FROM t WHERE id = pay(1)"]
+    {
+        let before = world.dump().await;
+        let mut transaction = world.at.begin_in(&world.context()).await.unwrap();
+        let refused = sqlx::query(statement).execute(&mut *transaction).await.unwrap_err();
+        assert!(refused.to_string().contains("`pay` may change rows"), "{refused}");
+        drop(transaction);
+        assert_eq!(world.dump().await, before);
+    }
+    world.undo(&["UPDATE t SET a = sees(id) + ABS(-4)"]).await;
 }
 
 /// What an account may not see would be taken for not being there.

@@ -165,6 +165,9 @@ async fn every_value_survives_as_a_key() {
         }
         let touch = format!("UPDATE t{index} SET n = n + 1, u = NULL");
         world.at_tolerant(&[&touch, &format!("DELETE FROM t{index}")]).await;
+        // Sent with its keys.
+        let delete = format!("DELETE FROM t{index} LIMIT 99");
+        world.at_tolerant(&[&format!("{touch} LIMIT 99"), &delete]).await;
         world.behind(&format!("DROP TABLE t{index}")).await;
     }
 }

@@ -192,7 +192,7 @@ async fn no_statement_waits_past_the_deadline() {
 #[tokio::test]
 async fn a_statement_that_is_always_broken_off_is_an_error_in_the_end() {
     let world = World::new(&format!(
-        "{BANK}; CREATE FUNCTION lose() RETURNS bigint LANGUAGE plpgsql AS \
+        "{BANK}; CREATE FUNCTION lose() RETURNS bigint STABLE LANGUAGE plpgsql AS \
          $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$"
     ))
     .await;

@@ -133,6 +133,34 @@ async fn row_security_and_missing_rights_are_noticed() {
     world.behind(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
+/// Goal: nothing changes rows unseen. Way: a function, wherever a statement can call one.
+#[tokio::test]
+async fn own_functions_that_may_change_rows_are_refused() {
+    let world = World::new(
+        "CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t VALUES (1, 1); \
+         CREATE FUNCTION pay(int) RETURNS int LANGUAGE plpgsql \
+         AS 'BEGIN UPDATE t SET a = 9; RETURN $1; END'; \
+         CREATE FUNCTION \"Read it\"(int) RETURNS int STABLE LANGUAGE sql AS 'SELECT a FROM t'",
+    )
+    .await;
+    for statement in [
+        "SELECT pay(1)",
+        "SELECT public . PAY (1)",
+        "SELECT * FROM \"pay\"(1)",
+        "SELECT a FROM t WHERE pay(1) = 1 FOR UPDATE",
+        "UPDATE t SET a = pay(2)",
+        "INSERT INTO t VALUES (2, pay(2))",
+        "DELETE FROM t WHERE id IN (SELECT pay(1))",
+        "EXPLAIN ANALYZE SELECT pay(1)",
+    ] {
+        let refused = refusal(&world, statement).await.to_string();
+        assert!(refused.contains("`pay` may change rows"), "{refused}");
+        assert!(sqlx::query(AssertSqlSafe(statement)).execute(&world.at).await.is_err());
+    }
+    sqlx::query("SELECT \"Read it\"(1), gen_random_uuid()").execute(&world.at).await.unwrap();
+    world.undo(&["UPDATE t SET a = \"Read it\"(id) + abs(-4)"]).await;
+}
+
 /// An undo that would be refused is noticed before there is something to undo.
 #[tokio::test]
 async fn an_account_that_may_not_undo_is_told_what_it_lacks() {

@@ -1,9 +1,10 @@
-//! The sweep: what became of undo logs that have been open for long?
+//! The sweep: what became of branches that have been open for long?
 //!
 //! ```text
 //! an open barrier row, ten minutes old ──▶ the coordinator of its store is asked
 //!    unfinished                      left alone: its phase two is still to come
-//!    committed and ended             a leftover, deleted
+//!    committed and ended             AT: a leftover, deleted. Saga: has done its work, deleted.
+//!                                    TCC: a promise broken
 //!    rolled back and ended           a promise broken ┐
 //!    unknown, expired, foreign       state lost       ┴ nothing is touched: a person is told
 //! ```
@@ -21,10 +22,10 @@ use pactum_core::step::Outcome;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{RollbackCause, Status};
 use pactum_proto::v1::ErrorCode;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::barrier::leftovers::{OldRow, Page, Place, open_before};
-use crate::barrier::{self, FindError, Mode, State};
+use super::leftovers::{OldRow, Page, Place, open_before};
+use super::{FindError, Mode, State, delete_open, find};
 use crate::branch::BranchKey;
 use crate::db::{DbError, LocalDatabase};
 use crate::link::Link;
@@ -34,30 +35,31 @@ use crate::session::CallError;
 /// good order is hardly ever asked about.
 const SWEEP_AFTER: Duration = Duration::from_secs(600);
 /// Rows of one round, so that a database full of leftovers does not flood the coordinator.
-pub(super) const SWEPT_ROWS_MAX: usize = 100;
+pub(crate) const SWEPT_ROWS_MAX: usize = 100;
 
 /// Looks through the open rows of a database, some in each round.
-pub(super) struct Sweeper {
-    pub(super) database: Arc<dyn LocalDatabase>,
-    pub(super) link: Arc<dyn Link>,
-    pub(super) resource: ResourceId,
-    pub(super) wall: fn() -> WallTime,
+pub(crate) struct Sweeper {
+    pub(crate) database: Arc<dyn LocalDatabase>,
+    pub(crate) link: Arc<dyn Link>,
+    pub(crate) resource: ResourceId,
+    pub(crate) mode: Mode,
+    pub(crate) wall: fn() -> WallTime,
     /// The last row of the round before; the next one follows it.
-    pub(super) after: Option<Place>,
+    pub(crate) after: Option<Place>,
 }
 
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Swept {
-    pub(super) seen: usize,
-    pub(super) deleted: usize,
+pub(crate) struct Swept {
+    pub(crate) seen: usize,
+    pub(crate) deleted: usize,
     /// Rows that a person must look at.
-    pub(super) told: usize,
+    pub(crate) told: usize,
 }
 
 /// Why a round ended early. The next one begins with the same rows.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SweepError {
+pub(crate) enum SweepError {
     #[error("look through the barrier rows")]
     Db(#[from] DbError),
     #[error("ask the coordinator what became of them")]
@@ -74,6 +76,7 @@ enum Fate {
 }
 
 const NEVER_UNDONE: &str = "its transaction is rolled back and ended, and it was never undone";
+const NEVER_CONFIRMED: &str = "its transaction is committed and ended, and it was never confirmed";
 const LOST: &str = "the coordinator knows nothing of its transaction: it lost state";
 const AMISS: [(ErrorCode, &str); 3] = [
     (ErrorCode::UnknownTransaction, LOST),
@@ -84,7 +87,7 @@ const MALFORMED: &str = "somebody changed whose it is";
 
 impl Sweeper {
     /// One round, which goes on where the last one ended, and after the youngest row begins again.
-    pub(super) async fn round(&mut self) -> Result<Swept, SweepError> {
+    pub(crate) async fn round(&mut self) -> Result<Swept, SweepError> {
         let Page { rows, is_last } = self.old_rows().await?;
         let mut fates = BTreeMap::new();
         let mut committed: BTreeMap<StoreId, Vec<BranchKey>> = BTreeMap::new();
@@ -117,7 +120,7 @@ impl Sweeper {
         let age = u64::try_from(SWEEP_AFTER.as_millis()).unwrap_or(u64::MAX);
         let before = WallTime((self.wall)().0.saturating_sub(age));
         let mut local = self.database.begin().await?;
-        let page = open_before(&mut *local, Mode::At, before, self.after.as_ref(), SWEPT_ROWS_MAX);
+        let page = open_before(&mut *local, self.mode, before, self.after.as_ref(), SWEPT_ROWS_MAX);
         let page = page.await?;
         local.rollback().await;
         Ok(page)
@@ -134,14 +137,14 @@ impl Sweeper {
         if let Some(fate) = known.get(&place) {
             return Ok(*fate);
         }
-        let fate = judge(self.link.outcome_of(xid, store).await)?;
+        let fate = judge(self.mode, self.link.outcome_of(xid, store).await)?;
         known.insert(place, fate);
         Ok(fate)
     }
 
     async fn is_open(&self, key: &BranchKey) -> Result<bool, DbError> {
         let mut local = self.database.begin().await?;
-        let found = barrier::find(&mut *local, key).await;
+        let found = find(&mut *local, key).await;
         local.rollback().await;
         match found {
             Ok(row) => Ok(row.is_some_and(|row| row.state == State::Open)),
@@ -152,27 +155,42 @@ impl Sweeper {
 
     async fn delete(&self, store: StoreId, keys: &[BranchKey]) -> Result<usize, DbError> {
         let mut local = self.database.begin().await?;
-        let left = barrier::delete_open(&mut *local, store, Mode::At, keys).await?;
+        let left = delete_open(&mut *local, store, self.mode, keys).await?;
         local.commit().await?;
         let deleted = keys.len() - left.len();
-        info!(txn.resource = %self.resource, rows = deleted,
-            "undo logs of committed transactions were left over, and are deleted");
+        match self.mode {
+            Mode::Saga | Mode::Xa => debug!(txn.resource = %self.resource, rows = deleted,
+                "steps of committed transactions are deleted"),
+            Mode::At | Mode::Tcc => info!(txn.resource = %self.resource, rows = deleted,
+                "undo logs of committed transactions were left over, and are deleted"),
+        }
         Ok(deleted)
     }
 
     fn tell(&self, row: &Place, why: &str) {
-        warn!(txn.resource = %self.resource, branch = %row, why,
-            "an undo log is open that should not be: its rows were neither confirmed nor restored, so \
-             compare them with what `pactum tx show` reads from it, put them right by hand, and then \
-             delete its row from pactum_barrier");
+        match self.mode {
+            Mode::At => warn!(txn.resource = %self.resource, branch = %row, why,
+                "an undo log is open that should not be: its rows were neither confirmed nor restored, \
+                 so compare them with what `pactum tx show` reads from it, put them right by hand, and \
+                 then delete its row from pactum_barrier"),
+            Mode::Tcc | Mode::Saga | Mode::Xa => warn!(txn.resource = %self.resource, branch = %row, why,
+                "a branch is open that should not be: it was neither confirmed nor undone, so look at \
+                 what the body of its row in pactum_barrier says, settle it by hand, and then delete \
+                 the row"),
+        }
     }
 }
 
-fn judge(answer: Result<Outcome, CallError>) -> Result<Fate, CallError> {
+fn judge(mode: Mode, answer: Result<Outcome, CallError>) -> Result<Fate, CallError> {
     match answer {
         Ok(outcome) => Ok(match outcome.status {
-            Status::Active | Status::Committing | Status::RollingBack(_) => Fate::Unfinished,
-            Status::Committed => Fate::Committed,
+            Status::Active | Status::Delegated | Status::Committing | Status::RollingBack(_) => {
+                Fate::Unfinished
+            }
+            Status::Committed => match mode {
+                Mode::At | Mode::Saga | Mode::Xa => Fate::Committed,
+                Mode::Tcc => Fate::Amiss(NEVER_CONFIRMED),
+            },
             // So it says where its store has no record, and a branch is registered before it commits.
             Status::RolledBack(RollbackCause::Unrecorded) => Fate::Amiss(LOST),
             Status::RolledBack(_) => Fate::Amiss(NEVER_UNDONE),

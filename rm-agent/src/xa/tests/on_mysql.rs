@@ -1,0 +1,82 @@
+//! XA on a real MariaDB server.
+
+use sqlx::MySql;
+
+use super::world::{TAKE, World};
+use crate::branch::{Answer, Task};
+use crate::db::{MySqlSql, Sql as _};
+use crate::xa::XaError;
+
+super::on!(MySql:
+    a_branch_is_prepared_then_committed,
+    a_branch_is_prepared_then_rolled_back,
+    what_is_not_prepared_leaves_nothing,
+    a_branch_that_only_read_needs_no_second_phase,
+    what_somebody_finished_by_hand_is_heuristic,
+    a_late_branch_meets_the_tombstone,
+    a_rollback_of_an_open_branch_waits,
+    a_wait_for_a_branch_of_its_own_is_named,
+    what_would_end_the_branch_is_refused,
+    a_session_that_ends_before_the_prepare_prepares_nothing,
+    a_prepare_without_an_answer_is_looked_up,
+    a_refused_registration_leaves_nothing,
+);
+
+#[tokio::test]
+async fn only_what_is_ours_and_decided_is_finished() {
+    super::tidying::only_what_is_ours_and_decided_is_finished::<MySql>(
+        "XA START 'order-17'; INSERT INTO account VALUES (9, 9); XA END 'order-17'; \
+         XA PREPARE 'order-17'",
+        "XA COMMIT 'order-17'",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn rows_go_when_their_transaction_has_ended() {
+    super::tidying::rows_go_when_their_transaction_has_ended::<MySql>().await;
+}
+
+/// Nobody else can finish it, and that is no outcome.
+#[tokio::test]
+async fn a_branch_whose_connection_still_lives_is_finished_later() {
+    let world = World::<MySql>::new().await;
+    let context = world.context();
+    let mut transaction = world.begun(&context).await;
+    let name = transaction.connection.name.clone();
+    let text = world.xa.0.prepared.dialect.prepare(&name, &world.xa.0.table);
+    MySqlSql(&mut transaction.connection.held).run(&text).await.unwrap();
+    for task in [Task::Commit, Task::Rollback { phase_one_done: true }] {
+        let answer = world.fake.work(context.xid(), name.key.branch, task).await;
+        assert!(matches!(answer, Answer::Later { .. }), "{answer:?}");
+    }
+    transaction.commit().await.unwrap();
+    assert_eq!(world.fake.commit(context.xid()).await, [Answer::Done]);
+    assert_eq!(world.balance().await, 70);
+}
+
+/// It would commit the branch at once; the server refuses it by itself.
+#[tokio::test]
+async fn a_statement_that_commits_by_itself_is_refused() {
+    let world = World::<MySql>::new().await;
+    let context = world.context();
+    let mut transaction = world.begun(&context).await;
+    let error = world.execute(&mut transaction, "CREATE TABLE other (id INT)").await.unwrap_err();
+    assert!(matches!(error, XaError::Database(_)), "{error:?}");
+    transaction.rollback().await;
+    assert_eq!((world.balance().await, world.listed().await), (100, 0));
+}
+
+/// What was set for a branch does not stay.
+#[tokio::test]
+async fn a_connection_goes_back_as_it_was() {
+    let world = World::<MySql>::new().await;
+    let asked = "SELECT @@GLOBAL.innodb_lock_wait_timeout = @@SESSION.innodb_lock_wait_timeout";
+    for _ in 0..6 {
+        let context = world.context();
+        let mut transaction = world.begun(&context).await;
+        world.execute(&mut transaction, TAKE).await.unwrap();
+        transaction.rollback().await;
+        assert_eq!(world.query(asked).await[0][0].as_integer(), Some(1));
+    }
+}

@@ -1,0 +1,169 @@
+//! A branch in XA mode, from its begin to its prepare.
+//!
+//! ```text
+//! only reads                 ──▶ local rollback, "failed": the branch counts no more
+//! PREPARE ─ said so          ──▶ phase one done
+//!         ─ error, or silence ─▶ look on another connection:
+//!              listed             done
+//!              buried by us       failed
+//!              neither in time    veto
+//! ```
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use pactum_core::xa::{Asked, Seen};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, warn};
+
+use super::connection::XaConnection;
+use super::dialect::AfterPrepare;
+use super::error::XaError;
+use super::name::Name;
+use super::prepared::{Prepared, Settled, Unsettled};
+use crate::at::AtDatabase;
+use crate::branch::phase_one::PhaseOne;
+use crate::db::DbError;
+
+/// How long to look for the outcome of a prepare, at most. 10 s: longer than the local lock wait, so
+/// that one slow session does not decide.
+const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Between two looks.
+const LOOKUP_PAUSE: Duration = Duration::from_millis(100);
+
+/// A branch of a global transaction. Dropped unfinished, it rolls back.
+///
+/// It dereferences to [`XaConnection`], on which sqlx's queries run unchanged:
+/// `sqlx::query("UPDATE …").bind(…).execute(&mut *tx).await?`.
+#[derive(Debug)]
+#[must_use = "dropped unfinished, it rolls back"]
+pub struct XaTransaction<DB: AtDatabase> {
+    // Before `phase_one`, whose drop says that it failed: by then its connection is being closed.
+    pub(super) connection: XaConnection<DB>,
+    pub(super) phase_one: PhaseOne,
+}
+
+impl<DB: AtDatabase> XaTransaction<DB> {
+    /// Prepares the branch: from here on it survives a crash of everything, keeps the database's locks,
+    /// and is committed or rolled back when the global transaction is decided. One that only read is
+    /// rolled back at once, and no longer counts.
+    ///
+    /// # Errors
+    /// [`XaError::NotPrepared`] if the database refused, and then the branch is rolled back;
+    /// [`XaError::OutcomeUnknown`] if that could not be learned, and then the global transaction was
+    /// vetoed.
+    ///
+    /// # Cancel safety
+    /// Dropped before the prepare was sent, the branch rolls back and is reported as failed. Dropped
+    /// after, it is prepared or not, and the coordinator asks the database which.
+    pub async fn commit(self) -> Result<(), XaError> {
+        let XaTransaction { connection, mut phase_one } = self;
+        let fit = match connection.ready() {
+            Ok(()) if connection.context().remaining().is_zero() => Err(XaError::DeadlinePassed),
+            fit => fit,
+        };
+        if fit.is_err() || connection.only_read {
+            connection.abandon().await;
+            // Nothing was committed, and nothing will be: the branch counts no more, which vetoes
+            // nothing.
+            drop(phase_one);
+            return fit;
+        }
+        let XaConnection { shared, name, mut held, .. } = connection;
+        let dialect = shared.prepared.dialect;
+        let text = dialect.prepare(&name, &shared.table);
+        phase_one.sent();
+        let prepared = DB::sql(&mut held).run(&text).await;
+        match prepared {
+            Ok(_) => {
+                match dialect.after_prepare() {
+                    AfterPrepare::Free => held.free(),
+                    // Waited for, so that phase two finds the branch free.
+                    AfterPrepare::Bound => held.close().await,
+                }
+                phase_one.done();
+                Ok(())
+            }
+            Err(error) => {
+                // What is not prepared ends with its connection, and then can be buried.
+                held.close().await;
+                settle(&shared.prepared, &phase_one, &name, error).await
+            }
+        }
+    }
+
+    /// Rolls the branch back. The global transaction goes on without it.
+    pub async fn rollback(self) {
+        let XaTransaction { connection, phase_one } = self;
+        connection.abandon().await;
+        drop(phase_one);
+    }
+}
+
+/// Learns what became of a prepare that did not say so.
+pub(super) async fn settle(
+    prepared: &Prepared,
+    phase_one: &PhaseOne,
+    name: &Name,
+    error: DbError,
+) -> Result<(), XaError> {
+    let until = (Instant::now() + LOOKUP_WAIT_MAX).min(phase_one.context.deadline());
+    loop {
+        match timeout_at(until, is_prepared(prepared, name)).await {
+            Ok(Ok(Some(true))) => {
+                phase_one.done();
+                return Ok(());
+            }
+            Ok(Ok(Some(false))) => {
+                phase_one.failed();
+                return Err(XaError::NotPrepared(Box::new(error)));
+            }
+            // Somebody has finished it already, whatever that was.
+            Ok(Ok(None)) | Err(_) => break,
+            Ok(Err(why)) => {
+                debug!(txn.xid = %name.key.xid, txn.branch_id = %name.key.branch, error = %why,
+                    "outcome of a prepare not found yet");
+            }
+        }
+        if Instant::now() + LOOKUP_PAUSE >= until {
+            break;
+        }
+        sleep(LOOKUP_PAUSE).await;
+    }
+    warn!(txn.xid = %name.key.xid, txn.branch_id = %name.key.branch,
+        txn.resource = %phase_one.resource, error = %error.chain(), "outcome of a prepare unknown");
+    let reason = format!(
+        "whether branch {} is prepared at `{}` is unknown",
+        name.key.branch, phase_one.resource
+    );
+    phase_one.link.veto(&phase_one.context, &reason).await;
+    Err(XaError::OutcomeUnknown)
+}
+
+/// Whether a branch is prepared, or never will be; `None` if it is committed already.
+async fn is_prepared(prepared: &Prepared, name: &Name) -> Result<Option<bool>, Unsettled> {
+    match prepared.look(name).await? {
+        Seen::Listed => Ok(Some(true)),
+        Seen::Committed => Ok(None),
+        Seen::Buried => Ok(Some(false)),
+        Seen::Nothing => match prepared.settle(Asked::PhaseOne, name).await? {
+            Settled::Failed => Ok(Some(false)),
+            // It came about between the two looks.
+            Settled::Done | Settled::Heuristic(_) => Err(Unsettled::Kept),
+        },
+    }
+}
+
+impl<DB: AtDatabase> Deref for XaTransaction<DB> {
+    type Target = XaConnection<DB>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.connection
+    }
+}
+
+impl<DB: AtDatabase> DerefMut for XaTransaction<DB> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.connection
+    }
+}
