@@ -80,6 +80,6 @@ async fn change<DB: Transacts>(
     amount: i64,
 ) -> Result<(), AtError> {
     let mut local = pool.begin_in(context).await?;
-    DB::change(&mut local, amount, account).await?;
+    <DB as Transacts>::change(&mut local, amount, account).await?;
     local.commit().await
 }

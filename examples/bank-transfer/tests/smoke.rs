@@ -197,8 +197,8 @@ fn xa_survives_its_banks(on: &[String]) {
     let says = ["4 work", "5 prepare", "what it prepared is its database's now"];
     the_story_of_a_mode_is_told(&format!("--mode xa {on}"), &says);
     let dir = tempfile::tempdir().expect("there is room");
-    let load = "--transfers 150 --concurrency 8 --fail-percent 20 --kill tc:1,bank:2,tm:1";
-    nothing_is_left(&load(dir.path(), &format!("--mode xa {load} {on}")));
+    let flags = "--transfers 150 --concurrency 8 --fail-percent 20 --kill tc:1,bank:2,tm:1";
+    nothing_is_left(&load(dir.path(), &format!("--mode xa {flags} {on}")));
 }
 
 /// All on the same few rows: transfers wait for each other, crosswise too.

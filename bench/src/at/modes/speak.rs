@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::by_hand::{NOW, Work};
 use crate::at::books::Bank;
-use crate::at::speak::{Bind, Branch, Transacts};
+use crate::at::speak::{Bind, Branch, Speaks, Transacts};
 
 /// The statements.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ pub(super) enum Take {
 }
 
 /// A database of the bench, in modes other than AT.
-pub(super) trait Joins: Transacts {
+pub(super) trait Joins: Transacts<Connection: Sync> {
     const MORE: Texts;
     /// How it prepares transactions, if it does.
     const XA: Option<XaWords>;
@@ -46,10 +46,16 @@ pub(super) trait Joins: Transacts {
     ) -> BoxFuture<'c, Result<(), XaError>>;
 
     /// Sends a text as it is.
-    fn send<'c>(
-        connection: &'c mut Self::Connection,
-        text: String,
-    ) -> BoxFuture<'c, Result<()>>;
+    fn send<'c>(connection: &'c mut Self::Connection, text: String) -> BoxFuture<'c, Result<()>>;
+}
+
+/// A statement: `DB::run` could be the agent's own too.
+pub(super) fn run<DB: Speaks>(
+    connection: &mut DB::Connection,
+    sql: SqlStr,
+    values: Vec<Bind>,
+) -> BoxFuture<'_, Result<Vec<DB::Row>>> {
+    DB::run(connection, sql, values)
 }
 
 /// Makes room for reservations.
@@ -73,7 +79,7 @@ pub(super) async fn insert_row<DB: Joins>(
         Bind::Number(NOW),
         Bind::Number(NOW),
     ];
-    let inserted = DB::run(local, AssertSqlSafe(sql).into_sql_str(), values).await;
+    let inserted = run::<DB>(local, AssertSqlSafe(sql).into_sql_str(), values).await;
     inserted.map(drop).context("write the barrier row")
 }
 
@@ -89,7 +95,7 @@ pub(super) async fn change<DB: Joins>(
     amount: i64,
 ) -> Result<()> {
     let values = vec![Bind::Number(amount), Bind::Number(account)];
-    DB::run(local, SqlStr::from_static(DB::TEXTS.change), values).await.map(drop)
+    run::<DB>(local, SqlStr::from_static(DB::TEXTS.change), values).await.map(drop)
 }
 
 /// What a TCC user says in try.
@@ -99,7 +105,7 @@ pub(super) async fn reserve<DB: Joins>(
     amount: i64,
 ) -> Result<()> {
     let values = vec![Bind::Number(amount), Bind::Number(account)];
-    DB::run(local, SqlStr::from_static(DB::MORE.reserve), values).await.map(drop)
+    run::<DB>(local, SqlStr::from_static(DB::MORE.reserve), values).await.map(drop)
 }
 
 /// What a TCC user says in confirm.
@@ -109,7 +115,7 @@ pub(super) async fn book_reserved<DB: Joins>(
     amount: i64,
 ) -> Result<()> {
     let values = vec![Bind::Number(amount), Bind::Number(amount), Bind::Number(account)];
-    DB::run(local, SqlStr::from_static(DB::MORE.book_reserved), values).await.map(drop)
+    run::<DB>(local, SqlStr::from_static(DB::MORE.book_reserved), values).await.map(drop)
 }
 
 /// How prepared transactions are spoken of.

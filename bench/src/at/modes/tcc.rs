@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use sqlx::SqlStr;
 
 use super::by_hand::{ByHand, NOW, Party, Work};
-use super::speak::{Joins, Take, book_reserved, insert_row, reserve};
+use super::speak::{Joins, Take, book_reserved, reserve, run};
 use crate::at::speak::Bind;
 
 const MODE: &str = "tcc";
@@ -34,16 +34,16 @@ impl<DB: Joins> ByHand<DB> for Tcc {
         let (_turn, mut local) = party.bank.begin().await?;
         let taken = match DB::MORE.take {
             Take::Returning(take) => {
-                DB::run(&mut local, SqlStr::from_static(take), dated()).await?
+                run::<DB>(&mut local, SqlStr::from_static(take), dated()).await?
             }
             Take::LockedAndMarked { lock, .. } => {
-                DB::run(&mut local, SqlStr::from_static(lock), key().into()).await?
+                run::<DB>(&mut local, SqlStr::from_static(lock), key().into()).await?
             }
         };
         ensure!(taken.len() == 1, "the barrier row is open");
         book_reserved::<DB>(&mut local, work.account, work.amount).await?;
         if let Take::LockedAndMarked { mark, .. } = DB::MORE.take {
-            DB::run(&mut local, SqlStr::from_static(mark), dated()).await?;
+            run::<DB>(&mut local, SqlStr::from_static(mark), dated()).await?;
         }
         local.commit().await.context("commit")
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::SqlStr;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::speak::{Joins, book_reserved, change, prepare, reserve};
+use super::speak::{Joins, book_reserved, change, prepare, reserve, run};
 use crate::at::Round;
 use crate::at::books::{AMOUNT, Bank, Books};
 use crate::at::drive::{Transfer, drive};
@@ -49,10 +49,7 @@ pub(super) struct Call {
     amount: i64,
 }
 
-pub(super) async fn measure<DB: Joins, W: Way<DB>>(
-    round: &Round<'_>,
-    wait: Wait,
-) -> Result<Line> {
+pub(super) async fn measure<DB: Joins, W: Way<DB>>(round: &Round<'_>, wait: Wait) -> Result<Line> {
     let folder = round.options.folder()?;
     let data_dir = folder.path().to_str().context("the folder's name is not UTF-8")?;
     let coordinator = Child::start(&["serve", "--data-dir", data_dir]).await?;
@@ -90,7 +87,7 @@ async fn until_total<DB: Joins>(bank: &Bank<DB>, expected: i64) -> Result<()> {
 
 async fn total<DB: Joins>(bank: &Bank<DB>) -> Result<i64> {
     let mut connection = bank.pool.acquire().await.context("have a connection")?;
-    let rows = DB::run(&mut connection, SqlStr::from_static(DB::TEXTS.total), vec![]).await?;
+    let rows = run::<DB>(&mut connection, SqlStr::from_static(DB::TEXTS.total), vec![]).await?;
     DB::number(rows.first().context("a sum has a row")?, 0)
 }
 
@@ -131,11 +128,7 @@ impl<DB: Joins> TccAction<DB> for Reserved {
     type Output = ();
     type Error = anyhow::Error;
 
-    async fn try_phase(
-        &self,
-        connection: &mut DB::Connection,
-        call: &mut Call,
-    ) -> Result<()> {
+    async fn try_phase(&self, connection: &mut DB::Connection, call: &mut Call) -> Result<()> {
         reserve::<DB>(connection, call.account, call.amount).await
     }
 

@@ -74,11 +74,12 @@ pub(super) fn print(screen: Screen, compared: &[(Mode, Between, Times)], kind: &
             mode.title().to_owned(),
             match between.global_locks {
                 0 => "none".to_owned(),
-                locks => format!("{locks}, to the decision"),
+                locks => format!("{locks} to the decision"),
             },
             match between.prepared {
-                0 => "one local transaction".to_owned(),
-                prepared => format!("of {prepared} branches, to the end"),
+                0 => "a local transaction".to_owned(),
+                1 => "of 1 branch to the end".to_owned(),
+                prepared => format!("of {prepared} branches to the end"),
             },
             trips(*mode, kind.db).to_owned(),
             ms(times.decided),

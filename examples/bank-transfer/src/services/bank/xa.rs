@@ -47,9 +47,9 @@ where
     fn book(&self, booking: Booking) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
             let (teller, work) = (self.teller.clone(), booking.clone());
-            let booked = self.pool.transaction(move |tx| {
-                Box::pin(async move { write(tx, &work, &teller).await })
-            });
+            let booked = self
+                .pool
+                .transaction(move |tx| Box::pin(async move { write(tx, &work, &teller).await }));
             booked.await?;
             tell(&self.teller, &booking, Step::CommittedLocally).await;
             Ok(())
