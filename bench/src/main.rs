@@ -7,6 +7,7 @@
 //! at   transfers through the agent between two databases
 //!      limits: the same statements in plain transactions;
 //!              the same SQL and the same fsyncs by hand
+//! modes  the same transfers in AT, TCC, saga and XA, side by side, each beside its limits
 //! ```
 //!
 //! An absolute figure says more about the machine than about the program, so each one comes with
@@ -42,6 +43,8 @@ enum Task {
     Tc(tc::Options),
     /// Loads the agent: transfers in AT mode between two databases.
     At(at::Options),
+    /// Loads the agent: the same transfers in every mode, side by side.
+    Modes(at::modes::Options),
     /// A coordinator on a directory, for the other tasks.
     #[command(hide = true)]
     Serve(serve::Options),
@@ -68,6 +71,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Tc(options) => tc::run(options),
         Task::At(options) => at::run(options),
+        Task::Modes(options) => at::modes::run(options),
         Task::Serve(options) => serve::run(options),
         Task::Echo => tc::echo::run(),
     }

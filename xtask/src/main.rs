@@ -40,7 +40,7 @@ enum Task {
     /// Runs a load program in release: `cargo xtask bench tc --help`.
     #[command(disable_help_flag = true)]
     Bench {
-        /// `tc` loads a coordinator over the wire; `at` loads the agent.
+        /// `tc` loads a coordinator over the wire; `at` loads the agent; `modes` in every mode.
         what: Bench,
         /// Handed on to the load program.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -54,6 +54,7 @@ enum Task {
 enum Bench {
     Tc,
     At,
+    Modes,
 }
 
 impl Bench {
@@ -61,6 +62,7 @@ impl Bench {
         match self {
             Bench::Tc => "tc",
             Bench::At => "at",
+            Bench::Modes => "modes",
         }
     }
 }

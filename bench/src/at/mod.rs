@@ -8,6 +8,7 @@
 //!   the coordinator's store.
 //! - `agent`: the real thing, with a coordinator in a process of its own.
 //! - `drive`: workers under one load.
+//! - `modes`: the same in the other modes, side by side: a task of its own.
 //!
 //! All take from one bank and give to the other, one after the other, each on an account that no
 //! other worker touches; all queue for a SQLite file in order of arrival, because SQLite's own queue
@@ -20,6 +21,7 @@ mod drive;
 mod floor;
 mod ground;
 mod log;
+pub(crate) mod modes;
 mod plain;
 mod speak;
 

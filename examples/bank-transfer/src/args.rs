@@ -8,12 +8,13 @@ use pactum_testkit::server;
 
 use crate::load::kills::KillCounts;
 use crate::services::bank::BankArgs;
+use crate::services::order::BranchMode;
 use crate::services::transfer::TransferArgs;
 
 /// Money moves between three banks that know nothing of each other: all of it, or none.
 ///
-/// Without flags it tells a story of five parts. With any of the load flags it runs transfers at
-/// full speed, checks every one of them, and exits with 1 if the books are wrong.
+/// Without flags it tells a story in parts. With any of the load flags it runs transfers at full
+/// speed, checks every one of them, and exits with 1 if the books are wrong. Either takes a mode.
 #[derive(Debug, Parser)]
 #[command(name = "bank-transfer", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -52,7 +53,7 @@ pub(crate) struct Passed {
 /// In which mode, on which database.
 #[derive(Debug, Args)]
 pub(crate) struct Kind {
-    /// The branches' mode. Only `at` is there yet.
+    /// How the banks take part in a transfer.
     #[arg(long, value_enum, default_value_t = Mode::At)]
     pub(crate) mode: Mode,
     /// What the banks keep their accounts in. A private server is started for the last two.
@@ -113,16 +114,20 @@ impl LoadFlags {
     }
 }
 
-/// How the branches of a transfer take part.
+/// How the banks take part in a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
+    /// Local commits that the agent can undo.
     At,
+    /// Try reserves, confirm books, cancel frees.
     Tcc,
+    /// Actions with compensations.
     Saga,
+    /// The databases' own prepared transactions; not on SQLite.
     Xa,
-    /// Transfers whose branches are of different modes.
+    /// Each bank in a mode of its own.
     Mixed,
-    /// Each mode in turn.
+    /// Each of these in turn, and a table that compares them.
     All,
 }
 
@@ -135,13 +140,67 @@ pub(crate) enum Db {
 }
 
 impl Kind {
-    /// What was asked for and is not there yet.
-    pub(crate) fn missing(&self) -> Option<String> {
-        match self.mode {
-            Mode::At => None,
-            Mode::Tcc | Mode::Saga | Mode::Xa | Mode::Mixed | Mode::All => {
-                Some(missing("--mode", self.mode, "at"))
-            }
+    /// Why there can be no such demo.
+    pub(crate) fn impossible(&self) -> Option<String> {
+        (self.mode == Mode::Xa && self.db == Db::Sqlite).then(|| {
+            "`--mode xa` needs prepared transactions, and SQLite has none: add `--db postgres` or \
+             `--db mysql`"
+                .to_owned()
+        })
+    }
+
+    /// What a run of all modes leaves out, and why.
+    pub(crate) fn left_out(&self) -> Option<&'static str> {
+        (self.mode == Mode::All && self.db == Db::Sqlite)
+            .then_some("XA is not available there: SQLite has no prepared transactions")
+    }
+
+    /// The modes to run, one after the other.
+    pub(crate) fn modes(&self) -> Vec<Mode> {
+        let asked = match self.mode {
+            Mode::All => vec![Mode::At, Mode::Tcc, Mode::Saga, Mode::Xa, Mode::Mixed],
+            Mode::At | Mode::Tcc | Mode::Saga | Mode::Xa | Mode::Mixed => vec![self.mode],
+        };
+        asked.into_iter().filter(|mode| *mode != Mode::Xa || self.db != Db::Sqlite).collect()
+    }
+}
+
+impl Mode {
+    /// As it is written after `--mode`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::At => "at",
+            Mode::Tcc => "tcc",
+            Mode::Saga => "saga",
+            Mode::Xa => "xa",
+            Mode::Mixed => "mixed",
+            Mode::All => "all",
+        }
+    }
+
+    /// As it is written in a sentence.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Mode::At => "AT",
+            Mode::Tcc => "TCC",
+            Mode::Saga => "saga",
+            Mode::Xa => "XA",
+            Mode::Mixed => "mixed",
+            Mode::All => "all",
+        }
+    }
+
+    /// The modes in which a bank takes part: of several, it takes them in turn, transfer by transfer.
+    pub(crate) fn of_bank(self, bank: &str, db: Db) -> Vec<BranchMode> {
+        match (self, bank) {
+            (Mode::At, _) => vec![BranchMode::At],
+            (Mode::Tcc, _) => vec![BranchMode::Tcc],
+            (Mode::Saga, _) => vec![BranchMode::Saga],
+            (Mode::Xa, _) => vec![BranchMode::Xa],
+            (Mode::Mixed | Mode::All, "a") => vec![BranchMode::At],
+            (Mode::Mixed | Mode::All, "b") => vec![BranchMode::Tcc],
+            (Mode::Mixed | Mode::All, _) if db == Db::Sqlite => vec![BranchMode::Saga],
+            (Mode::Mixed | Mode::All, _) => vec![BranchMode::Saga, BranchMode::Xa],
         }
     }
 }
@@ -166,15 +225,10 @@ impl Db {
     }
 }
 
-fn missing(flag: &str, value: impl ValueEnum, there: &str) -> String {
-    let value = value.to_possible_value();
-    let value = value.as_ref().map_or("that", |value| value.get_name());
-    format!("`{flag} {value}` is planned and not there yet: use `{flag} {there}`")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::BANKS;
 
     fn parse(args: &str) -> Cli {
         Cli::try_parse_from(["bank-transfer"].into_iter().chain(args.split_whitespace())).unwrap()
@@ -190,16 +244,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_come_is_named() {
-        assert_eq!(parse("--mode at --db sqlite").kind.missing(), None);
-        for mode in ["tcc", "saga", "xa", "mixed", "all"] {
-            let missing = parse(&format!("--mode {mode}")).kind.missing().unwrap();
-            assert!(missing.starts_with(&format!("`--mode {mode}` is planned")), "{missing}");
+    fn every_mode_is_there_but_xa_on_sqlite() {
+        let kind = |args: &str| parse(args).kind;
+        for mode in ["at", "tcc", "saga", "xa", "mixed", "all"] {
+            for db in ["sqlite", "postgres", "mysql"] {
+                let impossible = kind(&format!("--mode {mode} --db {db}")).impossible();
+                assert_eq!(impossible.is_some(), (mode, db) == ("xa", "sqlite"), "{mode} {db}");
+            }
         }
-        for db in [Db::Sqlite, Db::Postgres, Db::Mysql] {
-            let kind = parse(&format!("--db {}", db.name())).kind;
-            assert_eq!((kind.db, kind.missing()), (db, None));
-        }
+        let on = |db: &str| kind(&format!("--mode all --db {db}")).modes();
+        assert_eq!(on("sqlite"), [Mode::At, Mode::Tcc, Mode::Saga, Mode::Mixed]);
+        assert_eq!(on("mysql"), [Mode::At, Mode::Tcc, Mode::Saga, Mode::Xa, Mode::Mixed]);
+        assert_eq!(kind("--mode xa --db postgres").modes(), [Mode::Xa]);
+    }
+
+    #[test]
+    fn a_mixed_transfer_has_every_mode_that_the_database_has() {
+        let all = |db| BANKS.map(|bank| Mode::Mixed.of_bank(bank, db)).concat();
+        assert_eq!(all(Db::Sqlite), [BranchMode::At, BranchMode::Tcc, BranchMode::Saga]);
+        let four = [BranchMode::At, BranchMode::Tcc, BranchMode::Saga, BranchMode::Xa];
+        assert_eq!(all(Db::Postgres), four);
     }
 
     #[test]

@@ -4,18 +4,23 @@
 //! A bank's URL says which database it is. What is asked here is the same text for all three; numbers
 //! stand in the text, because only their placeholders differ.
 
+mod prepared;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use sqlx::any::install_default_drivers;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
 
-/// A bank's tables. Nothing in them knows of global transactions. The ledger has a row for each
-/// account's part in a transfer.
+use crate::services::order::Holding;
+
+/// A bank's tables. Nothing in them knows of global transactions. What is `reserved` is part of the
+/// balance, and not to be taken. The ledger has a row for each account's part in a transfer.
 const TABLES: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS account (
-        id      BIGINT NOT NULL PRIMARY KEY,
-        balance BIGINT NOT NULL
+        id       BIGINT NOT NULL PRIMARY KEY,
+        balance  BIGINT NOT NULL,
+        reserved BIGINT NOT NULL DEFAULT 0
     )",
     "CREATE TABLE IF NOT EXISTS ledger (
         transfer VARCHAR(64) NOT NULL,
@@ -33,10 +38,10 @@ pub(crate) struct Book {
     pub(crate) bank: String,
     /// Balances by account.
     pub(crate) accounts: BTreeMap<i64, i64>,
+    /// What of them is reserved.
+    pub(crate) reserved: i64,
     /// Amounts by transfer and account.
     pub(crate) ledger: BTreeMap<(String, i64), i64>,
-    /// Barrier rows of branches that have not ended, in any mode.
-    pub(crate) open_undo_rows: u64,
 }
 
 impl Book {
@@ -49,18 +54,19 @@ impl Book {
             false => connection.begin().await,
         }
         .context("begin to read")?;
-        let accounts: Vec<(i64, i64)> =
-            sqlx::query_as("SELECT id, balance FROM account").fetch_all(&mut *snapshot).await?;
+        let accounts: Vec<(i64, i64, i64)> =
+            sqlx::query_as("SELECT id, balance, reserved FROM account")
+                .fetch_all(&mut *snapshot)
+                .await?;
         let ledger: Vec<(String, i64, i64)> =
             sqlx::query_as("SELECT transfer, account, amount FROM ledger")
                 .fetch_all(&mut *snapshot)
                 .await?;
-        let open_undo_rows = count_open(&mut snapshot).await?;
         Ok(Book {
             bank: bank.to_owned(),
-            accounts: accounts.into_iter().collect(),
+            reserved: accounts.iter().map(|(_, _, reserved)| reserved).sum(),
+            accounts: accounts.into_iter().map(|(id, balance, _)| (id, balance)).collect(),
             ledger: ledger.into_iter().map(|(id, at, amount)| ((id, at), amount)).collect(),
-            open_undo_rows,
         })
     }
 
@@ -99,16 +105,52 @@ pub(crate) async fn open_accounts(url: &str, accounts: u32, opening: i64) -> Res
     connection.close().await.context("leave the bank's database")
 }
 
-/// How many undo rows are open in a bank's database.
-pub(crate) async fn open_undo_rows(url: &str) -> Result<u64> {
-    count_open(&mut connect(url).await?).await
+/// What a bank's branches have not brought to an end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Open {
+    /// Open barrier rows of AT and TCC: they are of branches whose transaction has not ended.
+    pub(crate) rows: u64,
+    /// The XIDs of the open barrier rows of sagas and XA: after a commit they stay open until they are
+    /// purged, after a rollback they do not.
+    pub(crate) kept: Vec<String>,
+    /// Prepared transactions.
+    pub(crate) prepared: u64,
+    /// What is reserved, over all accounts.
+    pub(crate) reserved: i64,
 }
 
-/// The balance of one account.
-pub(crate) async fn balance(url: &str, account: i64) -> Result<i64> {
-    let sql = format!("SELECT balance FROM account WHERE id = {account}");
-    let query = sqlx::query_scalar(AssertSqlSafe(sql));
-    query.fetch_one(&mut connect(url).await?).await.context("read a balance")
+impl Open {
+    pub(crate) async fn read(url: &str) -> Result<Self> {
+        let mut connection = connect(url).await?;
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT xid, mode FROM pactum_barrier WHERE state = 'open'")
+                .fetch_all(&mut connection)
+                .await
+                .context("read the open barrier rows")?;
+        let reserved: Vec<i64> =
+            sqlx::query_scalar("SELECT reserved FROM account WHERE reserved <> 0")
+                .fetch_all(&mut connection)
+                .await
+                .context("read what is reserved")?;
+        let stays = |mode: &str| matches!(mode, "saga" | "xa");
+        let kept = rows.iter().filter(|(_, mode)| stays(mode)).map(|(xid, _)| xid.clone());
+        let kept: Vec<String> = kept.collect();
+        Ok(Open {
+            rows: u64::try_from(rows.len() - kept.len()).context("count the open rows")?,
+            kept,
+            prepared: prepared::count(url).await?,
+            reserved: reserved.iter().sum(),
+        })
+    }
+}
+
+/// What one account holds, as anybody may read it.
+pub(crate) async fn holding(url: &str, account: i64) -> Result<Holding> {
+    let sql = format!("SELECT balance, reserved FROM account WHERE id = {account}");
+    let query = sqlx::query_as(AssertSqlSafe(sql));
+    let (balance, reserved) =
+        query.fetch_one(&mut connect(url).await?).await.context("read an account")?;
+    Ok(Holding { balance, reserved })
 }
 
 /// Writes a balance past the agent and its locks, as someone with the database's password may.
@@ -117,12 +159,6 @@ pub(crate) async fn overwrite_balance(url: &str, account: i64, balance: i64) -> 
     let sql = format!("UPDATE account SET balance = {balance} WHERE id = {account}");
     run(&mut connection, &sql).await.context("write past the agent")?;
     connection.close().await.context("leave the bank's database")
-}
-
-async fn count_open(connection: &mut AnyConnection) -> Result<u64> {
-    let query = sqlx::query_scalar("SELECT count(*) FROM pactum_barrier WHERE state = 'open'");
-    let count: i64 = query.fetch_one(connection).await.context("count open undo rows")?;
-    u64::try_from(count).context("a count is not below zero")
 }
 
 async fn run(connection: &mut AnyConnection, sql: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! this program ──executes itself──▶ coordinator ◀── agent ── transfer service ──HTTP──▶ three banks
-//!   │  story   tells five parts as they happen                              each with an agent and
+//!   │  story   tells parts as they happen, mode by mode                     each with an agent and
 //!   │  load    thousands at once, under kills; then an audit                a database of its own
 //!   └─ pactum  the operator's commands
 //! ```
@@ -93,9 +93,9 @@ async fn demo(kind: Kind, load: LoadFlags) -> Result<ExitCode> {
     };
     let demo = async {
         if load.any() {
-            load::run(load, kind.db, screen, &places).await
+            load::run(load, &kind, screen, &places).await
         } else {
-            story::run(screen, &places).await
+            story::run(&kind, screen, &places).await
         }
     };
     let ended = tokio::select! {
@@ -103,7 +103,7 @@ async fn demo(kind: Kind, load: LoadFlags) -> Result<ExitCode> {
         // What still runs is killed as the world is dropped.
         end = ends.next() => Ok(end),
     };
-    let closed = places.close().await;
+    let closed = places.close(screen).await;
     let ended = ended?;
     closed?;
     Ok(ExitCode::from(ended))
@@ -111,8 +111,8 @@ async fn demo(kind: Kind, load: LoadFlags) -> Result<ExitCode> {
 
 /// What is wrong with the flags, where each of them is well formed.
 fn wrong_flags(kind: &Kind, load: &LoadFlags) -> Option<String> {
-    if let Some(missing) = kind.missing() {
-        return Some(missing);
+    if let Some(why) = kind.impossible() {
+        return Some(why);
     }
     if load.tc.is_some() && load.kill.is_some_and(|kills| kills.tc > 0) {
         return Some(

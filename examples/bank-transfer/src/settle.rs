@@ -1,11 +1,13 @@
 //! After the last answer: wait until everything has ended, count what has not, and read the record.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use crate::admin::Entry;
+use crate::admin::{Entry, Standing};
 use crate::audit::Record;
 use crate::services::order::order_named;
 use crate::world::World;
@@ -21,18 +23,34 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Left {
     /// Global locks at the coordinator.
     pub(crate) locks: u64,
-    /// Open barrier rows in the banks' databases.
-    pub(crate) undo_rows: u64,
+    /// Open barrier rows in the banks' databases, other than those of a saga or of XA whose transaction
+    /// has committed.
+    pub(crate) barrier_rows: u64,
+    /// Prepared transactions in the banks' databases.
+    pub(crate) prepared: u64,
+    /// What is still reserved in accounts.
+    pub(crate) reserved: i64,
     /// Global transactions that are undecided, or not confirmed by every branch.
     pub(crate) unfinished: u64,
 }
 
-/// Waits until nothing is left, but not for ever.
-pub(crate) async fn settle(world: &World, run: &str) -> Result<Left> {
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Left { locks, barrier_rows, prepared, reserved, unfinished } = self;
+        write!(
+            f,
+            "{locks} global locks, {barrier_rows} open barrier rows, {prepared} prepared, \
+             {reserved} reserved, {unfinished} unfinished"
+        )
+    }
+}
+
+/// Waits until nothing is left of the transactions after `since`, but not for ever.
+pub(crate) async fn settle(world: &World, run: &str, since: Option<&str>) -> Result<Left> {
     let until = Instant::now() + SETTLE_MAX;
     loop {
         let last_look = Instant::now() >= until;
-        match look(world, run).await {
+        match look(world, run, since).await {
             Ok(left) if left == Left::default() || last_look => return Ok(left),
             Err(error) if last_look => return Err(error),
             // Not ended, or just restarted and not answering.
@@ -41,8 +59,8 @@ pub(crate) async fn settle(world: &World, run: &str) -> Result<Left> {
     }
 }
 
-async fn look(world: &World, run: &str) -> Result<Left> {
-    let undo_rows = world.open_undo_rows().await?;
+async fn look(world: &World, run: &str, since: Option<&str>) -> Result<Left> {
+    let open = world.open().await?;
     let mut unfinished = world.admin.unfinished().await?;
     unfinished.retain(|entry| number_in(run, entry).is_some());
     let locks = if world.tc.is_some() {
@@ -56,7 +74,22 @@ async fn look(world: &World, run: &str) -> Result<Left> {
         }
         locks
     };
-    Ok(Left { locks, undo_rows, unfinished: count(unfinished.len()) })
+    let mut left = Left {
+        locks,
+        barrier_rows: open.iter().map(|open| open.rows).sum(),
+        prepared: open.iter().map(|open| open.prepared).sum(),
+        reserved: open.iter().map(|open| open.reserved).sum(),
+        unfinished: count(unfinished.len()),
+    };
+    // Asked last, because it reads the whole record.
+    if left == Left::default() && open.iter().any(|open| !open.kept.is_empty()) {
+        let record = world.admin.since(since).await?;
+        let committed = record.iter().filter(|entry| entry.standing == Standing::Committed);
+        let committed: BTreeSet<&str> = committed.map(|entry| entry.xid.as_str()).collect();
+        let kept = open.iter().flat_map(|open| &open.kept);
+        left.barrier_rows = count(kept.filter(|xid| !committed.contains(xid.as_str())).count());
+    }
+    Ok(left)
 }
 
 /// What the coordinator has on record for each transfer of this run.

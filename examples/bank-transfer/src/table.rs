@@ -5,9 +5,9 @@ use crate::screen::{Ink, Screen};
 
 /// Prints one line a bank, and their sum.
 pub(crate) fn print(screen: Screen, opening: i64, books: &[Book]) {
-    let [bank, accounts, before, moved, after, open] =
-        ["bank", "accounts", "opening", "ledger", "closing", "open undo rows"];
-    let head = format!("{bank:<8}{accounts:>9}{before:>15}{moved:>12}{after:>15}{open:>17}");
+    let [bank, accounts, before, moved, after, reserved] =
+        ["bank", "accounts", "opening", "ledger", "closing", "reserved"];
+    let head = format!("{bank:<8}{accounts:>9}{before:>15}{moved:>12}{after:>15}{reserved:>12}");
     screen.line("");
     screen.line(screen.paint(Ink::Heading, format!("  {head}")));
     let mut sum = Line::default();
@@ -17,7 +17,7 @@ pub(crate) fn print(screen: Screen, opening: i64, books: &[Book]) {
             opening: opening * i64::try_from(book.accounts.len()).unwrap_or(i64::MAX),
             ledger: book.ledger.values().sum(),
             closing: book.sum(),
-            open: book.open_undo_rows,
+            reserved: book.reserved,
         };
         screen.line(line.show(&format!("bank {}", book.bank)));
         sum.add(&line);
@@ -31,13 +31,13 @@ struct Line {
     opening: i64,
     ledger: i64,
     closing: i64,
-    open: u64,
+    reserved: i64,
 }
 
 impl Line {
     fn show(&self, name: &str) -> String {
-        let Line { accounts, opening, ledger, closing, open } = self;
-        format!("  {name:<8}{accounts:>9}{opening:>15}{ledger:>+12}{closing:>15}{open:>17}")
+        let Line { accounts, opening, ledger, closing, reserved } = self;
+        format!("  {name:<8}{accounts:>9}{opening:>15}{ledger:>+12}{closing:>15}{reserved:>12}")
     }
 
     fn add(&mut self, other: &Line) {
@@ -45,6 +45,6 @@ impl Line {
         self.opening += other.opening;
         self.ledger += other.ledger;
         self.closing += other.closing;
-        self.open += other.open;
+        self.reserved += other.reserved;
     }
 }

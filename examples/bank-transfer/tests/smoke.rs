@@ -45,8 +45,8 @@ fn number(result: &Value, name: &str) -> i64 {
 
 #[track_caller]
 fn nothing_is_left(result: &Value) {
-    let left = ["in_doubt", "locks_left", "undo_rows_left", "prepared_left", "unfinished_left"];
-    for name in left {
+    let left = "in_doubt locks_left undo_rows_left prepared_left reserved_left unfinished_left";
+    for name in left.split_whitespace() {
         assert_eq!(number(result, name), 0, "{name}: {result}");
     }
     assert_eq!(number(result, "sum_before"), number(result, "sum_after"));
@@ -121,6 +121,86 @@ fn load_under_kills_leaves_nothing_behind() {
     load_under_kills(&[]);
 }
 
+/// The story of a mode but AT: what all tell, and what is said only there.
+#[track_caller]
+fn the_story_of_a_mode_is_told(args: &str, says: &[&str]) {
+    let args: Vec<&str> = args.split_whitespace().collect();
+    let told = text_of_success(&demo(&args));
+    for part in ["(a)", "(b)", "(c)"] {
+        assert!(told.lines().any(|line| line.starts_with(part)), "{part}\n{told}");
+    }
+    for says in says.iter().chain(&["→ A 70   B 50   C 180", "  ✓ "]) {
+        assert!(told.contains(says), "{says}\n{told}");
+    }
+}
+
+#[test]
+fn tcc_reserves_and_its_confirm_has_effect_once() {
+    let says = [
+        "4 try           bank a       reserved 0 → 30 of 100",
+        "a reader sees 100 at A, of which 30 are reserved",
+        "confirm: balance 100 → 70, reserved 30 → 0",
+        "cancel: reserved 30 → 0 of 70",
+        "it answers, and books nothing",
+        "and nothing is reserved",
+    ];
+    the_story_of_a_mode_is_told("--mode tcc", &says);
+}
+
+#[test]
+fn a_saga_compensates_the_newest_first() {
+    let says = ["4 action", "compensation: balance 710 → 180", "compensation: balance 40 → 70"];
+    the_story_of_a_mode_is_told("--mode saga", &says);
+}
+
+#[test]
+fn one_decision_is_carried_out_in_several_modes() {
+    let says = ["undo row deleted", "confirm: balance", "nothing to do"];
+    the_story_of_a_mode_is_told("--mode mixed", &says);
+}
+
+/// Every mode that SQLite has, and the table that compares them.
+#[test]
+fn all_modes_are_told_and_compared() {
+    let told = text_of_success(&demo(&["--mode", "all"]));
+    for mode in ["── AT ──", "── TCC ──", "── saga ──", "── mixed ──"]
+    {
+        assert!(told.contains(mode), "{mode}\n{told}");
+    }
+    assert!(told.contains("XA is not available there"), "{told}");
+    for line in ["  AT ", "  TCC ", "  saga ", "  mixed "] {
+        let compared = |found: &str| found.starts_with(line) && found.contains(" ms ");
+        assert!(told.lines().any(compared), "{line}\n{told}");
+    }
+}
+
+/// Every process is killed once in every mode that SQLite has.
+#[test]
+fn load_in_all_modes_conserves_money() {
+    let dir = tempfile::tempdir().expect("there is room");
+    let json = dir.path().join("result.json");
+    let load = "--mode all --transfers 100 --concurrency 8 --kill tc:1,bank:1,tm:1 --json";
+    let mut args: Vec<&str> = load.split_whitespace().collect();
+    args.push(json.to_str().expect("a temporary path is text"));
+    text_of_success(&demo(&args));
+    let results = std::fs::read(json).expect("a run that succeeds writes its result");
+    let results: Vec<Value> = serde_json::from_slice(&results).expect("it is a list");
+    let modes: Vec<&str> = results.iter().filter_map(|result| result["mode"].as_str()).collect();
+    assert_eq!(modes, ["at", "tcc", "saga", "mixed"]);
+    results.iter().for_each(nothing_is_left);
+}
+
+/// What is prepared survives the bank that prepared it, one by one and under load.
+#[track_caller]
+fn xa_survives_its_banks(on: &[String]) {
+    let on = on.join(" ");
+    let says = ["4 work", "5 prepare", "what it prepared is its database's now"];
+    the_story_of_a_mode_is_told(&format!("--mode xa {on}"), &says);
+    let dir = tempfile::tempdir().expect("there is room");
+    let flags = "--transfers 150 --concurrency 8 --fail-percent 20 --kill tc:1,bank:2,tm:1";
+    nothing_is_left(&load(dir.path(), &format!("--mode xa {flags} {on}")));
+}
+
 /// All on the same few rows: transfers wait for each other, crosswise too.
 #[test]
 fn load_on_few_accounts_waits_its_turn() {
@@ -131,12 +211,12 @@ fn load_on_few_accounts_waits_its_turn() {
     assert_eq!(number(&result, "committed") + number(&result, "rolled_back"), 60);
 }
 
-/// What is planned is named, and what is nonsense refused, both before anything is started.
+/// What cannot be and what is nonsense is refused before anything is started.
 #[test]
 fn what_is_not_there_is_refused_with_2() {
     for (args, says) in [
-        (&["--mode", "tcc"][..], "`--mode tcc` is planned and not there yet"),
-        (&["--mode", "all", "--transfers", "5"], "`--mode all` is planned and not there yet"),
+        (&["--mode", "xa"][..], "SQLite has none: add `--db postgres` or `--db mysql`"),
+        (&["--mode", "xa", "--transfers", "5"], "`--mode xa` needs prepared transactions"),
         (&["--db", "oracle"], "--db"),
         (&["--db-url", "postgres://db"], "add `--db postgres` or `--db mysql`"),
         (&["--db", "postgres", "--db-url", "mysql://db"], "write `postgres://`"),
@@ -193,6 +273,11 @@ mod on_postgres {
     fn load_under_kills_leaves_nothing_behind() {
         load_under_kills(&on(Kind::Postgres));
     }
+
+    #[test]
+    fn xa_survives_its_banks() {
+        super::xa_survives_its_banks(&on(Kind::Postgres));
+    }
 }
 
 mod on_mysql {
@@ -206,5 +291,10 @@ mod on_mysql {
     #[test]
     fn load_under_kills_leaves_nothing_behind() {
         load_under_kills(&on(Kind::Mysql));
+    }
+
+    #[test]
+    fn xa_survives_its_banks() {
+        super::xa_survives_its_banks(&on(Kind::Mysql));
     }
 }

@@ -17,7 +17,7 @@ use anyhow::Result;
 use fastrand::Rng;
 use tokio::sync::watch;
 
-use crate::args::{Db, LoadFlags};
+use crate::args::{Db, Kind, LoadFlags, Mode};
 use crate::audit::audit;
 use crate::places::Places;
 use crate::screen::{Ink, Screen};
@@ -34,33 +34,33 @@ const CONCURRENCY: u32 = 16;
 const ACCOUNTS: u32 = 100;
 const FAIL_PERCENT: u32 = 10;
 
-/// Runs the load, prints what came of it, and says whether all checks passed.
-pub(crate) async fn run(flags: LoadFlags, db: Db, screen: Screen, places: &Places) -> Result<bool> {
-    let load = Load::new(flags, db);
-    let run = format!("{:08x}", Rng::new().u32(..));
-    load.announce(screen);
-    let plan = world::Plan {
-        accounts: load.size.accounts,
-        opening: plan::OPENING,
-        tc: load.tc.clone(),
-        story: None,
-    };
-    let world = World::start(&plan, &run, places).await?;
-    let ran = load.run(&world, &run, screen).await;
-    let stopped = world.stop().await;
-    if !(matches!(&ran, Ok(report) if report.passed()) && stopped.is_ok()) {
-        world.show_remains(screen).await;
-        places.keep(screen);
-    } else if load.keep {
-        places.keep(screen);
+/// Runs the load in each mode, prints what came of it, and says whether all checks passed.
+pub(crate) async fn run(
+    flags: LoadFlags,
+    kind: &Kind,
+    screen: Screen,
+    places: &Places,
+) -> Result<bool> {
+    let load = Load::new(flags, kind.db);
+    let mut reports = Vec::new();
+    for mode in kind.modes() {
+        let report = load.run_in(mode, screen, places).await?;
+        report.print(screen);
+        reports.push(report);
     }
-    let report = ran?;
-    stopped?;
-    report.print(screen);
+    if kind.mode == Mode::All {
+        report::compare(&reports, screen);
+    }
+    if let Some(left_out) = kind.left_out() {
+        screen.line(screen.paint(Ink::Aside, format!("  {left_out}")));
+    }
+    if load.keep {
+        places.keep();
+    }
     if let Some(file) = &load.json {
-        report.write(file)?;
+        report::write(&reports, file)?;
     }
-    Ok(report.passed())
+    Ok(reports.iter().all(Report::passed))
 }
 
 /// What was asked for.
@@ -94,7 +94,31 @@ impl Load {
         }
     }
 
-    fn announce(&self, screen: Screen) {
+    async fn run_in(&self, mode: Mode, screen: Screen, places: &Places) -> Result<Report> {
+        let run = format!("{:08x}", Rng::new().u32(..));
+        self.announce(mode, screen);
+        let plan = world::Plan {
+            mode,
+            db: self.db,
+            accounts: self.size.accounts,
+            opening: plan::OPENING,
+            tc: self.tc.clone(),
+            story: None,
+        };
+        let room = places.room(mode.name()).await?;
+        let world = World::start(&plan, &run, &room).await?;
+        let ran = self.run(mode, &world, &run, screen).await;
+        let stopped = world.stop().await;
+        if !(matches!(&ran, Ok(report) if report.passed()) && stopped.is_ok()) {
+            world.show_remains(screen).await;
+            places.keep();
+        }
+        let report = ran?;
+        stopped?;
+        Ok(report)
+    }
+
+    fn announce(&self, mode: Mode, screen: Screen) {
         let Load { db, size, concurrency, kills, seed, .. } = self;
         let failing = size.failing();
         screen.line(screen.paint(
@@ -105,14 +129,15 @@ impl Load {
             ),
         ));
         let killed = if kills.is_empty() { String::new() } else { format!(", kill {kills}") };
-        let (accounts, db) = (size.accounts, db.name());
-        let what = format!("{accounts} accounts a bank, mode at, db {db}{killed}; --seed {seed}");
+        let (accounts, mode, db) = (size.accounts, mode.name(), db.name());
+        let what =
+            format!("{accounts} accounts a bank, mode {mode}, db {db}{killed}; --seed {seed}");
         screen.line(screen.paint(Ink::Aside, what));
     }
 
-    async fn run(&self, world: &World, run: &str, screen: Screen) -> Result<Report> {
+    async fn run(&self, mode: Mode, world: &World, run: &str, screen: Screen) -> Result<Report> {
         let mut rng = Rng::with_seed(self.seed);
-        let sent = plan::draw(&mut rng, run, self.size);
+        let sent = plan::draw(&mut rng, run, self.size, plan::Order::of(mode));
         let since = world.admin.newest().await?;
         let finished = watch::Sender::new(0);
         let progress = Progress::new(screen, self.size.transfers);
@@ -121,14 +146,15 @@ impl Load {
         let killing = killer::kill(world, self.kills, &mut rng, self.size.transfers, &finished);
         let (driven, kills) = tokio::try_join!(driving, killing)?;
         progress.settling();
-        let left = settle::settle(world, run).await?;
+        let left = settle::settle(world, run, since.as_deref()).await?;
         progress.end();
 
         let record = settle::record(world, run, since.as_deref()).await?;
         let books = world.books().await?;
         table::print(screen, plan::OPENING, &books);
         let audit = audit(plan::OPENING, &driven.sent, &record, &books);
-        let asked = Asked { db: self.db, size: self.size, kills: self.kills, seed: self.seed };
+        let Load { db, size, kills: asked_kills, seed, .. } = *self;
+        let asked = Asked { mode, db, size, kills: asked_kills, seed };
         Ok(Report::new(asked, audit, left, kills, &driven))
     }
 }

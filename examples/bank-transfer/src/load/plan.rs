@@ -6,9 +6,14 @@
 //!
 //! Most transfers touch the banks in one order, as a careful service sees to: who waits for a row then
 //! holds none that comes later, and there is no deadlock. Some do not, so that there are deadlocks too.
+//!
+//! Where a bank is in a saga, whoever gives comes first: what was credited can be spent before it is
+//! booked back, so nothing is credited before all the money is there. That holds no locks, so there
+//! it needs no other order.
 
 use fastrand::Rng;
 
+use crate::args::Mode;
 use crate::audit::{Heard, Sent};
 use crate::services::order::Leg;
 use crate::world::BANKS;
@@ -38,20 +43,38 @@ impl Size {
     }
 }
 
+/// In which order a transfer touches the banks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// By their names, but for some.
+    Banks,
+    /// As these, and who gives before who is given to.
+    GiversFirst,
+}
+
+impl Order {
+    pub(crate) fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::At | Mode::Tcc | Mode::Xa => Order::Banks,
+            Mode::Saga | Mode::Mixed | Mode::All => Order::GiversFirst,
+        }
+    }
+}
+
 /// Draws the transfers. `run` makes their ids this run's own.
-pub(crate) fn draw(rng: &mut Rng, run: &str, size: Size) -> Vec<Sent> {
+pub(crate) fn draw(rng: &mut Rng, run: &str, size: Size, order: Order) -> Vec<Sent> {
     let failing = size.failing();
     let mut fails: Vec<bool> = (0..size.transfers).map(|number| number < failing).collect();
     rng.shuffle(&mut fails);
     let drawn = fails.into_iter().enumerate().map(|(number, fails)| Sent {
         id: format!("{run}-{number}"),
-        legs: legs(rng, size.accounts, fails),
+        legs: legs(rng, size.accounts, fails, order),
         heard: Heard::Nothing,
     });
     drawn.collect()
 }
 
-fn legs(rng: &mut Rng, accounts: u32, fails: bool) -> Vec<Leg> {
+fn legs(rng: &mut Rng, accounts: u32, fails: bool, order: Order) -> Vec<Leg> {
     let mut banks = BANKS;
     rng.shuffle(&mut banks);
     let account = |bank| (bank, i64::from(rng.u32(1..=accounts)));
@@ -68,6 +91,9 @@ fn legs(rng: &mut Rng, accounts: u32, fails: bool) -> Vec<Leg> {
     if rng.u32(0..DISORDERLY_IN) > 0 {
         legs.sort_by(|one, other| one.bank.cmp(&other.bank));
     }
+    if order == Order::GiversFirst {
+        legs.sort_by_key(|leg| !leg.is_debit());
+    }
     if fails && legs[0].amount == -TOO_MUCH {
         // Nothing would be done before it fails.
         legs.swap(0, 1);
@@ -82,7 +108,7 @@ mod tests {
     const SIZE: Size = Size { transfers: 500, accounts: 10, fail_percent: 20 };
 
     fn drawn(seed: u64) -> Vec<Sent> {
-        draw(&mut Rng::with_seed(seed), "run", SIZE)
+        draw(&mut Rng::with_seed(seed), "run", SIZE, Order::Banks)
     }
 
     #[test]
@@ -112,6 +138,14 @@ mod tests {
         let in_order = |sent: &&Sent| sent.legs.is_sorted_by_key(|leg| leg.bank.as_str());
         let orderly = drawn.iter().filter(in_order).count();
         assert!((400..500).contains(&orderly), "{orderly}");
+    }
+
+    #[test]
+    fn in_a_saga_nobody_is_given_anything_before_all_have_given() {
+        let drawn = draw(&mut Rng::with_seed(6), "run", SIZE, Order::of(Mode::Saga));
+        assert!(drawn.iter().all(|sent| sent.legs.is_sorted_by_key(|leg| !leg.is_debit())));
+        let short = |sent: &Sent| sent.legs[0].amount < -OPENING;
+        assert!(!drawn.iter().any(short));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::drive::Driven;
 use super::kills::KillCounts;
 use super::plan::Size;
-use crate::args::Db;
+use crate::args::{Db, Mode};
 use crate::audit::Audit;
 use crate::screen::{Ink, Screen};
 use crate::settle::Left;
@@ -22,6 +22,7 @@ const REACHED_PERCENT: u64 = 80;
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
+    pub(crate) mode: Mode,
     pub(crate) db: Db,
     pub(crate) size: Size,
     pub(crate) kills: KillCounts,
@@ -46,14 +47,18 @@ pub(crate) struct Report {
     pub(crate) locks_left: u64,
     /// Open barrier rows of every mode.
     pub(crate) undo_rows_left: u64,
-    /// Prepared transactions: AT makes none.
     pub(crate) prepared_left: u64,
+    /// Money that is still reserved.
+    pub(crate) reserved_left: i64,
     pub(crate) unfinished_left: u64,
     /// Transfers with a definite answer, a second.
     pub(crate) tps: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) kills: KillCounts,
+    /// The figures with `_left` once more.
+    #[serde(skip)]
+    left: Left,
     /// One sentence for each check that failed; empty if all is well.
     pub(crate) failed: Vec<String>,
 }
@@ -68,7 +73,7 @@ impl Report {
     ) -> Self {
         let answered = u32::try_from(driven.latencies.len()).unwrap_or(u32::MAX);
         let mut report = Report {
-            mode: "at",
+            mode: asked.mode.name(),
             db: asked.db.name(),
             seed: asked.seed,
             transfers: u64::from(asked.size.transfers),
@@ -79,13 +84,15 @@ impl Report {
             sum_before: audit.sum_before,
             sum_after: audit.sum_after,
             locks_left: left.locks,
-            undo_rows_left: left.undo_rows,
-            prepared_left: 0,
+            undo_rows_left: left.barrier_rows,
+            prepared_left: left.prepared,
+            reserved_left: left.reserved,
             unfinished_left: left.unfinished,
             tps: rounded(f64::from(answered) / driven.took.as_secs_f64().max(f64::EPSILON)),
             p50_ms: millis(percentile(&driven.latencies, 50)),
             p99_ms: millis(percentile(&driven.latencies, 99)),
             kills,
+            left,
             failed: audit.findings,
         };
         let failed = report.checks(asked);
@@ -119,11 +126,15 @@ impl Report {
                 format!("{} of {failing} rolled back", self.rolled_back),
             ),
             (self.locks_left == 0, format!("{} global locks are left", self.locks_left)),
-            (self.undo_rows_left == 0, format!("{} undo rows are left open", self.undo_rows_left)),
+            (
+                self.undo_rows_left == 0,
+                format!("{} barrier rows are left open", self.undo_rows_left),
+            ),
             (
                 self.prepared_left == 0,
                 format!("{} prepared transactions are left", self.prepared_left),
             ),
+            (self.reserved_left == 0, format!("{} are left reserved", self.reserved_left)),
             (
                 self.unfinished_left == 0,
                 format!("{} global transactions have not ended", self.unfinished_left),
@@ -139,10 +150,7 @@ impl Report {
             "  {committed} committed, {rolled_back} rolled back, {never_asked} never asked, \
              {in_doubt} in doubt"
         ));
-        screen.line(format!(
-            "  left: {} locks, {} open undo rows, {} prepared, {} unfinished",
-            self.locks_left, self.undo_rows_left, self.prepared_left, self.unfinished_left
-        ));
+        screen.line(format!("  left: {}", self.left));
         screen.line(format!(
             "  {} transfers a second, p50 {} ms, p99 {} ms; killed {kills}",
             self.tps, self.p50_ms, self.p99_ms
@@ -160,12 +168,31 @@ impl Report {
             screen.line(format!("  repeat with --seed {}", self.seed));
         }
     }
+}
 
-    /// Writes it as JSON.
-    pub(crate) fn write(&self, file: &Path) -> Result<()> {
-        let mut json = serde_json::to_string_pretty(self).context("write the result as JSON")?;
-        json.push('\n');
-        std::fs::write(file, json).with_context(|| format!("write `{}`", file.display()))
+/// Writes what came of it as JSON: of one mode the report, of several a list.
+pub(crate) fn write(reports: &[Report], file: &Path) -> Result<()> {
+    let json = match reports {
+        [report] => serde_json::to_string_pretty(report),
+        several => serde_json::to_string_pretty(several),
+    };
+    let json = json.context("write the result as JSON")? + "\n";
+    std::fs::write(file, json).with_context(|| format!("write `{}`", file.display()))
+}
+
+/// Prints a line for each mode.
+pub(crate) fn compare(reports: &[Report], screen: Screen) {
+    let [mode, committed, back, lost, tps, p50, p99] =
+        ["mode", "committed", "rolled back", "never asked", "a second", "p50 ms", "p99 ms"];
+    let head = format!("  {mode:<8}{committed:>10}{back:>13}{lost:>13}{tps:>11}{p50:>10}{p99:>10}");
+    screen.line("");
+    screen.line(screen.paint(Ink::Heading, head));
+    for report in reports {
+        let Report { mode, committed, rolled_back, never_asked, tps, p50_ms, p99_ms, .. } = report;
+        screen.line(format!(
+            "  {mode:<8}{committed:>10}{rolled_back:>13}{never_asked:>13}{tps:>11.1}{p50_ms:>10.1}\
+             {p99_ms:>10.1}"
+        ));
     }
 }
 
@@ -189,6 +216,7 @@ mod tests {
     use super::*;
 
     const ASKED: Asked = Asked {
+        mode: Mode::At,
         db: Db::Sqlite,
         size: Size { transfers: 100, accounts: 1, fail_percent: 20 },
         kills: KillCounts { tc: 1, bank: 0, tm: 1 },
@@ -230,7 +258,9 @@ mod tests {
         let few = report(|audit, _, _| (audit.committed, audit.rolled_back) = (83, 15));
         fails(&few, "15 of 20 rolled back");
         fails(&report(|_, left, _| left.locks = 1), "1 global locks are left");
-        fails(&report(|_, left, _| left.undo_rows = 1), "1 undo rows are left open");
+        fails(&report(|_, left, _| left.barrier_rows = 1), "1 barrier rows are left open");
+        fails(&report(|_, left, _| left.prepared = 1), "1 prepared transactions are left");
+        fails(&report(|_, left, _| left.reserved = 30), "30 are left reserved");
         fails(&report(|_, left, _| left.unfinished = 1), "1 global transactions have not ended");
         let spared = report(|_, _, kills| kills.tc = 0);
         fails(&spared, "killed tc:0,bank:0,tm:1, asked tc:1,bank:0,tm:1");
@@ -252,7 +282,7 @@ mod tests {
     fn the_json_has_every_figure_by_its_name() {
         let json = serde_json::to_value(report(|_, _, _| {})).unwrap();
         let names = "committed rolled_back in_doubt never_asked sum_before sum_after locks_left \
-                     undo_rows_left prepared_left unfinished_left tps p50_ms p99_ms kills";
+                     undo_rows_left prepared_left reserved_left unfinished_left tps p50_ms p99_ms kills";
         for name in names.split_whitespace() {
             assert!(json.get(name).is_some_and(|value| !value.is_null()), "{name}");
         }

@@ -1,5 +1,6 @@
 //! What the driver, the transfer service and the banks say to each other, in JSON.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// A transfer: every leg of it, or none.
@@ -21,6 +22,22 @@ pub(crate) struct Leg {
     pub(crate) account: i64,
     /// What the account gains; a debit is below zero.
     pub(crate) amount: i64,
+}
+
+/// What an account holds; what is reserved is part of the balance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holding {
+    pub(crate) balance: i64,
+    pub(crate) reserved: i64,
+}
+
+/// How a bank takes part in a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub(crate) enum BranchMode {
+    At,
+    Tcc,
+    Saga,
+    Xa,
 }
 
 /// How far the transfer service's answer waits.
@@ -71,6 +88,18 @@ pub(crate) struct Refusal {
     pub(crate) passing: bool,
 }
 
+impl BranchMode {
+    /// As it is written in an argument.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            BranchMode::At => "at",
+            BranchMode::Tcc => "tcc",
+            BranchMode::Saga => "saga",
+            BranchMode::Xa => "xa",
+        }
+    }
+}
+
 impl Order {
     /// The global transaction's name; [`order_named`] undoes it.
     pub(crate) fn name(&self) -> String {
@@ -92,6 +121,11 @@ impl Leg {
 
     pub(crate) fn is_debit(&self) -> bool {
         self.amount < 0
+    }
+
+    /// What the account loses.
+    pub(crate) fn taken(&self) -> i64 {
+        self.amount.min(0).abs()
     }
 
     /// What it is called, and its route at the bank.

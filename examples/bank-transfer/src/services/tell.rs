@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::order::Leg;
+use super::order::{BranchMode, Holding, Leg};
 
 /// How long a listener may hold a step before the service goes on by itself.
 const HOLD_MAX: Duration = Duration::from_secs(60);
@@ -30,10 +30,10 @@ pub(crate) enum Step {
     /// A bank is about to be called.
     Calls(Leg),
     /// The bank's statements ran, inside its local transaction.
-    Worked { leg: Leg, balance: i64 },
+    Worked { leg: Leg, mode: BranchMode, holding: Holding },
     /// The bank's statements found an account short; its local transaction rolls back.
-    Refused { leg: Leg },
-    /// The branch is registered, and the local transaction is committed.
+    Refused { leg: Leg, mode: BranchMode },
+    /// The branch is registered, and the local transaction is committed; in XA mode, prepared.
     CommittedLocally(Leg),
     /// The bank's answer is back, with the finished branch in a header.
     Answered(Leg),
@@ -41,6 +41,19 @@ pub(crate) enum Step {
     Asks(End),
     /// The coordinator has answered.
     Decided(End),
+    /// A bank's own phase two ran, inside a local transaction.
+    Settled { leg: Leg, how: Settling, holding: Holding },
+}
+
+/// What a bank itself does in phase two. In the other modes the agent does it all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Settling {
+    /// TCC.
+    Confirm,
+    /// TCC.
+    Cancel,
+    /// Saga.
+    Compensation,
 }
 
 /// The two ends of a global transaction.
@@ -57,6 +70,11 @@ pub(crate) struct Teller(Option<(reqwest::Client, String)>);
 impl Teller {
     pub(crate) fn new(listener: Option<String>) -> Self {
         Teller(listener.map(|url| (reqwest::Client::new(), url)))
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Tells one step, and waits until the listener lets it go on. A listener that fails is no

@@ -5,28 +5,30 @@
 //!           └────────────────── once for each bank ─────────────────┘
 //! ```
 //!
-//! Steps 1 to 3 and 5 to 7 are told by the services as they do them. Steps 4 and 8 are seen at the
-//! coordinator, where they happen.
+//! Most steps are told by the services as they do them. The registration and, for what the agent does
+//! by itself, phase two are seen at the coordinator. In AT mode a branch is registered as step 4, when
+//! its work is done and its locks are known; in the others as step 3, before anything is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use pactum_proto::v1::{Branch, PhaseTwoState};
+use pactum_proto::v1::{self, Branch};
 use pactum_testkit::wait::wait_for;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::RUN;
 use super::ear::{Ear, Held};
 use crate::audit::{Heard, Sent};
 use crate::books;
 use crate::screen::{Ink, Screen};
-use crate::services::order::{Answer, Leg, Order, WaitFor};
-use crate::services::tell::{End, Step, Told};
+use crate::services::order::{Answer, BranchMode, Entry, Holding, Leg, Order, Refusal, WaitFor};
+use crate::services::tell::{End, Settling, Step, Told};
 use crate::world::{World, this_program};
 
 /// How long one thing may take to show.
-const SHOWS_MAX: Duration = Duration::from_secs(30);
+pub(super) const SHOWS_MAX: Duration = Duration::from_secs(30);
 
 /// Everything that plays.
 pub(crate) struct Stage {
@@ -35,11 +37,15 @@ pub(crate) struct Stage {
     /// What was sent, and answered.
     pub(crate) sent: Vec<Sent>,
     ear: Ear,
+    /// Whose decision was told.
+    decided: BTreeSet<String>,
+    /// Steps of phase two that came before that.
+    early: Vec<Held>,
     client: reqwest::Client,
     /// How many of the next bank's steps are told one by one; later ones take a line together.
     at_length: usize,
-    /// Balances that banks told and the story has not.
-    balances: BTreeMap<(String, String), i64>,
+    /// What banks told and the story has not.
+    worked: BTreeMap<(String, String), String>,
     /// What a transfer is called where there are two.
     tags: BTreeMap<String, &'static str>,
 }
@@ -57,9 +63,11 @@ impl Stage {
             screen,
             sent: Vec::new(),
             ear,
+            decided: BTreeSet::new(),
+            early: Vec::new(),
             client: reqwest::Client::new(),
             at_length: 0,
-            balances: BTreeMap::new(),
+            worked: BTreeMap::new(),
             tags: BTreeMap::new(),
         }
     }
@@ -110,6 +118,26 @@ impl Stage {
         Running { id, answer }
     }
 
+    /// Has a bank hear a leg of a transfer that has ended, as from a network that was slow, and gives
+    /// its refusal back.
+    pub(crate) async fn deliver_again(
+        &self,
+        id: &str,
+        (bank, amount): (&str, i64),
+        xid: &str,
+    ) -> Result<String> {
+        let leg = Leg::new(bank, 1, amount);
+        let transfer = format!("{RUN}-{id}");
+        let entry = Entry { transfer, account: leg.account, amount: amount.abs() };
+        let url = format!("{}/{}", self.world.bank(bank).server.url(), leg.verb());
+        // The one header that says enough by itself.
+        let request = self.client.post(url).header("tx_xid", xid).json(&entry);
+        let answer = request.send().await.context("deliver a request again")?;
+        ensure!(!answer.status().is_success(), "a leg of a transfer that has ended was done");
+        let refusal: Refusal = answer.json().await.context("read a bank's refusal")?;
+        Ok(refusal.why)
+    }
+
     /// The answer of a transfer whose end was told.
     pub(crate) async fn answer(&mut self, running: Running) -> Result<Answer> {
         let answer = running.answer.await.context("a transfer's task failed")??;
@@ -128,12 +156,45 @@ impl Stage {
     /// Tells all steps up to and including the first that `stop` wants, and holds that.
     pub(crate) async fn tell_until(&mut self, stop: impl Fn(&Told) -> bool) -> Result<Held> {
         loop {
-            let held = self.ear.next().await?;
+            let held = self.next().await?;
             self.tell(&held.told).await?;
             if stop(&held.told) {
                 return Ok(held);
             }
         }
+    }
+
+    /// The next step that can be told. A bank may hear of a decision before the transfer service does;
+    /// what it does then waits.
+    async fn next(&mut self) -> Result<Held> {
+        loop {
+            let is_known = |held: &Held| self.decided.contains(&held.told.transfer);
+            if let Some(known) = self.early.iter().position(is_known) {
+                return Ok(self.early.remove(known));
+            }
+            let held = self.ear.next().await?;
+            match &held.told.step {
+                Step::Settled { .. } if !is_known(&held) => self.early.push(held),
+                Step::Decided(_) => {
+                    self.decided.insert(held.told.transfer.clone());
+                    return Ok(held);
+                }
+                Step::Begun
+                | Step::Calls(_)
+                | Step::Worked { .. }
+                | Step::Refused { .. }
+                | Step::CommittedLocally(_)
+                | Step::Answered(_)
+                | Step::Asks(_)
+                | Step::Settled { .. } => return Ok(held),
+            }
+        }
+    }
+
+    /// The next step, if it comes soon.
+    pub(super) async fn next_within(&mut self, bound: Duration) -> Result<Option<Held>> {
+        // Nothing is lost if it is dropped: a step that came is in `early` or returned.
+        timeout(bound, self.next()).await.ok().transpose()
     }
 
     /// Tells a transfer to its end, phase two included, and returns the XID.
@@ -150,7 +211,7 @@ impl Stage {
         Ok(told.xid)
     }
 
-    async fn tell(&mut self, told: &Told) -> Result<()> {
+    pub(super) async fn tell(&mut self, told: &Told) -> Result<()> {
         let Told { transfer, xid, step } = told;
         match step {
             Step::Begun => self.step(told, 1, "transfer", &self.screen.paint(Ink::Name, xid)),
@@ -158,38 +219,30 @@ impl Stage {
                 let what = format!("{}; the XID goes along in a header", show(leg));
                 self.step(told, 2, &bank(leg), &what);
             }
-            Step::Worked { leg, balance } if self.at_length > 0 => {
-                let what =
-                    format!("balance {} → {balance}, and a ledger row", balance - leg.amount);
-                self.step(told, 3, &bank(leg), &what);
+            Step::Worked { leg, mode, holding } if self.at_length > 0 => {
+                self.tell_worked(told, leg, *mode, *holding).await?;
             }
-            Step::Worked { leg, balance } => {
-                self.balances.insert((transfer.clone(), leg.bank.clone()), *balance);
+            Step::Worked { leg, mode, holding } => {
+                let key = (transfer.clone(), leg.bank.clone());
+                self.worked.insert(key, change(leg, *mode, *holding));
             }
-            Step::Refused { leg } => {
+            Step::Refused { leg, mode } => {
                 let what = format!("{}: the account is short, nothing is written", show(leg));
-                self.step(told, 3, &bank(leg), &self.screen.paint(Ink::Bad, what));
+                let what = self.screen.paint(Ink::Bad, what);
+                self.line(told, working(*mode), &bank(leg), &what);
             }
             Step::CommittedLocally(leg) if self.at_length > 0 => {
-                let branch = self.branch(xid, leg).await?;
-                let what = format!("branch {}, locks {}", branch.branch_id, branch.locks.join(" "));
-                self.step(told, 4, "coordinator", &what);
-                self.step(told, 5, &bank(leg), "rows and undo row, in one local transaction");
+                self.tell_committed_locally(told, leg).await?;
             }
             Step::Answered(leg) if self.at_length > 0 => {
                 self.at_length -= 1;
                 self.step(told, 6, &bank(leg), "done; the branch comes back in a header");
             }
             Step::Answered(leg) => {
-                let branch = self.branch(xid, leg).await?;
-                let balance = self.balances.remove(&(transfer.clone(), leg.bank.clone()));
-                let balance = balance.context("a bank answered that told no balance")?;
-                let before = balance - leg.amount;
-                let what = format!(
-                    "{}, balance {before} → {balance}, branch {}",
-                    show(leg),
-                    branch.branch_id
-                );
+                let branch = self.branch(xid, leg).await?.branch_id;
+                let change = self.worked.remove(&(transfer.clone(), leg.bank.clone()));
+                let change = change.context("a bank answered that told no work")?;
+                let what = format!("{}, {change}, branch {branch}", show(leg));
                 self.line(told, "2-6 all that", &bank(leg), &what);
             }
             Step::Decided(End::Commit) => {
@@ -198,38 +251,57 @@ impl Stage {
             Step::Decided(End::Rollback) => {
                 self.step(told, 7, "coordinator", &self.screen.paint(Ink::Bad, "roll back"));
             }
+            Step::Settled { leg, how, holding } => {
+                self.step(told, 8, &bank(leg), &settled(leg, *how, *holding));
+            }
             Step::Calls(_) | Step::CommittedLocally(_) | Step::Asks(_) => {}
         }
         Ok(())
     }
 
-    /// Tells phase two, bank by bank, until all have confirmed.
-    pub(crate) async fn tell_phase_two(&self, xid: &str, end: End) -> Result<()> {
-        let mut told = BTreeSet::new();
-        let pending = async || {
-            let Ok(shown) = self.world.admin.show(xid).await else { return None };
-            let done = |branch: &&Branch| branch.phase_two() == PhaseTwoState::Done;
-            for branch in shown.branches.iter().filter(done) {
-                if told.insert(branch.branch_id) {
-                    self.tell_phase_two_of(branch, end).await;
-                }
-            }
-            (told.len() == shown.branches.len()).then_some(())
-        };
-        wait_for("phase two to end", SHOWS_MAX, pending).await
+    /// In AT mode a branch is registered after its work, when its locks are known; else before.
+    async fn tell_worked(
+        &self,
+        told: &Told,
+        leg: &Leg,
+        mode: BranchMode,
+        holding: Holding,
+    ) -> Result<()> {
+        if mode != BranchMode::At {
+            let branch = self.branch(&told.xid, leg).await?;
+            let action = match branch.action.as_str() {
+                "" => String::new(),
+                action => format!(", action `{action}`"),
+            };
+            let registered = format!("branch {}{action}", branch.branch_id);
+            self.line(told, "3 register", "coordinator", &registered);
+        }
+        self.line(told, working(mode), &bank(leg), &change(leg, mode, holding));
+        Ok(())
     }
 
-    async fn tell_phase_two_of(&self, branch: &Branch, end: End) {
-        let bank = self.world.banks.iter().find(|bank| bank.resource == branch.resource_id);
-        let Some(bank) = bank else { return };
-        let what = match end {
-            End::Commit => "undo row deleted".to_owned(),
-            End::Rollback => match books::balance(&bank.url, 1).await {
-                Ok(balance) => format!("rows as they were: balance {balance}"),
-                Err(_) => "rows as they were".to_owned(),
-            },
+    async fn tell_committed_locally(&self, told: &Told, leg: &Leg) -> Result<()> {
+        let branch = self.branch(&told.xid, leg).await?;
+        let (name, what) = match branch.mode() {
+            v1::BranchMode::At => {
+                let locks = branch.locks.join(" ");
+                let registered = format!("branch {}, locks {locks}", branch.branch_id);
+                self.step(told, 4, "coordinator", &registered);
+                ("5 local commit", "rows and undo row, in one local transaction")
+            }
+            v1::BranchMode::Tcc => {
+                ("5 local commit", "reservation and barrier row, in one local transaction")
+            }
+            v1::BranchMode::Saga => {
+                ("5 local commit", "rows and barrier row, in one local transaction")
+            }
+            v1::BranchMode::Xa => {
+                ("5 prepare", "rows and barrier row: durable, locked, and seen by nobody yet")
+            }
+            v1::BranchMode::Unspecified => bail!("the coordinator does not say a branch's mode"),
         };
-        self.screen.line(columns("8 phase two", &format!("bank {}", bank.name), &what));
+        self.line(told, name, &bank(leg), what);
+        Ok(())
     }
 
     /// The branch of a leg, as the coordinator has it.
@@ -259,7 +331,7 @@ impl Stage {
         let mut found = Vec::new();
         let mut text = Vec::new();
         for bank in &self.world.banks {
-            let balance = books::balance(&bank.url, 1).await?;
+            let balance = books::holding(&bank.url, 1).await?.balance;
             text.push(format!("{} {balance}", bank.name.to_uppercase()));
             found.push(balance);
         }
@@ -305,6 +377,49 @@ fn show(leg: &Leg) -> String {
     format!("{} {}", leg.verb(), leg.amount.abs())
 }
 
-fn columns(step: &str, who: &str, what: &str) -> String {
+/// What the step is called in which a bank does its work.
+fn working(mode: BranchMode) -> &'static str {
+    match mode {
+        BranchMode::At => "3 work",
+        BranchMode::Tcc => "4 try",
+        BranchMode::Saga => "4 action",
+        BranchMode::Xa => "4 work",
+    }
+}
+
+/// What a leg did to its account.
+fn change(leg: &Leg, mode: BranchMode, after: Holding) -> String {
+    let Holding { balance, reserved } = after;
+    match mode {
+        BranchMode::At | BranchMode::Saga | BranchMode::Xa => {
+            format!("balance {} → {balance}, and a ledger row", balance - leg.amount)
+        }
+        BranchMode::Tcc if leg.is_debit() => {
+            format!("reserved {} → {reserved} of {balance}", reserved - leg.taken())
+        }
+        BranchMode::Tcc => "nothing to reserve".to_owned(),
+    }
+}
+
+/// What a bank did in its phase two.
+fn settled(leg: &Leg, how: Settling, after: Holding) -> String {
+    let Holding { balance, reserved } = after;
+    match how {
+        Settling::Confirm if leg.is_debit() => {
+            let (before, held) = (balance - leg.amount, reserved + leg.taken());
+            format!("confirm: balance {before} → {balance}, reserved {held} → {reserved}")
+        }
+        Settling::Confirm => format!("confirm: balance {} → {balance}", balance - leg.amount),
+        Settling::Cancel if leg.is_debit() => {
+            format!("cancel: reserved {} → {reserved} of {balance}", reserved + leg.taken())
+        }
+        Settling::Cancel => "cancel: nothing was reserved".to_owned(),
+        Settling::Compensation => {
+            format!("compensation: balance {} → {balance}", balance + leg.amount)
+        }
+    }
+}
+
+pub(super) fn columns(step: &str, who: &str, what: &str) -> String {
     format!("    {step:<16}{who:<13}{what}")
 }

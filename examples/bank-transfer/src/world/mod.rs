@@ -12,8 +12,9 @@ use pactum_testkit::wait::wait_until;
 use pactum_testkit::{Command, free_port};
 
 use crate::admin::Admin;
-use crate::books::{self, Book};
-use crate::places::Places;
+use crate::args::{Db, Mode};
+use crate::books::{Book, Open};
+use crate::places::Room;
 use crate::screen::Screen;
 use crate::services::bank::DB_URL;
 use crate::services::serve::LISTENING;
@@ -28,6 +29,8 @@ pub(crate) const BANKS: [&str; 3] = ["a", "b", "c"];
 /// What is started.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    pub(crate) mode: Mode,
+    pub(crate) db: Db,
     /// How many accounts each bank has, and what each holds.
     pub(crate) accounts: u32,
     pub(crate) opening: i64,
@@ -61,11 +64,11 @@ pub(crate) struct Bank {
 
 impl World {
     /// Starts everything and waits until it answers.
-    pub(crate) async fn start(plan: &Plan, run: &str, places: &Places) -> Result<Self> {
+    pub(crate) async fn start(plan: &Plan, run: &str, room: &Room) -> Result<Self> {
         let (tc, tc_url) = match &plan.tc {
             Some(url) => (None, url.clone()),
             None => {
-                let tc = start_tc(places.dir()).await?;
+                let tc = start_tc(room.dir()).await?;
                 let url = tc.url();
                 (Some(tc), url)
             }
@@ -80,9 +83,9 @@ impl World {
                 Some(_) => format!("bank-{name}"),
                 None => format!("bank-{name}-{run}"),
             };
-            banks.push(start_bank(name, resource, plan, &tc_url, places)?);
+            banks.push(start_bank(name, resource, plan, &tc_url, room)?);
         }
-        let tm = start_tm(plan, &tc_url, &banks, places.dir())?;
+        let tm = start_tm(plan, &tc_url, &banks, room.dir())?;
         for server in banks.iter().map(|bank| &bank.server).chain([&tm]) {
             server.ready().await?;
         }
@@ -104,13 +107,13 @@ impl World {
         Ok(books)
     }
 
-    /// How many undo rows are open, over all banks.
-    pub(crate) async fn open_undo_rows(&self) -> Result<u64> {
-        let mut rows = 0;
+    /// What the banks' branches have not brought to an end, bank by bank.
+    pub(crate) async fn open(&self) -> Result<Vec<Open>> {
+        let mut open = Vec::new();
         for bank in &self.banks {
-            rows += books::open_undo_rows(&bank.url).await?;
+            open.push(Open::read(&bank.url).await?);
         }
-        Ok(rows)
+        Ok(open)
     }
 
     /// Everything that runs.
@@ -168,16 +171,19 @@ fn start_bank(
     resource: String,
     plan: &Plan,
     tc_url: &str,
-    places: &Places,
+    room: &Room,
 ) -> Result<Bank> {
-    let (address, url) = (free_address()?, places.url(name)?.to_owned());
+    let (address, url) = (free_address()?, room.url(name)?.to_owned());
     let mut command = this_program("bank")?;
     command.arg("--resource").arg(&resource).env(DB_URL, &url);
     command.arg("--listen").arg(address.to_string()).arg("--tc").arg(tc_url);
     command.arg("--accounts").arg(plan.accounts.to_string());
     command.arg("--opening").arg(plan.opening.to_string());
+    for mode in plan.mode.of_bank(name, plan.db) {
+        command.arg("--mode").arg(mode.name());
+    }
     tell(&mut command, plan).arg(name);
-    let server = Server::spawn(&format!("bank-{name}"), command, address, LISTENING, places.dir())?;
+    let server = Server::spawn(&format!("bank-{name}"), command, address, LISTENING, room.dir())?;
     Ok(Bank { name, resource, server, url })
 }
 

@@ -1,13 +1,18 @@
 //! A bank: accounts and a ledger in a database of its own.
 //!
-//! Its handlers are ordinary: a local transaction with ordinary SQL, which is in a file for each
-//! database. That they take part in a global one is seen in two places only: the layer around the
-//! router, which takes the XID from the request's headers, and the pool, which is the agent's.
+//! - [`business`]: what it does to them, in ordinary SQL, the same in every mode.
+//! - [`at`], [`tcc`], [`saga`], [`xa`]: what a mode adds: which of it is done when, through what.
+//!
+//! That its handlers take part in a global transaction is seen in two places only: the layer around
+//! the router, which takes the XID from the request's headers, and the mode's file.
 
-mod mysql;
-mod postgres;
-mod sqlite;
+mod at;
+mod business;
+mod saga;
+mod tcc;
+mod xa;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,20 +20,23 @@ use anyhow::{Context as _, Result};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use axum::{Json, Router};
 use clap::Args;
 use futures_util::future::BoxFuture;
 use pactum_agent::web::ServerLayer;
 use pactum_agent::{
-    Agent, AgentOptions, AtDatabase, AtError, AtOptions, AtPool, AtTransaction, TransactionContext,
+    ActionOptions, ActionPool, Agent, AgentOptions, AtConnection, AtError, PhaseOneError,
+    TransactionContext, XaConnection,
 };
+use serde::{Deserialize, Serialize};
 use sqlx::{MySql, Pool, Postgres, Sqlite};
 
-use super::order::{Entry, Leg, Refusal, chain};
+use super::order::{BranchMode, Entry, Leg, Refusal, chain};
 use super::serve;
-use super::tell::{Step, Teller};
+use super::tell::{Settling, Step, Teller};
 use crate::books;
+use business::{BankDatabase, Business};
 
 /// The variable that holds the URL of its database.
 pub(crate) const DB_URL: &str = "BANK_DB_URL";
@@ -38,6 +46,9 @@ pub(crate) const DB_URL: &str = "BANK_DB_URL";
 pub(crate) struct BankArgs {
     /// Its name.
     name: String,
+    /// How it takes part in transfers; of several modes it takes each in turn.
+    #[arg(long = "mode", value_enum, required = true)]
+    modes: Vec<BranchMode>,
     /// What the coordinator knows its database as.
     #[arg(long)]
     resource: String,
@@ -62,23 +73,24 @@ pub(crate) struct BankArgs {
     story: Option<String>,
 }
 
-/// What the handlers ask of a database.
-trait Accounts: AtDatabase {
-    /// Books a leg, in `tx`: account and ledger. The new balance, or none if the account is short.
-    fn book<'t>(
-        tx: &'t mut AtTransaction<Self>,
-        transfer: &'t str,
-        leg: &'t Leg,
-    ) -> BoxFuture<'t, Result<Option<i64>, sqlx::Error>>;
-
-    /// All balances by account, in order.
-    fn balances(pool: &AtPool<Self>) -> BoxFuture<'_, Result<Vec<(i64, i64)>, sqlx::Error>>;
+/// A leg of a transfer: what is asked of the bank.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Booking {
+    transfer: String,
+    leg: Leg,
+    /// Whose branch it is; empty outside of a global transaction.
+    xid: String,
 }
 
-struct Bank<DB: Accounts> {
+/// How a bank takes part: one implementor a mode.
+trait Mode: Send + Sync {
+    /// Does a leg as a branch of the task's global transaction.
+    fn book(&self, booking: Booking) -> BoxFuture<'_, Result<(), Failure>>;
+}
+
+struct Bank {
     name: String,
-    pool: AtPool<DB>,
-    teller: Teller,
+    modes: Vec<Box<dyn Mode>>,
 }
 
 /// Runs the bank until it is told to end.
@@ -92,17 +104,31 @@ pub(crate) async fn run(args: BankArgs) -> Result<()> {
     }
 }
 
-async fn open<DB: Accounts>(args: BankArgs) -> Result<()> {
-    let agent = Agent::connect(AgentOptions::new(args.tc)).await.context("connect the agent")?;
-    let options = AtOptions::default().create_tables(true);
+async fn open<DB>(args: BankArgs) -> Result<()>
+where
+    DB: BankDatabase,
+    AtConnection<DB>: Business,
+    XaConnection<DB>: Business,
+{
+    let agent = Agent::connect(AgentOptions::new(&args.tc)).await.context("connect the agent")?;
     let pool = Pool::<DB>::connect(&args.db_url).await.context("connect to the bank's database")?;
-    let pool = AtPool::attach(&agent, &args.resource, pool, options).await;
-    let pool = pool.context("attach the bank's database")?;
-    let bank = Arc::new(Bank { name: args.name, pool, teller: Teller::new(args.story) });
+    let teller = Teller::new(args.story);
+    let actions = ActionOptions::default().create_tables(true);
+    let actions = ActionPool::attach(&agent, &args.resource, pool.clone(), actions).await;
+    let actions = actions.context("attach the bank's database for actions")?;
+    let mut modes: Vec<Box<dyn Mode>> = Vec::new();
+    for mode in args.modes {
+        modes.push(match mode {
+            BranchMode::At => at::attach(&agent, &args.resource, &pool, &teller).await?,
+            BranchMode::Tcc => tcc::attach(&actions, &teller)?,
+            BranchMode::Saga => saga::attach(&actions, &teller)?,
+            BranchMode::Xa => xa::attach(&agent, &args.resource, &pool, &teller).await?,
+        });
+    }
+    let bank = Arc::new(Bank { name: args.name, modes });
     let router = Router::new()
-        .route("/debit", post(debit::<DB>))
-        .route("/credit", post(credit::<DB>))
-        .route("/balances", get(balances::<DB>))
+        .route("/debit", post(debit))
+        .route("/credit", post(credit))
         .layer(ServerLayer::new(&agent))
         .with_state(bank);
     let served = serve::serve(router, args.listen).await;
@@ -110,66 +136,57 @@ async fn open<DB: Accounts>(args: BankArgs) -> Result<()> {
     served
 }
 
-async fn debit<DB: Accounts>(
-    bank: State<Arc<Bank<DB>>>,
-    Json(entry): Json<Entry>,
-) -> Result<(), Failure> {
+async fn debit(bank: State<Arc<Bank>>, Json(entry): Json<Entry>) -> Result<(), Failure> {
     let leg = Leg::new(&bank.name, entry.account, -entry.amount);
-    book(&bank, entry.transfer, leg).await
+    bank.book(entry.transfer, leg).await
 }
 
-async fn credit<DB: Accounts>(
-    bank: State<Arc<Bank<DB>>>,
-    Json(entry): Json<Entry>,
-) -> Result<(), Failure> {
+async fn credit(bank: State<Arc<Bank>>, Json(entry): Json<Entry>) -> Result<(), Failure> {
     let leg = Leg::new(&bank.name, entry.account, entry.amount);
-    book(&bank, entry.transfer, leg).await
+    bank.book(entry.transfer, leg).await
 }
 
-/// One leg, as a local transaction. It may run again: after another transaction has let go of the
-/// row.
-async fn book<DB: Accounts>(
-    bank: &Arc<Bank<DB>>,
-    transfer: String,
-    leg: Leg,
-) -> Result<(), Failure> {
-    let work = (Arc::clone(bank), transfer.clone(), leg.clone());
-    let booked = bank.pool.transaction(move |tx| {
-        let (bank, transfer, leg) = work.clone();
-        Box::pin(async move { bank.write(tx, &transfer, &leg).await })
-    });
-    booked.await?;
-    bank.tell(&transfer, || Step::CommittedLocally(leg)).await;
+impl Bank {
+    /// Of several modes a transfer always gets the same one.
+    async fn book(&self, transfer: String, leg: Leg) -> Result<(), Failure> {
+        let number: usize = transfer.bytes().map(usize::from).sum();
+        let context = TransactionContext::current();
+        let xid = context.map_or_else(String::new, |context| context.xid().to_string());
+        self.modes[number % self.modes.len()].book(Booking { transfer, leg, xid }).await
+    }
+}
+
+/// Tells one step of a leg.
+async fn tell(teller: &Teller, booking: &Booking, step: impl FnOnce(Leg) -> Step) {
+    teller.tell(&booking.transfer, &booking.xid, || step(booking.leg.clone())).await;
+}
+
+/// Tells what the bank's statements did, inside the local transaction in which they ran.
+async fn tell_worked(
+    teller: &Teller,
+    tx: &mut impl Business,
+    mode: BranchMode,
+    booking: &Booking,
+) -> Result<(), sqlx::Error> {
+    if teller.is_heard() {
+        let holding = tx.holding(booking.leg.account).await?;
+        tell(teller, booking, |leg| Step::Worked { leg, mode, holding }).await;
+    }
     Ok(())
 }
 
-/// Balances by account, as anybody may read them: also those that may still be undone.
-async fn balances<DB: Accounts>(
-    State(bank): State<Arc<Bank<DB>>>,
-) -> Result<Json<Vec<(i64, i64)>>, Failure> {
-    Ok(Json(DB::balances(&bank.pool).await?))
-}
-
-impl<DB: Accounts> Bank<DB> {
-    async fn write(
-        &self,
-        tx: &mut AtTransaction<DB>,
-        transfer: &str,
-        leg: &Leg,
-    ) -> Result<(), Failure> {
-        let Some(balance) = DB::book(tx, transfer, leg).await? else {
-            self.tell(transfer, || Step::Refused { leg: leg.clone() }).await;
-            return Err(Failure::Short(leg.clone()));
-        };
-        self.tell(transfer, || Step::Worked { leg: leg.clone(), balance }).await;
-        Ok(())
+/// Tells what the bank's own phase two did, inside the local transaction in which it ran.
+async fn tell_settled(
+    teller: &Teller,
+    tx: &mut impl Business,
+    how: Settling,
+    booking: &Booking,
+) -> Result<(), sqlx::Error> {
+    if teller.is_heard() {
+        let holding = tx.holding(booking.leg.account).await?;
+        tell(teller, booking, |leg| Step::Settled { leg, how, holding }).await;
     }
-
-    async fn tell(&self, transfer: &str, step: impl FnOnce() -> Step) {
-        if let Some(context) = TransactionContext::current() {
-            self.teller.tell(transfer, &context.xid().to_string(), step).await;
-        }
-    }
+    Ok(())
 }
 
 /// Why a bank did not do its leg.
@@ -177,40 +194,63 @@ impl<DB: Accounts> Bank<DB> {
 enum Failure {
     /// The account is short, or there is none.
     Short(Leg),
-    /// The agent could not, or must not, let the local transaction commit.
-    At(AtError),
+    /// The branch could not, or must not, stand.
+    Branch { why: String, retryable: bool },
 }
 
-impl From<AtError> for Failure {
-    fn from(error: AtError) -> Self {
-        Failure::At(error)
+impl Failure {
+    async fn short(booking: &Booking, mode: BranchMode, teller: &Teller) -> Self {
+        tell(teller, booking, |leg| Step::Refused { leg, mode }).await;
+        Failure::Short(booking.leg.clone())
+    }
+
+    fn branch(error: &dyn std::error::Error, retryable: bool) -> Self {
+        Failure::Branch { why: chain(error), retryable }
+    }
+}
+
+impl From<PhaseOneError<Failure>> for Failure {
+    fn from(error: PhaseOneError<Failure>) -> Self {
+        match error {
+            PhaseOneError::Handler(failure) => failure,
+            PhaseOneError::Action(error) => Failure::branch(&error, error.is_retryable()),
+        }
     }
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        Failure::At(error.into())
+        AtError::from(error).into()
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Short(Leg { bank, account, amount }) => {
+                write!(f, "account {account} of bank {bank} is short of {}", -amount)
+            }
+            Failure::Branch { why, .. } => f.write_str(why),
+        }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        let why = self.to_string();
         let (status, refusal) = match self {
             // The bank's own business: the caller may do something else in the same transaction.
-            Failure::Short(leg) => {
-                let Leg { bank, account, amount } = leg;
-                let why = format!("account {account} of bank {bank} is short of {}", -amount);
-                (StatusCode::CONFLICT, Refusal { why, passing: false })
-            }
+            Failure::Short(_) => (StatusCode::CONFLICT, Refusal { why, passing: false }),
             // A server error is a veto: whatever the caller thinks, it is not to be committed.
-            Failure::At(error) => {
-                let status = if error.is_retryable() {
-                    StatusCode::LOCKED
-                } else {
-                    StatusCode::INTERNAL_SERVER_ERROR
+            Failure::Branch { retryable, .. } => {
+                let status = match retryable {
+                    true => StatusCode::LOCKED,
+                    false => StatusCode::INTERNAL_SERVER_ERROR,
                 };
-                tracing::warn!(error = &error as &dyn std::error::Error, "a leg was not booked");
-                (status, Refusal { why: chain(&error), passing: true })
+                tracing::warn!(why, "a leg was not booked");
+                (status, Refusal { why, passing: true })
             }
         };
         (status, Json(refusal)).into_response()
