@@ -6,6 +6,7 @@ mod capture;
 mod check;
 mod commit;
 mod contention;
+mod cut_short;
 mod executor;
 mod locks;
 mod matrix;

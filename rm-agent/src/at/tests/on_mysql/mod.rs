@@ -60,3 +60,8 @@ async fn writers_in_each_others_way_stay_exact() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn a_commit_may_be_dropped_at_any_await() {
+    super::cut_short::a_commit_may_be_dropped_at_any_await::<sqlx::MySql>().await;
+}

@@ -90,3 +90,18 @@ async fn writers_in_each_others_way_stay_exact() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn a_change_may_be_dropped_at_any_await() {
+    super::cut_short::a_change_may_be_dropped_at_any_await::<sqlx::Postgres>(&[
+        "UPDATE t SET x = x + 1, u = u + 10 WHERE id <> 2",
+        "INSERT INTO t VALUES (1, 50, 3), (9, 9, 9) ON CONFLICT (id) DO UPDATE SET x = t.x + 1",
+        "UPDATE t SET x = q.x FROM (SELECT 1 AS id, 3 AS x) q WHERE q.id = t.id",
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_commit_may_be_dropped_at_any_await() {
+    super::cut_short::a_commit_may_be_dropped_at_any_await::<sqlx::Postgres>().await;
+}
