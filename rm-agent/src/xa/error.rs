@@ -66,6 +66,12 @@ pub enum XaError {
     /// the branch. The global transaction was vetoed.
     #[error("whether the branch is prepared is not known; the global transaction was vetoed")]
     OutcomeUnknown,
+    /// The pool handed out a connection with a transaction on it that somebody began and did not end.
+    /// It is closed, which rolls that back; the branch did not begin.
+    #[error(
+        "a connection of the pool was not free: somebody began a transaction on it and did not end it"
+    )]
+    LeftOpen,
     /// Other local transactions keep what is needed here for too long.
     #[error("the database is busy")]
     Busy(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -97,7 +103,7 @@ impl XaError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            XaError::Busy(_) => true,
+            XaError::Busy(_) | XaError::LeftOpen => true,
             XaError::Coordinator(error) => error.is_retryable(),
             XaError::NotPrepared(source) => {
                 source.downcast_ref::<DbError>().is_some_and(|error| error.failure == Failure::Busy)
@@ -130,6 +136,7 @@ impl XaError {
             | XaError::OnlyRollback { .. }
             | XaError::NotPrepared(_)
             | XaError::OutcomeUnknown
+            | XaError::LeftOpen
             | XaError::Busy(_)
             | XaError::ResourceId(_)
             | XaError::Tables(_)

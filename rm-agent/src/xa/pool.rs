@@ -135,7 +135,8 @@ impl<DB: AtDatabase> XaPool<DB> {
     ///
     /// # Errors
     /// [`XaError::Busy`] if there is no connection to be had in time; [`XaError::Coordinator`] if the
-    /// branch may not join; [`XaError::RolledBack`] if its rollback was here before.
+    /// branch may not join; [`XaError::RolledBack`] if its rollback was here before;
+    /// [`XaError::LeftOpen`] if the pool's connection was not free.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing but a branch that is reported as failed.
@@ -216,7 +217,11 @@ impl<DB: AtDatabase> XaPool<DB> {
         let wall = (prepared.wall)();
         let row = barrier::insert_open_text(table, &name.key, name.store, Mode::Xa, wall);
         let text = prepared.dialect.begin(name, limits, &row);
-        DB::sql(held).run(&text).await.map(drop).map_err(begin_failed)
+        let begun = DB::sql(held).run(&text).await;
+        begun.map(drop).map_err(|error| match prepared.dialect.was_left_open(&error) {
+            true => XaError::LeftOpen,
+            false => begin_failed(error),
+        })
     }
 
     /// Runs `body` as a branch of the running task's global transaction, and prepares it if `body`

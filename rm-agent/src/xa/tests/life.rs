@@ -58,6 +58,33 @@ where
     assert_eq!(world.barrier().await, ["tombstone", "tombstone"]);
 }
 
+/// Goal: nothing that somebody else began is prepared with a branch. Method: connections go back to the
+/// pool with a transaction open in which money was taken.
+pub(super) async fn a_transaction_that_somebody_left_open_is_not_joined<DB: TestDatabase>()
+where
+    for<'c> &'c mut XaConnection<DB>: Executor<'c, Database = DB>,
+    DB::Arguments: IntoArguments<DB>,
+{
+    let world = World::<DB>::new().await;
+    world.behind(&format!("BEGIN; {TAKE}")).await;
+    // Free ones may be handed out before it: all are taken, and held.
+    let mut begun = Vec::new();
+    let error = loop {
+        match world.xa.begin_in(&world.context()).await {
+            Ok(transaction) => begun.push(transaction),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, XaError::LeftOpen), "{error:?}");
+    assert!(error.is_retryable());
+    for transaction in begun {
+        transaction.rollback().await;
+    }
+    let branch = world.prepared(&world.context()).await;
+    assert!(world.fake.said().contains(&Said::Done(branch)));
+    assert_eq!((world.balance().await, world.listed().await), (100, 1));
+}
+
 pub(super) async fn what_is_not_prepared_leaves_nothing<DB: TestDatabase>()
 where
     for<'c> &'c mut XaConnection<DB>: Executor<'c, Database = DB>,

@@ -11,6 +11,7 @@ super::on!(MySql:
     a_branch_is_prepared_then_committed,
     a_branch_is_prepared_then_rolled_back,
     what_is_not_prepared_leaves_nothing,
+    a_transaction_that_somebody_left_open_is_not_joined,
     a_branch_that_only_read_needs_no_second_phase,
     what_somebody_finished_by_hand_is_heuristic,
     a_late_branch_meets_the_tombstone,
