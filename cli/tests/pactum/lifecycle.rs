@@ -1,6 +1,7 @@
 //! How a server starts and ends.
 
-use pactum_proto::v1::TransactionStatus;
+use pactum_proto::v1::work_result::Result;
+use pactum_proto::v1::{BranchMode, Done, ScopeStatus, TransactionStatus, WorkKind};
 use pactum_testkit::Process;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -55,6 +56,45 @@ async fn a_decision_outlives_a_crash() {
     let mut participant = server.participant().await;
     let work = participant.take_work().await;
     assert_eq!(work.xid, begun.xid);
+}
+
+#[tokio::test]
+async fn a_rolled_back_scope_outlives_a_crash() {
+    let mut server = Server::start().await;
+    let mut participant = server.participant().await;
+    let begun = participant.begin_registered(|request| request.scopes = vec![1, 42]).await;
+    let status = participant.roll_back_scope(&begun, 42).await;
+    assert_eq!(status, ScopeStatus::RollingBack);
+    server.crash_and_restart().await;
+    let show = ["tx", "show", &begun.xid];
+    let shown = server.operator(&show).await;
+    assert!(shown.contains("undone    000000000000002a\n"), "{shown}");
+    let path = "scope     0000000000000001 > 000000000000002a (rolled back)\n";
+    assert!(shown.contains(path), "{shown}");
+    let mut participant = server.participant().await;
+    let work = participant.take_work().await;
+    assert_eq!((work.xid.as_str(), work.kind()), (begun.xid.as_str(), WorkKind::Rollback));
+    participant.report(&work, Result::Done(Done {})).await;
+    let shown = server.operator_until(&show, "phase two done").await;
+    assert!(shown.contains("status    active\n"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_delegated_commit_outlives_a_crash_and_its_branch_is_asked() {
+    let mut server = Server::start().await;
+    let mut participant = server.participant().await;
+    let begun = participant.begin_registered(|one| one.mode = BranchMode::Xa.into()).await;
+    let outcome = participant.delegate(&begun).await;
+    assert_eq!(outcome.status(), TransactionStatus::Delegated);
+    server.crash_and_restart().await;
+    let show = ["tx", "show", &begun.xid];
+    let shown = server.operator(&show).await;
+    assert!(shown.contains("status    delegated\n"), "{shown}");
+    let mut participant = server.participant().await;
+    let work = participant.take_work().await;
+    assert_eq!((work.xid.as_str(), work.kind()), (begun.xid.as_str(), WorkKind::AskPhaseOne));
+    participant.report(&work, Result::Done(Done {})).await;
+    server.operator_until(&show, "status    committed\n").await;
 }
 
 #[tokio::test]

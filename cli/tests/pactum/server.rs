@@ -10,8 +10,9 @@ use pactum_proto::v1::coordinator_client::CoordinatorClient;
 use pactum_proto::v1::{
     AttachRequest, Attached, BeginRequest, Begun, BranchMode, CommitRequest, Lock, LockMode,
     Outcome, PhaseOneReport, PhaseOneResult, RegisterRequest, Resource, ResourceKind,
-    RollbackRequest, TakeWorkRequest, Wait, Work, WorkResult, attach_reply, begin_reply,
-    outcome_reply, phase_one_reply, register_reply, work_result,
+    RollbackRequest, RollbackScopeRequest, ScopeStatus, TakeWorkRequest, Wait, Work, WorkResult,
+    attach_reply, begin_reply, outcome_reply, phase_one_reply, register_reply, scope_reply,
+    work_result,
 };
 use pactum_testkit::wait::wait_for;
 use pactum_testkit::{Command, Process, TempDir, temp_dir};
@@ -123,28 +124,7 @@ impl Participant {
 
     /// A transaction with one branch, which is done with phase one and holds a lock on account 7.
     pub(crate) async fn begin_with_branch(&mut self) -> Begun {
-        let request = BeginRequest {
-            name: "transfer".to_owned(),
-            timeout_ms: 600_000,
-            ..BeginRequest::default()
-        };
-        let reply = self.client.begin(request).await.unwrap().into_inner();
-        let Some(begin_reply::Result::Begun(begun)) = reply.result else { panic!("{reply:?}") };
-        let values = vec![KeyValue::Integer(7)];
-        let key = LockKey { table: "account".to_owned(), kind: KeyKind::Row, values };
-        let key = key.encode().unwrap().as_bytes().to_vec().into();
-        let request = RegisterRequest {
-            xid: begun.xid.clone(),
-            store_id: begun.store_id.clone(),
-            branch_id: self.branch_id(),
-            resource_id: "bank-a".to_owned(),
-            mode: BranchMode::At.into(),
-            locks: vec![Lock { key, mode: LockMode::Exclusive.into() }],
-            attachment_id: self.attached.attachment_id.clone(),
-            ..RegisterRequest::default()
-        };
-        let reply = self.client.register(request).await.unwrap().into_inner();
-        let Some(register_reply::Result::Registered(_)) = reply.result else { panic!("{reply:?}") };
+        let begun = self.begin_registered(|_| ()).await;
         let report = PhaseOneReport {
             xid: begun.xid.clone(),
             store_id: begun.store_id.clone(),
@@ -155,6 +135,65 @@ impl Participant {
         let reply = self.client.report_phase_one(report).await.unwrap().into_inner();
         assert_eq!(reply.result, Some(phase_one_reply::Result::Recorded(true)));
         begun
+    }
+
+    /// A transaction whose branch has reported nothing, registered after this change.
+    pub(crate) async fn begin_registered(
+        &mut self,
+        change: impl FnOnce(&mut RegisterRequest),
+    ) -> Begun {
+        let request = BeginRequest {
+            name: "transfer".to_owned(),
+            timeout_ms: 600_000,
+            ..BeginRequest::default()
+        };
+        let reply = self.client.begin(request).await.unwrap().into_inner();
+        let Some(begin_reply::Result::Begun(begun)) = reply.result else { panic!("{reply:?}") };
+        let values = vec![KeyValue::Integer(7)];
+        let key = LockKey { table: "account".to_owned(), kind: KeyKind::Row, values };
+        let key = key.encode().unwrap().as_bytes().to_vec().into();
+        let mut request = RegisterRequest {
+            xid: begun.xid.clone(),
+            store_id: begun.store_id.clone(),
+            branch_id: self.branch_id(),
+            resource_id: "bank-a".to_owned(),
+            mode: BranchMode::At.into(),
+            locks: vec![Lock { key, mode: LockMode::Exclusive.into() }],
+            attachment_id: self.attached.attachment_id.clone(),
+            ..RegisterRequest::default()
+        };
+        change(&mut request);
+        let reply = self.client.register(request).await.unwrap().into_inner();
+        let Some(register_reply::Result::Registered(_)) = reply.result else { panic!("{reply:?}") };
+        begun
+    }
+
+    /// Leaves the commit to the branch.
+    pub(crate) async fn delegate(&mut self, begun: &Begun) -> Outcome {
+        let request = CommitRequest {
+            xid: begun.xid.clone(),
+            store_id: begun.store_id.clone(),
+            delegate_to: self.branch_id(),
+            ..CommitRequest::default()
+        };
+        let reply = self.client.commit(request).await.unwrap().into_inner();
+        let Some(outcome_reply::Result::Outcome(outcome)) = reply.result else {
+            panic!("{reply:?}");
+        };
+        outcome
+    }
+
+    /// Rolls a nested scope back, and does not wait for it to be undone.
+    pub(crate) async fn roll_back_scope(&mut self, begun: &Begun, scope: u64) -> ScopeStatus {
+        let request = RollbackScopeRequest {
+            xid: begun.xid.clone(),
+            store_id: begun.store_id.clone(),
+            scope,
+            wait: Wait::Decided.into(),
+        };
+        let reply = self.client.rollback_scope(request).await.unwrap().into_inner();
+        let Some(scope_reply::Result::Scope(scope)) = reply.result else { panic!("{reply:?}") };
+        scope.status()
     }
 
     fn branch_id(&self) -> u64 {

@@ -68,6 +68,7 @@ macro_rules! conformance {
                 load_reads_more_than_a_page,
                 what_was_written_is_there_after_a_restart,
                 the_end_of_a_transaction_fills_in_its_branches,
+                the_end_leaves_what_a_scope_undid_as_it_was,
                 an_unfinished_transactions_branches_are_shown_as_stored,
                 an_unknown_transaction_is_none,
                 a_search_pages_from_the_newest_down,

@@ -62,19 +62,20 @@ impl Group {
         } else {
             self.admit(row, true, Timestamp(u64::MAX));
         }
-        self.note_undoing(row.number);
+        if !row.undone_scopes.is_empty() {
+            self.note_undoing(row.number);
+        }
     }
 
-    /// Keeps the list of the active ones with a scope that is being undone.
+    /// Keeps the list of the active ones with a scope that is being undone. Only for a transaction
+    /// that rolled one back: no other can be on it.
     fn note_undoing(&mut self, xid: XidNumber) {
         let undoing = self.transactions.get(&xid).is_some_and(|txn| {
-            txn.row.status.is_undecided_here()
-                && !txn.row.undone_scopes.is_empty()
-                && !txn.is_complete_in(Status::Active)
+            txn.row.status.is_undecided_here() && !txn.is_complete_in(Status::Active)
         });
         if undoing {
             self.undoing.insert(xid);
-        } else if !self.undoing.is_empty() {
+        } else {
             self.undoing.remove(&xid);
         }
     }
@@ -141,6 +142,7 @@ impl Group {
     fn put_branch(&mut self, row: &BranchRow) {
         let Some(txn) = self.transactions.get_mut(&row.xid) else { return };
         let status = txn.row.status;
+        let has_undone_scopes = !txn.row.undone_scopes.is_empty();
         let known = txn.branches.iter_mut().find(|branch| branch.row.id == row.id);
         let held_before = known.as_ref().is_some_and(|branch| branch.holds_locks(status));
         let branch = if let Some(branch) = known {
@@ -177,9 +179,12 @@ impl Group {
             (true, false) => self.locks.release(row.xid, row.resource, &row.locks),
             (true, true) | (false, false) => {}
         }
-        self.note_undoing(row.xid);
+        if has_undone_scopes {
+            self.note_undoing(row.xid);
+        }
     }
 
+    #[allow(clippy::too_many_lines, reason = "one table, to be read as one")]
     fn apply_volatile(&mut self, volatile: &Volatile) {
         match volatile {
             Volatile::Began { row, deadline } => {

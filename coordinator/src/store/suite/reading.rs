@@ -1,10 +1,10 @@
 //! What is read at start, and what an operator finds.
 
-use pactum_core::id::XidNumber;
+use pactum_core::id::{ScopeId, XidNumber};
 use pactum_core::recovery::{Ended, Found};
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{
-    BranchRow, ParkReason, PhaseOne, PhaseTwo, RollbackCause, Status, TransactionRow,
+    BranchRow, ParkReason, PhaseOne, PhaseTwo, RollbackCause, Status, TransactionRow, UndoneScope,
 };
 
 use super::Place;
@@ -170,6 +170,23 @@ pub(in crate::store) async fn the_end_of_a_transaction_fills_in_its_branches(pla
     let rolled_back = shown(place, status, &four_branches()).await;
     let unknown = (PhaseOne::Unknown, PhaseTwo::Done);
     assert_eq!(states(&rolled_back), [unknown, done, failed, done]);
+}
+
+/// It was undone long before the commit, and its phase one never became known.
+pub(in crate::store) async fn the_end_leaves_what_a_scope_undid_as_it_was(place: &dyn Place) {
+    let store = place.open().await;
+    let scope = ScopeId(u64::MAX);
+    let undone_scopes = vec![UndoneScope { path: vec![scope], requested: true }];
+    let row = TransactionRow { undone_scopes, ..transaction(7, Status::Committed) };
+    let undone =
+        BranchRow { scopes: vec![ScopeId(1), scope], phase_two: PhaseTwo::Done, ..branch(7, 1, 1) };
+    let kept = BranchRow { scopes: vec![ScopeId(1)], ..branch(7, 2, 2) };
+    write(&*store, vec![put(&row), put_branch(&undone), put_branch(&kept)]).await;
+    let (shown, branches) = store.transaction(XidNumber(7)).await.unwrap().unwrap();
+    assert_eq!(shown, row);
+    assert_eq!(branches[0], undone);
+    let done = (PhaseOne::Done, PhaseTwo::Done);
+    assert_eq!((branches[1].phase_one, branches[1].phase_two), done);
 }
 
 pub(in crate::store) async fn an_unfinished_transactions_branches_are_shown_as_stored(
