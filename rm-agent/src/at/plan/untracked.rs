@@ -40,7 +40,7 @@ pub(crate) fn named_tables(sql: &str, kind: Kind) -> Result<Vec<String>, Refused
     }
     let parsed = Parser::new(kind.dialect())
         .with_recursion_limit(NESTING_MAX)
-        .with_tokens_with_locations(text.tokens.clone())
+        .with_tokens_with_locations(text.tokens)
         .parse_statements();
     let mut names = Names(Vec::new());
     // What the parser does not understand names nothing that could be relied on.
