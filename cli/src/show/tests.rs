@@ -18,6 +18,7 @@ fn transaction() -> Transaction {
         timeout_ms: 60_000,
         ended_at_unix_ms: 0,
         branch_count: 2,
+        undone_scopes: vec![],
     }
 }
 
@@ -76,6 +77,29 @@ fn branches() -> Vec<Branch> {
         ..done.clone()
     };
     vec![done, parked]
+}
+
+#[test]
+fn a_branch_shows_the_scopes_that_it_lies_in_and_whether_they_are_gone() {
+    let undone = Branch { scopes: vec![0xa, u64::MAX], scope_undone: true, ..branches().remove(0) };
+    let transaction = Transaction {
+        outcome: Some(Outcome {
+            status: TransactionStatus::Delegated.into(),
+            ..Outcome::default()
+        }),
+        undone_scopes: vec![u64::MAX],
+        ..transaction()
+    };
+    let shown = text::transaction(&transaction, &[undone.clone()]);
+    assert!(shown.contains("  status    delegated\n"), "{shown}");
+    assert!(shown.contains("  undone    ffffffffffffffff\n"), "{shown}");
+    let path = "  scope     000000000000000a > ffffffffffffffff (rolled back)\n";
+    assert!(shown.contains(path), "{shown}");
+    let value = json::transaction(&transaction, &[undone]);
+    assert_eq!(value["undone_scopes"], serde_json::json!(["ffffffffffffffff"]));
+    let scopes = serde_json::json!(["000000000000000a", "ffffffffffffffff"]);
+    assert_eq!(value["branches"][0]["scopes"], scopes);
+    assert_eq!(value["branches"][0]["scope_undone"], true);
 }
 
 #[test]

@@ -69,14 +69,24 @@ fn task(node: u128, branch: u64) -> Task {
 fn taken(link: &SessionLink) -> Vec<u64> {
     let (mut answers, mut work) = (Vec::new(), Vec::new());
     link.take(&mut answers, &mut work, 1000, usize::MAX);
-    work.iter().map(|(task, _)| task.branch.0).collect()
+    work.iter().map(branch_of).collect()
+}
+
+/// A question has its number there.
+fn branch_of(work: &Work) -> u64 {
+    match work {
+        Work::Task(task, _) => task.branch.0,
+        Work::Question(question) => question.branch_id,
+    }
 }
 
 fn answered(link: &SessionLink) -> Vec<u64> {
     let (mut answers, mut work) = (Vec::new(), Vec::new());
     link.take(&mut answers, &mut work, 1000, usize::MAX);
     let correlation = |out: Out| match out {
-        Out::Reply { correlation, .. } | Out::Error { correlation, .. } => correlation,
+        Out::Reply { correlation, .. }
+        | Out::Error { correlation, .. }
+        | Out::Opinion { correlation, .. } => correlation,
         Out::Pong { .. } | Out::Ping | Out::Goodbye => 0,
     };
     answers.into_iter().map(correlation).collect()

@@ -45,6 +45,7 @@ fn commit(xid: XidNumber, reply: ReplyTo) -> Event {
     let target = Target { xid, store_named: true };
     Event::CommitRequested {
         target,
+        delegate_to: None,
         done: Vec::new(),
         caller: Caller { reply, wait: Wait::Decided },
     }

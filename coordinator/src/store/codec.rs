@@ -1,5 +1,5 @@
 //! How the core's values look in a row: the small integers of each enum, and the bytes of the locks,
-//! of operators' decisions and of nested scopes.
+//! of operators' decisions; `scopes` adds those of nested scopes.
 //!
 //! The numbers are stored, so they never change and are never derived from the order of variants.
 //! Locks are one value of the branch's row:
@@ -14,30 +14,24 @@
 //! version u8 = 1 | count | each: resolution u8, park reason u8, moment, length, the reason's UTF-8
 //! ```
 //!
-//! And a branch's nested scopes, and those that a transaction rolled back, where there are any:
-//!
-//! ```text
-//! version u8 = 1 | each scope: u64, big-endian
-//! version u8 = 1 | count | each: asked for by the transaction manager u8, length, that many scopes
-//! ```
-//!
 //! Counts, lengths and moments are LEB128: seven bits a byte, lowest first, the high bit says that more follow.
 
-use pactum_core::id::ScopeId;
+mod scopes;
+
 use pactum_core::lock::LockRequest;
 use pactum_core::lock::key::{EncodedKey, LockMode};
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{
     BranchMode, ParkReason, PhaseOne, PhaseTwo, Resolution, Resolved, RollbackCause, Status,
-    UndoneScope,
 };
 
 use super::Error;
+pub(super) use scopes::{
+    scopes_from_row, scopes_to_row, undone_scopes_from_row, undone_scopes_to_row,
+};
 
 const LOCKS_VERSION: u8 = 1;
 const RESOLUTIONS_VERSION: u8 = 1;
-const SCOPES_VERSION: u8 = 1;
-const SCOPE_BYTES: usize = 8;
 
 /// A status and its cause, as two columns.
 pub(super) fn status_to_row(status: Status) -> (i64, Option<i64>) {
@@ -249,68 +243,6 @@ pub(super) fn resolutions_from_row(bytes: Option<&[u8]>) -> Result<Vec<Resolved>
     if input.0.is_empty() { Ok(resolutions) } else { Err(cut_short()) }
 }
 
-/// The bytes of a branch's nested scopes; null for almost every branch.
-pub(super) fn scopes_to_row(scopes: &[ScopeId]) -> Option<Vec<u8>> {
-    if scopes.is_empty() {
-        return None;
-    }
-    let mut out = vec![SCOPES_VERSION];
-    put_scopes(&mut out, scopes);
-    Some(out)
-}
-
-/// The scopes behind the bytes.
-pub(super) fn scopes_from_row(bytes: Option<&[u8]>) -> Result<Vec<ScopeId>, Error> {
-    let Some(bytes) = bytes else { return Ok(Vec::new()) };
-    let mut input = Input(bytes);
-    input.scopes_version()?;
-    let count = input.0.len() / SCOPE_BYTES;
-    let scopes = input.scopes(count)?;
-    if input.0.is_empty() && count > 0 { Ok(scopes) } else { Err(cut_short()) }
-}
-
-/// The bytes of the scopes that a transaction rolled back; null for almost every one.
-pub(super) fn undone_scopes_to_row(undone: &[UndoneScope]) -> Option<Vec<u8>> {
-    if undone.is_empty() {
-        return None;
-    }
-    let mut out = vec![SCOPES_VERSION];
-    put_number(&mut out, wide(undone.len()));
-    for UndoneScope { path, requested } in undone {
-        out.push(u8::from(*requested));
-        put_number(&mut out, wide(path.len()));
-        put_scopes(&mut out, path);
-    }
-    Some(out)
-}
-
-/// The rolled back scopes behind the bytes.
-pub(super) fn undone_scopes_from_row(bytes: Option<&[u8]>) -> Result<Vec<UndoneScope>, Error> {
-    let Some(bytes) = bytes else { return Ok(Vec::new()) };
-    let mut input = Input(bytes);
-    input.scopes_version()?;
-    let mut undone = Vec::new();
-    for _ in 0..input.number()? {
-        let requested = match input.byte()? {
-            0 => false,
-            1 => true,
-            other => return Err(corrupt(format!("who rolled back a scope: {other}"))),
-        };
-        let length = input.length()?;
-        let path = input.scopes(length)?;
-        // The last one is the scope itself.
-        if path.is_empty() {
-            return Err(cut_short());
-        }
-        undone.push(UndoneScope { path, requested });
-    }
-    if input.0.is_empty() { Ok(undone) } else { Err(cut_short()) }
-}
-
-fn put_scopes(out: &mut Vec<u8>, scopes: &[ScopeId]) {
-    scopes.iter().for_each(|scope| out.extend_from_slice(&scope.0.to_be_bytes()));
-}
-
 fn resolution_to_row(resolution: Resolution) -> u8 {
     match resolution {
         Resolution::Retry => 1,
@@ -371,19 +303,6 @@ impl<'a> Input<'a> {
 
     fn byte(&mut self) -> Result<u8, Error> {
         Ok(self.take(1)?[0])
-    }
-
-    fn scopes_version(&mut self) -> Result<(), Error> {
-        match self.byte()? {
-            SCOPES_VERSION => Ok(()),
-            other => Err(corrupt(format!("scopes in encoding version {other}"))),
-        }
-    }
-
-    fn scopes(&mut self, count: usize) -> Result<Vec<ScopeId>, Error> {
-        let length = count.checked_mul(SCOPE_BYTES).ok_or_else(cut_short)?;
-        let (scopes, _) = self.take(length)?.as_chunks();
-        Ok(scopes.iter().map(|bytes| ScopeId(u64::from_be_bytes(*bytes))).collect())
     }
 
     fn length(&mut self) -> Result<usize, Error> {
@@ -493,52 +412,6 @@ mod tests {
         ];
         for wrong in wrongs {
             assert!(resolutions_from_row(Some(wrong)).is_err(), "{wrong:?}");
-        }
-    }
-
-    /// Stored bytes: if this fails, old stores can no longer be read.
-    #[test]
-    fn the_bytes_of_the_scopes_are_these() {
-        let (big, small) = (ScopeId(u64::MAX - 1), ScopeId(258));
-        let bytes = scopes_to_row(&[big, small]).unwrap();
-        #[rustfmt::skip]
-        let expected = [
-            1,
-            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe,
-            0, 0, 0, 0, 0, 0, 1, 2,
-        ];
-        assert_eq!(bytes, expected);
-        assert_eq!(scopes_from_row(Some(&bytes)).unwrap(), [big, small]);
-        assert_eq!(scopes_to_row(&[]), None);
-        assert_eq!(scopes_from_row(None).unwrap(), []);
-        for wrong in [&[][..], &[1], &[2, 0, 0, 0, 0, 0, 0, 0, 1], &bytes[..16], &[1, 0]] {
-            assert!(scopes_from_row(Some(wrong)).is_err(), "{wrong:?}");
-        }
-    }
-
-    /// Stored bytes: if this fails, old stores can no longer be read.
-    #[test]
-    fn the_bytes_of_the_rolled_back_scopes_are_these() {
-        let undone = [
-            UndoneScope { path: vec![ScopeId(1), ScopeId(2)], requested: false },
-            UndoneScope { path: vec![ScopeId(3)], requested: true },
-        ];
-        let bytes = undone_scopes_to_row(&undone).unwrap();
-        #[rustfmt::skip]
-        let expected = [
-            1, 2,
-            0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2,
-            1, 1, 0, 0, 0, 0, 0, 0, 0, 3,
-        ];
-        assert_eq!(bytes, expected);
-        assert_eq!(undone_scopes_from_row(Some(&bytes)).unwrap(), undone);
-        assert_eq!(undone_scopes_to_row(&[]), None);
-        assert_eq!(undone_scopes_from_row(None).unwrap(), []);
-        for length in 0..bytes.len() {
-            assert!(undone_scopes_from_row(Some(&bytes[..length])).is_err(), "cut at {length}");
-        }
-        for wrong in [&[2, 0][..], &[1, 0, 0], &[1, 1, 2, 0], &[1, 1, 1, 0]] {
-            assert!(undone_scopes_from_row(Some(wrong)).is_err(), "{wrong:?}");
         }
     }
 

@@ -6,7 +6,10 @@
 mod admin;
 mod attachment;
 mod bad_input;
+mod can_commit;
+mod delegation;
 mod durability;
 mod lifecycle;
+mod scopes;
 mod session;
 mod support;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pactum_core::event::{Event, PhaseTwoAnswer};
-use pactum_core::id::{BranchId, Epoch, NodeId, ResourceId, SessionId, StoreId, XidNumber};
+use pactum_core::id::{
+    BranchId, Epoch, NodeId, ResourceId, ScopeId, SessionId, StoreId, XidNumber,
+};
 use pactum_core::lock::key::{EncodedKey, KeyKind, KeyValue, LockKey};
 use pactum_core::rejection::{Limit, Rejection};
 use pactum_core::step::{Outcome, Reply, ReplyTo};
@@ -136,7 +138,10 @@ fn a_registration_is_checked_field_by_field() {
     assert_eq!(register_refusal(|r| r.resource_id = "r".repeat(129)), "TX0001 resource_id 128");
     assert_eq!(register_refusal(|r| r.mode = 0), "TX0001 mode 0");
     assert_eq!(register_refusal(|r| r.mode = 99), "TX0001 mode 0");
-    assert_eq!(register_refusal(|r| r.scope = u32::MAX), "TX0001 scope 2147483647");
+    assert_eq!(register_refusal(|r| r.scopes = vec![7, 0]), "TX0001 scopes 0");
+    assert_eq!(register_refusal(|r| r.scopes = vec![7, 8, 7]), "TX0001 scopes 0");
+    assert_eq!(register_refusal(|r| r.scopes = (1..=17).collect()), "TX0001 scopes 16");
+    assert_eq!(register_refusal(|r| r.scopes = (1..=16).collect()), "accepted");
     assert_eq!(register_refusal(|r| r.wait_ms = u32::MAX), "TX0001 wait_ms 3600000");
     assert_eq!(register_refusal(|r| r.phase_one_assumed = true), "TX0001 phase_one_assumed 0");
     assert_eq!(register_refusal(|r| r.action = "a".into()), "TX0001 action 0");
@@ -367,6 +372,9 @@ fn every_rejection_has_its_place_in_the_table() {
         (limit(Limit::BranchesPerTransaction), "TX0002 branch_id 5 `` 0"),
         (limit(Limit::LocksPerBranch), "TX0002 locks 5 `` 0"),
         (limit(Limit::ActiveTransactions), "TX0002 active_transactions_max 5 `` 1000"),
+        (limit(Limit::UndoneScopes), "TX0002 scope 5 `` 0"),
+        (Rejection::ScopeRolledBack(ScopeId(3)), "TX0019 scopes 0 `` 0"),
+        (Rejection::NotDelegable(branch), "TX0020 delegate_to 0 `` 0"),
         (limit(Limit::Waiters), "TX0002 waiters_max 5 `` 1000"),
         (Rejection::HeldByOuter { holder, key: key.clone() }, "TX0003 locks 0 `bank:4` 0"),
         (conflict(Some(holder)), "TX0003 locks 0 `bank:4` 20"),
@@ -423,9 +431,11 @@ fn outcomes_survive_the_wire() {
         PhaseOneFailed,
         ManagerLost,
         Unrecorded,
+        ScopeNotUndone,
     ];
     let rolled = causes.into_iter().flat_map(|c| [Status::RollingBack(c), Status::RolledBack(c)]);
-    let statuses = rolled.chain([Status::Active, Status::Committing, Status::Committed]);
+    let undecided = [Status::Active, Status::Delegated];
+    let statuses = rolled.chain(undecided).chain([Status::Committing, Status::Committed]);
     for status in statuses {
         let outcome = Outcome { status, parked: 2 };
         assert_eq!(Outcome::try_from(v1::Outcome::from(outcome)), Ok(outcome));

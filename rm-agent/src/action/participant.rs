@@ -85,6 +85,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         let connections = if DB::WRITERS == 1 { 1 } else { options.handlers_at_once };
         let like = pool.options().clone().min_connections(0).max_connections(connections);
         like.acquire_timeout(options.local_lock_wait_max)
+            .test_before_acquire(false)
             .connect_lazy_with((*pool.connect_options()).clone())
     }
 
@@ -123,6 +124,22 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         self.by_the_row(work, step).await
     }
 
+    /// Begins a local transaction for a handler. Connections are not tested before they are used: each
+    /// that went stale in the pool costs a try.
+    pub(super) async fn begin(&self) -> Result<Local<DB>, ActionError> {
+        let wait = self.options.local_lock_wait_max;
+        let left = wait + self.options.handler_wait_max;
+        let mut tries = 0;
+        loop {
+            match Local::begin(&self.pool, &self.writer, wait, left).await {
+                Err(ActionError::Database(_)) if tries < self.options.handlers_at_once => {
+                    tries += 1
+                }
+                begun => return begun,
+            }
+        }
+    }
+
     /// Calls the handler on the branch's open row, in a local transaction of its own.
     async fn handled(
         &self,
@@ -130,14 +147,11 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         direction: Direction,
         handler: &dyn Handler<DB>,
     ) -> Handling {
-        let wait = self.options.local_lock_wait_max;
-        let left = wait + self.options.handler_wait_max;
-        let mut local = match Local::begin(&self.pool, &self.writer, wait, left).await {
+        let mut local = match self.begin().await {
             Ok(local) => local,
             Err(error) => return Handling::Answered(not_begun(&error)),
         };
-        let done = self.in_local(work, direction, handler, &mut local).await;
-        match done {
+        match self.in_local(work, direction, handler, &mut local).await {
             Ok(None) => {
                 local.rollback().await;
                 Handling::NotOpen
@@ -146,9 +160,10 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
                 Ok(()) => Answer::Done,
                 Err(error) => self.not_committed(&error),
             }),
-            // Dropped, not rolled back: after a time limit a statement may still be under way, and it
-            // is not to be waited for.
-            Ok(Some(answer)) => Handling::Answered(answer),
+            Ok(Some(answer)) => {
+                local.rollback().await;
+                Handling::Answered(answer)
+            }
             Err(error) => {
                 local.rollback().await;
                 let after = (error.failure == Failure::Busy).then_some(BUSY_PAUSE);
@@ -161,22 +176,28 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     async fn opinion(&self, work: &Work) -> Answer {
         let name = action_name(work);
         let Some(handler) = self.registry.find(name) else { return unknown(name) };
-        let wait = self.options.local_lock_wait_max;
-        let left = wait + self.options.handler_wait_max;
-        let mut local = match Local::begin(&self.pool, &self.writer, wait, left).await {
+        let mut local = match self.begin().await {
             Ok(local) => local,
             Err(error) => return not_begun(&error),
         };
         let input = work.action.as_ref().map_or(&[][..], |action| &*action.payload);
         let asked = handler.can_commit(local.connection(), input);
-        match call(self.options.handler_wait_max, asked).await {
+        let opinion = match call(self.options.handler_wait_max, asked).await {
             Call::Returned(Ok(Chance::Good)) => Answer::Done,
             Call::Returned(Ok(Chance::None(why))) => parked(ParkReason::HandlerFatal, &why),
             Call::Returned(Err(Stopped::Unreadable(why))) => later(None, &why),
             Call::Returned(Err(stopped)) => stopped_answer(name, &stopped),
-            Call::Panicked(message) => later(None, &format!("`{name}` panicked: {message}")),
-            Call::TimedOut => later(None, &format!("`{name}` did not say in time")),
-        }
+            Call::Panicked(message) => {
+                local.cut_short();
+                later(None, &format!("`{name}` panicked: {message}"))
+            }
+            Call::TimedOut => {
+                local.cut_short();
+                later(None, &format!("`{name}` did not say in time"))
+            }
+        };
+        local.rollback().await;
+        opinion
     }
 
     /// The open row, the handler, and the row's mark. Whatever is not `Done` is to be rolled back;
@@ -206,8 +227,12 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             }
             Call::Returned(Ok(Handled::Attention(words))) => attention(name, &words),
             Call::Returned(Err(stopped)) => stopped_answer(name, &stopped),
-            Call::Panicked(message) => later(None, &format!("`{name}` panicked: {message}")),
+            Call::Panicked(message) => {
+                local.cut_short();
+                later(None, &format!("`{name}` panicked: {message}"))
+            }
             Call::TimedOut => {
+                local.cut_short();
                 let limit = self.options.handler_wait_max;
                 later(None, &format!("`{name}` did not end within {limit:?}"))
             }

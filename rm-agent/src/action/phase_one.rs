@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pactum_core::fence::{self, Verdict, judge};
-use sqlx::{Pool, Transaction};
+use sqlx::Pool;
+use sqlx::pool::PoolConnection;
+use sqlx_core::transaction::TransactionManager as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -28,11 +30,24 @@ use crate::context::TransactionContext;
 use crate::db::{Failure, is_passing};
 use crate::session::Registration;
 
-/// A local transaction for a handler. Field order is drop order: the rollback is queued before the
-/// next writer has its turn.
+/// A local transaction for a handler.
+///
+/// Dropped before it was ended, it closes its connection, with which the database ends it too: in the
+/// middle of a statement a connection may be of no more use, and back in the pool it would keep its
+/// locks. Field order is drop order: then the next writer has its turn.
 pub(crate) struct Local<DB: ActionDatabase> {
-    transaction: Transaction<'static, DB>,
+    connection: PoolConnection<DB>,
+    is_ended: bool,
+    is_cut_short: bool,
     _turn: OwnedSemaphorePermit,
+}
+
+impl<DB: ActionDatabase> Drop for Local<DB> {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 /// What came of the attempt to begin.
@@ -66,23 +81,36 @@ impl<DB: ActionDatabase> Local<DB> {
         let connection = connection.map_err(failed::<DB>)?;
         let turn = timeout_at(until, Arc::clone(writer).acquire_owned());
         let turn = turn.await.map_err(busy)?.expect("the semaphore is never closed");
+        let mut local = Local { connection, is_ended: false, is_cut_short: false, _turn: turn };
         let begin = Some(DB::begin(Some(left)));
-        let transaction = Transaction::begin(connection, begin).await.map_err(failed::<DB>)?;
-        Ok(Local { transaction, _turn: turn })
+        let begun = DB::TransactionManager::begin(&mut local.connection, begin).await;
+        begun.map_err(failed::<DB>)?;
+        Ok(local)
     }
 
     /// What a handler gets.
     pub(crate) fn connection(&mut self) -> &mut DB::Connection {
-        &mut self.transaction
+        &mut self.connection
     }
 
-    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
-        DB::commit(self.transaction).await
+    pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        let committed = DB::commit(&mut self.connection).await;
+        self.is_ended = committed.is_ok();
+        committed
     }
 
-    pub(crate) async fn rollback(self) {
-        // A rollback that fails ends with the connection's.
-        self.transaction.rollback().await.ok();
+    /// A handler was stopped in the middle: a statement of it may still be under way.
+    pub(crate) fn cut_short(&mut self) {
+        self.is_cut_short = true;
+    }
+
+    /// What was cut short is dropped: the rollback would wait for its last statement.
+    pub(crate) async fn rollback(mut self) {
+        if self.is_cut_short {
+            return;
+        }
+        let rolled_back = DB::TransactionManager::rollback(&mut self.connection).await;
+        self.is_ended = rolled_back.is_ok();
     }
 }
 

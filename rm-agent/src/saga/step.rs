@@ -221,8 +221,7 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> BegunStep<DB, S> {
         let output = match self.act(&mut local, left.min(S::ATTEMPT_WAIT_MAX)).await {
             Ok(output) => output,
             Err(error) => {
-                // Not waited for: after a time limit a statement may still be under way.
-                drop(local);
+                local.rollback().await;
                 return Err(error);
             }
         };
@@ -243,9 +242,13 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> BegunStep<DB, S> {
             Call::Returned(Ok(output)) => output,
             Call::Returned(Err(error)) => return Err(PhaseOneError::Handler(error)),
             Call::Panicked(message) => {
+                local.cut_short();
                 return Err(ActionError::Panicked { action, message }.into());
             }
-            Call::TimedOut => return Err(ActionError::TimedOut { action, limit }.into()),
+            Call::TimedOut => {
+                local.cut_short();
+                return Err(ActionError::TimedOut { action, limit }.into());
+            }
         };
         let bytes_max = self.of.pool.0.options.context_bytes_max;
         let body = kept::write::<DB, S>(&self.input, Some(&output), bytes_max)?;

@@ -32,10 +32,9 @@ pub(super) async fn try_in<DB: ActionDatabase, A: TccAction<DB>>(
             Ok(()) => Ok(output),
             Err(NotCommitted::ThisTime(error) | NotCommitted::ForGood(error)) => Err(error.into()),
         },
-        // In this order: first it is rolled back, then it is said to have failed. Dropped, not waited
-        // for: after a time limit a statement may still be under way.
+        // In this order: first it is rolled back, then it is said to have failed.
         Err(error) => {
-            drop(local);
+            local.rollback().await;
             drop(phase_one);
             Err(error)
         }
@@ -108,9 +107,13 @@ async fn run_try<DB: ActionDatabase, A: TccAction<DB>>(
         Call::Returned(Ok(output)) => output,
         Call::Returned(Err(error)) => return Err(PhaseOneError::Handler(error)),
         Call::Panicked(message) => {
+            local.cut_short();
             return Err(ActionError::Panicked { action: A::NAME, message }.into());
         }
-        Call::TimedOut => return Err(ActionError::TimedOut { action: A::NAME, limit }.into()),
+        Call::TimedOut => {
+            local.cut_short();
+            return Err(ActionError::TimedOut { action: A::NAME, limit }.into());
+        }
     };
     let body = context::write::<DB, A>(context, shared.options.context_bytes_max)?;
     if body != row.body {

@@ -1,6 +1,6 @@
 //! The table, whole; and every order of calls, with every crash between them.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use super::*;
 
@@ -61,7 +61,7 @@ fn every_call_meets_every_row_as_the_table_says() {
 }
 
 /// A branch and its database, as local transactions leave them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct World {
     row: Row,
     phase_ones: u8,
@@ -175,7 +175,7 @@ fn calls() -> Vec<Call> {
 /// covers interleavings of any length.
 #[test]
 fn whatever_comes_in_whatever_order_at_most_one_of_confirm_and_cancel_takes_effect_and_once() {
-    let mut seen = HashSet::from([World::NEW]);
+    let mut seen = BTreeSet::from([World::NEW]);
     let mut next = vec![World::NEW];
     while let Some(world) = next.pop() {
         for call in calls() {

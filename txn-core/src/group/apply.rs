@@ -180,6 +180,7 @@ impl Group {
         self.note_undoing(row.xid);
     }
 
+    #[allow(clippy::too_many_lines, reason = "one table, to be read as one")]
     fn apply_volatile(&mut self, volatile: &Volatile) {
         match volatile {
             Volatile::Began { row, deadline } => {

@@ -177,6 +177,10 @@ fn may_fail(txn: &GlobalTransaction, branch: &Branch) -> Option<bool> {
     let row = &branch.row;
     match (row.phase_one, txn.row.status) {
         (PhaseOne::Failed, _) => Some(false),
+        // Undone before that, whatever it was.
+        (_, Status::Delegated | Status::Committing | Status::Committed) if branch.scope_undone => {
+            Some(false)
+        }
         // The commit was decided on its being done, whether or not that outlived a restart.
         (_, Status::Committing | Status::Committed) => None,
         // A locking read is done when granted, and its local transaction may be dead by then.

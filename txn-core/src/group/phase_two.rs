@@ -70,6 +70,18 @@ impl Line {
     }
 }
 
+/// Whether a newer branch must be undone before this one.
+fn is_held_back(txn: &GlobalTransaction, branch: &Branch) -> bool {
+    let status = txn.row.status;
+    let undoes = match status {
+        Status::Active | Status::RollingBack(_) => true,
+        Status::Delegated | Status::Committing | Status::Committed | Status::RolledBack(_) => false,
+    };
+    let newer = txn.branches.iter().rev().take_while(|other| other.row.id != branch.row.id);
+    let mut before = newer.filter(|other| Line::of(other) == Line::of(branch));
+    undoes && before.any(|other| other.awaits_phase_two(status))
+}
+
 impl Group {
     /// Sends what may be sent and is due. Whatever is not due has a timer of its own, and what cannot
     /// be reached is sent when a session attaches.
@@ -166,10 +178,17 @@ impl Group {
                 step.note(Volatile::Postponed { xid, branch, next_attempt_at, reason });
                 step.timers.push((next_attempt_at, Timer::PhaseTwo(xid)));
             }
-            // A branch outside the scope may stand in its way, and the whole rolls that one back
-            // first. So this one is tried again in its turn, and parks only then.
-            PhaseTwoAnswer::Parked { .. } if txn.row.status == Status::Active => {
-                self.roll_back(&mut step, txn, RollbackCause::ScopeNotUndone, &[], at);
+            // Answered before a wider rollback was decided: what stood in its way may be undone by
+            // that, so it is tried again in its turn.
+            PhaseTwoAnswer::Parked { .. } if branch.scope_undone && is_held_back(txn, branch) => {}
+            PhaseTwoAnswer::Parked { reason, report } if txn.row.status.is_undecided_here() => {
+                let cause = RollbackCause::ScopeNotUndone;
+                let status = self.roll_back(&mut step, txn, cause, &[], at);
+                let mut known = txn.clone();
+                known.row.status = status;
+                if !is_held_back(&known, branch) {
+                    self.park(&mut step, &known, branch, *reason, report);
+                }
             }
             PhaseTwoAnswer::Parked { reason, report } => {
                 self.park(&mut step, txn, branch, *reason, report);

@@ -91,8 +91,9 @@ impl Group {
 }
 
 /// What each resolution means something for. Only AT has images to restore, and only a rollback
-/// wants them; to leave the rows as they are settles either direction of AT, where the branch's own
-/// work is visible already. TCC, saga and XA have effects that nobody here can see.
+/// wants them. To leave things as they are settles either direction of AT, where the branch's own
+/// work is visible already, and of TCC and saga, whose handlers are then not called: a person did
+/// their work. What is prepared in XA would stay so.
 fn is_defined(resolution: Resolution, mode: BranchMode, status: Status) -> bool {
     let rolls_back = match status {
         Status::RollingBack(_) => true,
@@ -103,12 +104,11 @@ fn is_defined(resolution: Resolution, mode: BranchMode, status: Status) -> bool 
         | Status::RolledBack(_) => false,
     };
     match (resolution, mode) {
-        (Resolution::Retry, _) | (Resolution::Keep, BranchMode::At) => true,
+        (Resolution::Retry, _)
+        | (Resolution::Keep, BranchMode::At | BranchMode::Tcc | BranchMode::Saga) => true,
         (Resolution::Restore, BranchMode::At) => rolls_back,
-        (
-            Resolution::Restore | Resolution::Keep,
-            BranchMode::Tcc | BranchMode::Saga | BranchMode::Xa,
-        ) => false,
+        (Resolution::Restore, BranchMode::Tcc | BranchMode::Saga | BranchMode::Xa)
+        | (Resolution::Keep, BranchMode::Xa) => false,
     }
 }
 

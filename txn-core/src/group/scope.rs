@@ -187,15 +187,29 @@ impl Group {
     /// A branch of a scope is undone, or turned out to have done nothing: those who wait hear of it,
     /// the next in line is sent, a commit that waited goes on.
     pub(super) fn undone_further(&self, step: &mut Step, known: &GlobalTransaction, at: Now) {
-        for (scope, reply) in &known.awaiting_scope {
-            let outcome = scope_outcome(known, *scope, Status::Active);
+        let mut known = known.clone();
+        let waiting = std::mem::take(&mut known.awaiting_scope);
+        for (scope, reply) in waiting {
+            let outcome = scope_outcome(&known, scope, Status::Active);
             if outcome.undone {
-                step.note(Volatile::ScopeTold(known.row.number, *reply));
-                step.reply(*reply, Reply::Scope(outcome));
+                step.note(Volatile::ScopeTold(known.row.number, reply));
+                step.reply(reply, Reply::Scope(outcome));
+            } else {
+                known.awaiting_scope.push((scope, reply));
             }
         }
-        self.send_due(step, known, Status::Active, at);
-        self.settle_as(step, known, Request::PhaseOneLearned, at);
+        match decide(&known, Request::PhaseOneLearned, at.mono) {
+            Verdict::Stand => self.send_due(step, &known, Status::Active, at),
+            Verdict::Commit
+            | Verdict::RollBack(_)
+            | Verdict::AwaitPhaseOne
+            | Verdict::Delegate
+            | Verdict::RefuseDelegation
+            | Verdict::EndDelegated
+            | Verdict::UndoScope
+            | Verdict::Admit
+            | Verdict::Refuse => self.settle_as(step, &known, Request::PhaseOneLearned, at),
+        }
     }
 
     /// The whole is decided: nobody waits for a part of it.

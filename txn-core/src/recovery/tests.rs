@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Found, Plan, plan};
-use crate::id::{BranchId, NodeId, ResourceNumber, ScopeId, XidNumber};
+use crate::id::{BranchId, NodeId, ResourceNumber, XidNumber};
 use crate::time::WallTime;
 use crate::transaction::{
     BranchMode, BranchRow, ParkReason, PhaseOne, PhaseTwo, RollbackCause, Status, TransactionRow,
@@ -21,6 +21,7 @@ fn transaction(number: u64, status: Status, begun_at: u64) -> TransactionRow {
         ended_at: None,
         idempotency_key: None,
         outer: None,
+        undone_scopes: Vec::new(),
     }
 }
 
@@ -32,7 +33,7 @@ fn branch(xid: u64, phase_two: PhaseTwo) -> BranchRow {
         node: NodeId(7),
         resource: ResourceNumber(1),
         mode: BranchMode::At,
-        scope: ScopeId(0),
+        scopes: Vec::new(),
         lock_only: false,
         locks: Arc::from([]),
         action: None,
@@ -52,6 +53,7 @@ fn each_unfinished_transaction_goes_on_from_its_decision() {
             transaction(2, Status::Active, 0),
             transaction(3, Status::Committing, 0),
             transaction(4, rolling_back, 0),
+            transaction(5, Status::Delegated, 0),
         ],
         branches: vec![
             branch(3, PhaseTwo::Pending),
@@ -62,6 +64,7 @@ fn each_unfinished_transaction_goes_on_from_its_decision() {
     let expected = Plan {
         resume_commit: vec![XidNumber(3)],
         resume_rollback: vec![XidNumber(4)],
+        ask_delegated: vec![XidNumber(5)],
         run_on: vec![
             (XidNumber(1), Duration::from_secs(50)),
             // It should have timed out meanwhile, and gets the grace.

@@ -190,7 +190,7 @@ async fn a_row_that_cannot_be_is_reported_not_guessed() {
         "UPDATE branch SET resolutions = NULL, locks = x'07'",
         "UPDATE branch SET locks = x'0100', phase_one = 9",
         "UPDATE branch SET phase_one = 1, node = x'00'",
-        "UPDATE global_transaction SET status = 4",
+        "UPDATE global_transaction SET status = 5",
     ] {
         sqlx::raw_sql(damage).execute(&mut connection).await.unwrap();
         let read = store.load().await;
@@ -208,9 +208,9 @@ async fn a_row_of_the_first_schema_reads_back() {
     sqlx::raw_sql(
         "INSERT INTO global_transaction VALUES \
          (7, 'transfer', x'fffffffffffffffffffffffffffffff8', 1, NULL, 60000, 1700000000000, \
-          NULL, NULL, NULL);
+          NULL, NULL, NULL, NULL);
          INSERT INTO branch VALUES \
-         (7, 1, 0, x'0000000000000000000000000000000b', 3, 1, 0, 0, \
+         (7, 1, 0, x'0000000000000000000000000000000b', 3, 1, NULL, 0, \
           x'010102140100076163636f756e7400008000000000000001', NULL, NULL, 2, 1, NULL, NULL, NULL)",
     )
     .execute(&mut connection)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pactum_core::id::{BranchId, NodeId, ResourceNumber, ResourceUid, ScopeId, StoreId, XidNumber};
+use pactum_core::id::{BranchId, NodeId, ResourceNumber, ResourceUid, StoreId, XidNumber};
 use pactum_core::lock::LockRequest;
 use pactum_core::lock::key::{KeyKind, KeyValue, LockKey, LockMode};
 use pactum_core::step::Write;
@@ -29,6 +29,7 @@ pub(in crate::store) fn transaction(number: u64, status: Status) -> TransactionR
         ended_at: status.is_ended().then_some(WallTime(1_700_000_001_000)),
         idempotency_key: None,
         outer: None,
+        undone_scopes: Vec::new(),
     }
 }
 
@@ -40,7 +41,7 @@ pub(in crate::store) fn branch(xid: u64, id: u64, sequence: u32) -> BranchRow {
         node: NodeId(11),
         resource: ResourceNumber(3),
         mode: BranchMode::At,
-        scope: ScopeId(0),
+        scopes: Vec::new(),
         lock_only: false,
         locks: Arc::new([lock(i64::try_from(id).unwrap())]),
         action: None,

@@ -10,13 +10,13 @@ use pactum_core::step::Write;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{
     Action, BranchMode, BranchRow, ParkReason, PhaseOne, PhaseTwo, RESOLUTIONS_KEPT_MAX,
-    Resolution, Resolved, RollbackCause, Status, TransactionRow,
+    Resolution, Resolved, RollbackCause, Status, TransactionRow, UndoneScope,
 };
 
 use super::Place;
 use super::rows::{branch, lock, put, put_branch, resource, transaction, write};
 
-const CAUSES: [RollbackCause; 8] = [
+const CAUSES: [RollbackCause; 9] = [
     RollbackCause::Requested,
     RollbackCause::TimedOut,
     RollbackCause::Vetoed,
@@ -25,6 +25,7 @@ const CAUSES: [RollbackCause; 8] = [
     RollbackCause::PhaseOneFailed,
     RollbackCause::ManagerLost,
     RollbackCause::Unrecorded,
+    RollbackCause::ScopeNotUndone,
 ];
 
 /// Puts transactions and reads each back.
@@ -54,6 +55,10 @@ pub(in crate::store) async fn a_transaction_reads_back_as_it_was_put(place: &dyn
     let full = TransactionRow {
         idempotency_key: Some("order-4711".into()),
         outer: Some(XidNumber(3)),
+        undone_scopes: vec![
+            UndoneScope { path: vec![ScopeId(u64::MAX), ScopeId(1)], requested: false },
+            UndoneScope { path: vec![ScopeId(7)], requested: true },
+        ],
         ..transaction(8, Status::Active)
     };
     let bare = TransactionRow {
@@ -71,7 +76,8 @@ pub(in crate::store) async fn a_transaction_reads_back_as_it_was_put(place: &dyn
 }
 
 pub(in crate::store) async fn every_status_and_cause_reads_back(place: &dyn Place) {
-    let mut statuses = vec![Status::Active, Status::Committing, Status::Committed];
+    let mut statuses =
+        vec![Status::Active, Status::Delegated, Status::Committing, Status::Committed];
     statuses.extend(CAUSES.map(Status::RollingBack));
     statuses.extend(CAUSES.map(Status::RolledBack));
     let rows: Vec<_> =
@@ -81,7 +87,7 @@ pub(in crate::store) async fn every_status_and_cause_reads_back(place: &dyn Plac
 
 pub(in crate::store) async fn a_branch_reads_back_as_it_was_put(place: &dyn Place) {
     let odd = BranchRow {
-        scope: ScopeId(u32::MAX),
+        scopes: vec![ScopeId(u64::MAX), ScopeId(1)],
         resource: ResourceNumber(u32::MAX),
         lock_only: true,
         locks: Arc::new([]),

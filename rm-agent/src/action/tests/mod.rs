@@ -1,8 +1,11 @@
 //! TCC and saga against the coordinator in memory, on every database; and against the real one.
 
-//mod embedded;
-//mod saga;
+mod embedded;
+mod saga;
 mod tcc;
+mod together;
+mod untrusted;
+mod upkeep;
 mod world;
 
 /// Runs rules that are written for any database on each of them.

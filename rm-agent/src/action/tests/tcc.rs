@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use pactum_core::id::BranchId;
 use pactum_core::transaction::BranchMode;
 use pactum_proto::v1::ParkReason;
 
 use super::on_every_database;
-use super::world::{Behaviour, HandlerError, TestDatabase, World, withdrawal};
+use super::world::{
+    Behaviour, HandlerError, TestDatabase, Withdrawal, World, is_later, parked, withdrawal,
+};
 use crate::action::{ActionError, Handled, PhaseOneError};
 use crate::branch::{Answer, Task};
 use crate::link::fake::Said;
@@ -22,21 +25,10 @@ on_every_database!(
     a_try_that_fails_leaves_nothing_and_says_so,
     a_handler_of_phase_two_that_does_wrong_is_rolled_back_and_called_again,
     an_error_that_a_handler_keeps_to_itself_never_counts_as_done,
+    a_handler_that_ends_its_local_transaction_takes_effect_once_for_all_that,
+    a_try_that_is_cut_short_is_settled_by_asking,
+    a_context_that_is_too_large_is_refused_before_it_is_registered,
 );
-
-#[track_caller]
-fn parked(answer: &Answer) -> ParkReason {
-    let Answer::Parked(report) = answer else { panic!("not parked: {answer:?}") };
-    assert!(!report.message.is_empty());
-    report.reason()
-}
-
-#[track_caller]
-fn is_later(answer: &Answer) -> Option<Duration> {
-    let Answer::Later { after, reason } = answer else { panic!("not later: {answer:?}") };
-    assert!(!reason.is_empty());
-    *after
-}
 
 async fn what_was_reserved_is_used_once_however_often_confirm_comes<DB: TestDatabase>() {
     let world = World::<DB>::new().await;
@@ -177,4 +169,91 @@ async fn an_error_that_a_handler_keeps_to_itself_never_counts_as_done<DB: TestDa
     assert_eq!(world.account().await.0, 100 - taken, "what was said is what is: {answer:?}");
     assert_eq!(world.fake.work(context.xid(), branch, Task::Commit).await, Answer::Done);
     assert_eq!(world.account().await, (93, reserved));
+}
+
+async fn a_handler_that_ends_its_local_transaction_takes_effect_once_for_all_that<
+    DB: TestDatabase,
+>() {
+    let world = World::<DB>::new().await;
+    let (context, branch) = world.tried(5).await;
+    world.script.then(&[Behaviour::Commits]);
+    for _ in 0..2 {
+        // Whatever is said the first time.
+        world.fake.work(context.xid(), branch, Task::Commit).await;
+    }
+    assert_eq!(world.fake.work(context.xid(), branch, Task::Commit).await, Answer::Done);
+    assert_eq!(world.account().await, (95, 0));
+    assert_eq!(world.barrier().await, ["tcc spent"]);
+
+    // In a try whose context changed, the missing row is noticed where it went away.
+    let context = world.context();
+    world.script.then(&[Behaviour::Commits]);
+    let tried = world.withdraw.try_in(&context, withdrawal(20)).await;
+    let reserved = world.account().await.1;
+    let branch = BranchId(2);
+    let asked = world.fake.work(context.xid(), branch, Task::AskPhaseOne).await;
+    assert_eq!(asked == Answer::Done, reserved == 20, "{tried:?}, {asked:?}");
+}
+
+/// The future of the try is dropped at each of its awaits in turn. Whatever was committed, the
+/// coordinator's question afterwards makes it final, and the reservation agrees.
+async fn a_try_that_is_cut_short_is_settled_by_asking<DB: TestDatabase>() {
+    let world = World::<DB>::new().await;
+    let (mut reserved, mut failed, mut finished) = (0, 0, 0);
+    for polls in 1..200 {
+        let context = world.context();
+        let mut tried = Box::pin(world.withdraw.try_in(&context, withdrawal(0)));
+        let mut done = false;
+        for _ in 0..polls {
+            tokio::task::yield_now().await;
+            if let Some(result) = tried.as_mut().now_or_never() {
+                result.unwrap();
+                done = true;
+                break;
+            }
+        }
+        drop(tried);
+        let branch = BranchId(polls);
+        let mut answer = world.fake.work(context.xid(), branch, Task::AskPhaseOne).await;
+        // The database may still be ending what was dropped.
+        for _ in 0..50 {
+            if !matches!(answer, Answer::Later { .. }) {
+                break;
+            }
+            answer = world.fake.work(context.xid(), branch, Task::AskPhaseOne).await;
+        }
+        match answer {
+            Answer::Done => reserved += 1,
+            Answer::Failed => failed += 1,
+            Answer::Later { .. } | Answer::Parked(_) => panic!("{answer:?}"),
+        }
+        if done {
+            assert_eq!(answer, Answer::Done);
+            finished += 1;
+            if finished == 3 {
+                break;
+            }
+        }
+    }
+    assert!(failed > 0, "{failed} failed, {reserved} reserved");
+    // What was dropped in the middle keeps no connection and no lock.
+    world.tried(0).await;
+    reserved += 1;
+    let states = world.barrier().await;
+    assert_eq!(states.iter().filter(|row| *row == "tcc open").count(), reserved);
+    assert!(states.iter().all(|row| row == "tcc open" || row == "tcc tombstone"), "{states:?}");
+}
+
+async fn a_context_that_is_too_large_is_refused_before_it_is_registered<DB: TestDatabase>() {
+    let world = World::<DB>::new().await;
+    let context = world.context();
+    let receipt = Some("ü".repeat(128 << 10));
+    let large = Withdrawal { receipt, ..withdrawal(5) };
+    let refused = world.withdraw.try_in(&context, large).await.unwrap_err();
+    assert!(
+        matches!(refused, PhaseOneError::Action(ActionError::ContextTooLarge { .. })),
+        "{refused:?}"
+    );
+    assert!(world.fake.registrations(context.xid()).is_empty());
+    assert_eq!(world.script.calls(), [""; 0]);
 }

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pactum_core::id::{ResourceUid, Xid, XidNumber};
+use pactum_core::id::{BranchId, ResourceUid, Xid, XidNumber};
 use pactum_core::time::WallTime;
+use pactum_proto::v1::ParkReason;
 use pactum_testkit::server::{self, Kind};
 use serde::{Deserialize, Serialize};
 use sqlx::mysql::MySqlPoolOptions;
@@ -16,8 +17,10 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{MySql, Pool, Postgres, Sqlite};
 
-use crate::action::{ActionDatabase, ActionOptions, ActionPool, Handled};
+use crate::action::{ActionDatabase, ActionOptions, ActionPool, Chance, Handled};
 use crate::at::Environment;
+use crate::barrier::{self, Mode, OpenRow};
+use crate::branch::{Answer, BranchKey};
 use crate::context::TransactionContext;
 use crate::db::{DbError, Driver, Value};
 use crate::link::fake::{Fake, STORE};
@@ -31,9 +34,9 @@ thread_local! {
     static WALL: Cell<u64> = const { Cell::new(NOW) };
 }
 
-/// Moves this test's wall clock.
-pub(super) fn wall_passes(time: Duration) {
-    WALL.set(WALL.get() + u64::try_from(time.as_millis()).unwrap());
+/// Sets this test's wall clock to so long after [`NOW`].
+pub(super) fn wall_is(after: Duration) {
+    WALL.set(NOW + u64::try_from(after.as_millis()).unwrap());
 }
 
 /// A database that tests make.
@@ -218,6 +221,18 @@ impl<DB: ActionDatabase> TccAction<DB> for Withdraw {
         self.0.play::<DB>(format!("cancel {}", context.amount), connection).await
     }
 
+    async fn can_commit(
+        &self,
+        connection: &mut DB::Connection,
+        context: &Withdrawal,
+    ) -> Result<Chance, HandlerError> {
+        let sql = "SELECT 1 FROM account WHERE id = ?1 AND balance - reserved >= ?2";
+        let values = [context.account, context.amount].map(Value::Integer);
+        let rows = DB::sql(connection).query(sql, &values).await?;
+        let short = || Chance::None("short of money".to_owned());
+        Ok(if rows.is_empty() { short() } else { Chance::Good })
+    }
+
     fn migrate(version: u8, context: serde_json::Value) -> Result<Withdrawal, String> {
         assert_eq!(version, 1);
         let amount = context["sum"].as_i64().ok_or("it has no sum")?;
@@ -291,6 +306,20 @@ impl<DB: ActionDatabase> SagaStep<DB> for SendLetter {
     ) -> Result<Handled, HandlerError> {
         panic!("a step that goes forward only is never compensated")
     }
+}
+
+#[track_caller]
+pub(super) fn parked(answer: &Answer) -> ParkReason {
+    let Answer::Parked(report) = answer else { panic!("not parked: {answer:?}") };
+    assert!(!report.message.is_empty());
+    report.reason()
+}
+
+#[track_caller]
+pub(super) fn is_later(answer: &Answer) -> Option<Duration> {
+    let Answer::Later { after, reason } = answer else { panic!("not later: {answer:?}") };
+    assert!(!reason.is_empty());
+    *after
 }
 
 pub(super) struct World<DB: TestDatabase> {
@@ -377,6 +406,32 @@ impl<DB: TestDatabase> World<DB> {
     pub(super) async fn query(&self, sql: &str) -> Vec<crate::db::Row> {
         let mut connection = self.pool.acquire().await.unwrap();
         DB::sql(&mut connection).query(sql, &[]).await.unwrap()
+    }
+
+    /// A branch of its own, tried.
+    pub(super) async fn tried(&self, amount: i64) -> (TransactionContext, BranchId) {
+        let context = self.context();
+        self.withdraw.try_in(&context, withdrawal(amount)).await.unwrap();
+        let branch = self.fake.registrations(context.xid())[0].branch;
+        (context, branch)
+    }
+
+    /// Puts another open row in the place of a branch's: what another version of the action wrote.
+    pub(super) async fn rewrite(
+        &self,
+        context: &TransactionContext,
+        branch: BranchId,
+        format: u8,
+        body: &str,
+    ) {
+        let key = BranchKey { xid: context.xid().clone(), branch };
+        self.behind("DELETE FROM pactum_barrier").await;
+        let mut connection = self.pool.acquire().await.unwrap();
+        let body = body.to_owned();
+        let row = OpenRow { key, store: STORE, mode: Mode::Tcc, format, body };
+        let mut sql = DB::sql(&mut connection);
+        let always = ("1 = 1", &[][..]);
+        assert!(barrier::insert_open(&mut *sql, &row, WallTime(NOW), always).await.unwrap());
     }
 
     /// The barrier's rows: mode and state.

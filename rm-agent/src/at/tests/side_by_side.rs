@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 use super::rollback::ROLLBACK;
 use super::world::{NOW, TestDatabase, WorldOn};
 use crate::at::connection::AtConnection;
-use crate::at::sweep::{Sweeper, Swept};
 use crate::barrier::Mode;
 use crate::barrier::leftovers::{Page, open_before};
+use crate::barrier::sweep::{Sweeper, Swept};
 use crate::branch::{Answer, BranchKey};
 
 const TABLE: &str = "CREATE TABLE t (id INT PRIMARY KEY, x INT); \

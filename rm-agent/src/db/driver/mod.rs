@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
-use sqlx::{Database, Pool, SqlStr, Transaction};
+use sqlx::{Database, Pool, SqlStr};
+use sqlx_core::transaction::TransactionManager as _;
 use tokio::sync::Semaphore;
 
 use super::{DbError, Failure, LocalDatabase, Sql, Value};
@@ -42,8 +43,8 @@ pub trait Driver: Database {
     /// to commit any more: because a statement failed and that was not told, or because the transaction
     /// was ended. Where the database does not tell, the statement that marks the barrier row does.
     #[doc(hidden)]
-    fn commit(local: Transaction<'static, Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
-        Box::pin(local.commit())
+    fn commit(connection: &mut Self::Connection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(Self::TransactionManager::commit(connection))
     }
 
     /// The connection for statements of our own.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr, SqlStr, Transaction};
+use sqlx::postgres::{PgPoolOptions, PgTransactionManager};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr, SqlStr};
+use sqlx_core::transaction::TransactionManager as _;
 use tokio::sync::Semaphore;
 
 use super::{Driver, OwnConnections};
@@ -39,12 +40,11 @@ impl Driver for Postgres {
     /// COMMIT of a transaction in which a statement failed rolls back and says that all is well, so a
     /// question goes before it, in the same message. Chained, it also refuses where no transaction is;
     /// the empty one that it leaves is rolled back as the connection goes home.
-    fn commit(
-        mut local: Transaction<'static, Postgres>,
-    ) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+    fn commit(connection: &mut PgConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            let committed = sqlx::raw_sql("SELECT 1; COMMIT AND CHAIN").execute(&mut *local).await;
-            committed.map(|_| ())
+            sqlx::raw_sql("SELECT 1; COMMIT AND CHAIN").execute(&mut *connection).await?;
+            PgTransactionManager::start_rollback(connection);
+            Ok(())
         })
     }
 

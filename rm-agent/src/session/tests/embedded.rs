@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use pactum_coordinator::Embedded;
+use pactum_core::id::ScopeId;
 use pactum_core::lock::key::{EncodedKey, KeyKind, KeyValue, LockKey, LockMode};
 use pactum_core::transaction::BranchMode;
 use pactum_core::transaction::{RollbackCause, Status};
@@ -10,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::branch::Task;
+use crate::session::{Opinion, Question, wire};
 use crate::{Agent, AgentOptions, BeginOptions, Decision, GlobalTransaction, RunError, Wait};
 
 async fn agent(coordinator: &Embedded) -> Agent {
@@ -217,5 +219,88 @@ async fn anybody_hears_what_became_of_a_transaction_by_its_number() {
     assert_eq!(expired.code(), Some(v1::ErrorCode::Expired));
     let foreign = session.outcome_of(&xid, StoreId(1)).await.unwrap_err();
     assert_eq!(foreign.code(), Some(v1::ErrorCode::Foreign));
+    agent.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_scope_rolls_back_and_the_rest_commits() {
+    let coordinator = Embedded::start().await.unwrap();
+    let (agent, participant) = attached(&coordinator).await;
+    let session = agent.session();
+    let transaction = begin(&agent).await;
+    let kept = branch(&agent, &transaction, 1).await;
+    let scope = ScopeId(u64::MAX);
+    let inside = transaction.context().nested(scope).unwrap();
+    let lost = registration(session.next_branch_id().await.unwrap().0);
+    session.register(&inside, &lost).await.unwrap();
+
+    let told = session.rollback_scope(transaction.context(), scope, v1::Wait::Completed).await;
+    let told = told.unwrap();
+    assert_eq!((told.undone, told.transaction.status), (true, Status::Active));
+    let tasks = participant.tasks_of(lost.branch).await;
+    assert_eq!(tasks, [Task::Rollback { phase_one_done: false }]);
+    let late = registration(session.next_branch_id().await.unwrap().0);
+    let refused = session.register(&inside, &late).await.unwrap_err();
+    assert_eq!(refused.code(), Some(v1::ErrorCode::ScopeRolledBack));
+
+    let outcome = transaction.commit().await.unwrap();
+    assert_eq!((outcome.decision, outcome.completed), (Decision::Committed, true));
+    assert_eq!(participant.tasks_of(kept).await, [Task::Commit]);
+    agent.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_commit_is_left_to_the_only_branch_or_refused_at_once() {
+    let coordinator = Embedded::start().await.unwrap();
+    let (agent, _participant) = attached(&coordinator).await;
+    let session = agent.session();
+    let transaction = begin(&agent).await;
+    let context = transaction.context();
+    let branch = session.next_branch_id().await.unwrap();
+    let xa = Registration { mode: BranchMode::Xa, ..registration(branch.0) };
+    session.register(context, &xa).await.unwrap();
+    let other = session.next_branch_id().await.unwrap();
+    session.register(context, &registration(other.0)).await.unwrap();
+
+    let refused = session.commit(context, Some(branch), v1::Wait::Completed).await.unwrap_err();
+    assert_eq!(refused.code(), Some(v1::ErrorCode::NotDelegable));
+    session.phase_one_failed(context, &bank(), other);
+    let delegated = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            match session.commit(context, Some(branch), v1::Wait::Completed).await {
+                Ok(outcome) => return outcome.status(),
+                // The report that frees the way is still under way.
+                Err(error) => assert_eq!(error.code(), Some(v1::ErrorCode::NotDelegable)),
+            }
+        }
+    });
+    assert_eq!(delegated.await.unwrap(), v1::TransactionStatus::Delegated);
+    session.phase_one_done(context, &bank(), branch);
+    let request = Request::Get(v1::GetRequest {
+        xid: context.xid().to_string(),
+        store_id: wire::store(context),
+        wait: v1::Wait::Completed.into(),
+    });
+    let until = tokio::time::Instant::now() + Duration::from_secs(60);
+    let ended = session.ask_outcome(context, request, until).await.unwrap();
+    assert_eq!(ended.status(), v1::TransactionStatus::Committed);
+    agent.shutdown().await;
+}
+
+#[tokio::test]
+async fn participants_are_asked_before_anything_is_tried() {
+    let coordinator = Embedded::start().await.unwrap();
+    let (agent, participant) = attached(&coordinator).await;
+    let session = agent.session();
+    let transaction = begin(&agent).await;
+    let question = Question { resource: bank(), mode: BranchMode::At, action: None };
+    let opinion = session.can_commit(transaction.context(), std::slice::from_ref(&question)).await;
+    assert_eq!(opinion.unwrap(), Opinion::Yes);
+    assert!(participant.asked.lock().unwrap().iter().all(|work| work.task == Task::CanCommit));
+
+    // This process does not work on the bank in that mode, and nobody else works on it.
+    let elsewhere = Question { mode: BranchMode::Xa, ..question };
+    let opinion = session.can_commit(transaction.context(), &[elsewhere]).await.unwrap();
+    assert!(matches!(opinion, Opinion::Unknown { .. }), "{opinion:?}");
     agent.shutdown().await;
 }

@@ -161,8 +161,8 @@ fn a_resolution_must_mean_something_for_the_mode_and_the_decision() {
         given rollback T1; answer T1 b1 parked; answer T1 b2 parked
         resolve T1 b1 restore
           < #7 REFUSED NotResolvable { branch: BranchId(1), resolution: Restore, mode: Tcc }
-        resolve T1 b1 keep
-          < #8 REFUSED NotResolvable { branch: BranchId(1), resolution: Keep, mode: Tcc }
+        resolve T1 b2 restore
+          < #8 REFUSED NotResolvable { branch: BranchId(2), resolution: Restore, mode: Xa }
         resolve T1 b2 keep
           < #9 REFUSED NotResolvable { branch: BranchId(2), resolution: Keep, mode: Xa }
         resolve T1 b2 retry

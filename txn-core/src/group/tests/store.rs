@@ -8,7 +8,7 @@ use crate::invariants;
 use crate::recovery::{Ended, Found};
 use crate::step::Write;
 use crate::time::Now;
-use crate::transaction::{BranchRow, PhaseOne, ResourceRow, Status, TransactionRow};
+use crate::transaction::{BranchRow, PhaseOne, ResourceRow, RollbackCause, Status, TransactionRow};
 
 /// What is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,14 @@ impl Rows {
         match write {
             Write::PutTransaction(row) => {
                 let was = self.transactions.insert(row.number, row.clone());
-                if let Some(was) = was.map(|row| row.status).filter(|status| status.is_decided()) {
+                let was = was.map(|row| row.status);
+                if let Some(was) = was.filter(|status| status.is_decided()) {
                     assert!(outcome(was) == outcome(row.status), "GT-1: {was:?} {row:?}");
+                }
+                if was == Some(Status::Delegated) {
+                    let by_its_branch =
+                        [Status::Committed, Status::RolledBack(RollbackCause::PhaseOneFailed)];
+                    assert!(by_its_branch.contains(&row.status), "DG-1: {row:?}");
                 }
                 if row.status.is_ended() {
                     self.ended.push(row.number);
@@ -122,7 +128,7 @@ fn known(txn: &crate::transaction::GlobalTransaction) -> Vec<(BranchId, u32, boo
 
 fn outcome(status: Status) -> Status {
     match status {
-        Status::Active => Status::Active,
+        Status::Active | Status::Delegated => status,
         Status::Committing | Status::Committed => Status::Committed,
         Status::RollingBack(cause) | Status::RolledBack(cause) => Status::RolledBack(cause),
     }

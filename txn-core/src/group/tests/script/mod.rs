@@ -4,6 +4,7 @@
 //! ```text
 //! begin timeout=60               the next transaction: T1, T2, …
 //! register T1 b1 a x,y~          branch b1 at resource a locks row x, shares row y of table t
+//! register T1 b2 a z in=s1,s2    the same within scope s2, which lies within s1
 //! given begin; begin             as two lines, of which nothing is printed
 //! @70                            time goes on, and every timer that is due fires; `@70!`: none does
 //! ```

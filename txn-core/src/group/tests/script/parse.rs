@@ -32,11 +32,19 @@ pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
             let done = line.words.get(1).filter(|word| word.starts_with('b'));
             let done = done.into_iter().flat_map(|list| list.split(','));
             let done = done.map(|id| BranchId(number(id, 'b'))).collect();
-            Event::CommitRequested { target: line.target(0), done, caller: line.caller() }
+            let delegate_to = line.option("delegate").map(|id| BranchId(number(id, 'b')));
+            let (target, caller) = (line.target(0), line.caller());
+            Event::CommitRequested { target, done, delegate_to, caller }
         }
         "rollback" => Event::RollbackRequested { target: line.target(0), caller: line.caller() },
         "veto" => {
-            Event::Vetoed { target: line.target(0), scope: ScopeId(0), caller: line.caller() }
+            let (target, scopes) = (line.target(0), line.scopes());
+            Event::Vetoed { target, scopes, caller: line.caller() }
+        }
+        "undo" => {
+            let scope = ScopeId(number(line.word(1), 's'));
+            let (target, caller) = (line.target(0), line.caller());
+            Event::ScopeRollbackRequested { target, scope, caller }
         }
         "outcome" => Event::OutcomeRequested { target: line.target(0), caller: line.caller() },
         "release" => Event::ClaimReleased {
@@ -108,6 +116,11 @@ impl<'a> Line<'a> {
         SessionId(self.option("s").map_or(1, |word| word.parse().unwrap()))
     }
 
+    fn scopes(&self) -> Vec<ScopeId> {
+        let names = self.option("in").into_iter().flat_map(|list| list.split(','));
+        names.map(|name| ScopeId(number(name, 's'))).collect()
+    }
+
     fn begin(&self) -> Event {
         let node = match self.option("node") {
             None => Some(node(1)),
@@ -131,7 +144,7 @@ impl<'a> Line<'a> {
             branch: BranchId(number(self.word(1), 'b')),
             resource: resource(self.word(2)),
             mode: mode(self.option("mode").unwrap_or("at")),
-            scope: ScopeId(0),
+            scopes: self.scopes(),
             lock_only: self.has("lock-only"),
             locks: locks(self.word(3)),
             action: None,
@@ -187,7 +200,11 @@ impl<'a> Line<'a> {
         let decided = match status {
             Some(Status::Committing) => Direction::Commit,
             Some(
-                Status::Active | Status::Committed | Status::RollingBack(_) | Status::RolledBack(_),
+                Status::Active
+                | Status::Delegated
+                | Status::Committed
+                | Status::RollingBack(_)
+                | Status::RolledBack(_),
             )
             | None => Direction::Rollback,
         };

@@ -9,9 +9,13 @@ use crate::lock::key::{EncodedKey, KeyKind, KeyValue, LockMode};
 use crate::lock::wait::{WaitFor, Waiter};
 use crate::lock::{LockRequest, ResourceKey};
 use crate::rejection::Rejection;
-use crate::step::{Change, Command, Outcome, Reply, Step, Task, TaskKind, Volatile, Write};
+use crate::step::{
+    Change, Command, Outcome, Reply, ScopeOutcome, Step, Task, TaskKind, Volatile, Write,
+};
 use crate::time::Timestamp;
-use crate::transaction::{BranchMode, BranchRow, PhaseOne, PhaseTwo, ResourceRow, Status, Wait};
+use crate::transaction::{
+    BranchMode, BranchRow, PhaseOne, PhaseTwo, ResourceRow, Status, UndoneScope, Wait,
+};
 
 pub(super) fn step(step: &Step) -> String {
     let mut out = String::new();
@@ -46,7 +50,9 @@ pub(super) fn seconds(at: Timestamp) -> f64 {
 
 fn stored(write: &Write) -> String {
     match write {
-        Write::PutTransaction(row) => format!("T{} {}", row.number, status(row.status)),
+        Write::PutTransaction(row) => {
+            format!("T{} {}{}", row.number, status(row.status), scopes(&row.undone_scopes))
+        }
         Write::PutBranch(row) => branch(row),
         Write::PutResource(row) => format!("{} is {}", place(row.number), row.id),
         Write::DropResource(number) => format!("{} is no more", place(*number)),
@@ -55,6 +61,14 @@ fn stored(write: &Write) -> String {
             format!("prune {} horizon {horizon}", xids.join(","))
         }
     }
+}
+
+fn scopes(undone: &[UndoneScope]) -> String {
+    let one = |undone: &UndoneScope| match undone.requested {
+        true => format!(", without s{}", undone.scope()),
+        false => format!(", without s{} (vetoed)", undone.scope()),
+    };
+    undone.iter().map(one).collect()
 }
 
 fn branch(row: &BranchRow) -> String {
@@ -88,6 +102,12 @@ fn note(volatile: &Volatile) -> String {
         }
         Volatile::CompletionTold(xid, reply) => {
             format!("#{} awaits the end of T{xid} no more", reply.correlation)
+        }
+        Volatile::ScopeAwaited(xid, scope, reply) => {
+            format!("#{} awaits the undo of T{xid}/s{scope}", reply.correlation)
+        }
+        Volatile::ScopeTold(xid, reply) => {
+            format!("#{} awaits the undo in T{xid} no more", reply.correlation)
         }
         Volatile::PhaseTwoConfirmed(xid, branch) => format!("T{xid}/b{branch} confirmed"),
         Volatile::Attempted { xid, branch, .. } => format!("T{xid}/b{branch} sent"),
@@ -138,6 +158,10 @@ fn reply(reply: &Reply) -> String {
     match reply {
         Reply::Begun { xid, remaining } => format!("begun T{xid}, {remaining:?} left"),
         Reply::Outcome(told) => outcome(*told),
+        Reply::Scope(ScopeOutcome { undone, transaction }) => {
+            let undone = if *undone { "scope undone" } else { "scope rolling back" };
+            format!("{undone}, {}", outcome(*transaction))
+        }
         Reply::Registered { sequence } => format!("registered as {sequence}"),
         Reply::ClaimGranted(claim) => format!("claim c{}", claim.0),
         Reply::KeysFree => "free".to_owned(),
@@ -169,6 +193,8 @@ fn rejection(rejection: &Rejection) -> String {
         | Rejection::UnknownTransaction
         | Rejection::LostState(_)
         | Rejection::NotAttached(_)
+        | Rejection::ScopeRolledBack(_)
+        | Rejection::NotDelegable(_)
         | Rejection::BranchMismatch(_)
         | Rejection::BranchFailed(_)
         | Rejection::UnknownBranch(_)

@@ -24,6 +24,7 @@ pub(super) struct Part {
     pub(super) locks: &'static str,
     pub(super) mode: BranchMode,
     pub(super) local: bool,
+    pub(super) scopes: &'static [u64],
 }
 
 /// The cast of a walk, and what it may do.
@@ -45,12 +46,16 @@ pub(super) struct Alphabet {
     pub(super) trouble: bool,
     /// Whether requests are made that wait for the end.
     pub(super) completion: bool,
+    /// The paths of nested scopes that are rolled back, by the manager or a veto.
+    pub(super) scopes: &'static [&'static [u64]],
+    /// The branches that commits may be left to.
+    pub(super) delegates: &'static [u64],
 }
 
 const A: ResourceNumber = ResourceNumber(1);
 
 pub(super) fn one_transaction() -> Alphabet {
-    let part = |id, locks, mode| Part { xid: 1, id, resource: "a", locks, mode, local: false };
+    let part = |id, locks, mode| Part { id, locks, mode, ..PART };
     Alphabet {
         policy: Policy::default(),
         timeouts: vec![0.5],
@@ -62,18 +67,86 @@ pub(super) fn one_transaction() -> Alphabet {
         restarts: true,
         trouble: true,
         completion: true,
+        scopes: &[],
+        delegates: &[],
+    }
+}
+
+const PART: Part = Part {
+    xid: 1,
+    id: 11,
+    resource: "a",
+    locks: "x",
+    mode: BranchMode::At,
+    local: false,
+    scopes: &[],
+};
+
+/// A scope within a scope, each with a branch, on one key.
+pub(super) fn nested_scopes() -> Alphabet {
+    Alphabet {
+        parts: vec![
+            Part { scopes: &[1], ..PART },
+            Part { id: 12, locks: "x,y", scopes: &[1, 2], ..PART },
+        ],
+        acknowledged: vec![],
+        sessions_go: false,
+        restarts: false,
+        trouble: false,
+        completion: false,
+        scopes: &[&[1], &[1, 2]],
+        ..one_transaction()
+    }
+}
+
+/// A scope, what holds one of its keys outside of it, and somebody with row locks who waits.
+pub(super) fn a_scope_and_a_waiter() -> Alphabet {
+    Alphabet {
+        timeouts: vec![0.5, 1.5],
+        parts: vec![
+            PART,
+            Part { id: 12, locks: "x,y", scopes: &[1], ..PART },
+            Part { xid: 2, id: 21, locks: "y", local: true, ..PART },
+        ],
+        acknowledged: vec![],
+        sessions_go: false,
+        restarts: false,
+        trouble: false,
+        completion: false,
+        scopes: &[&[1]],
+        ticks_max: 0,
+        ..one_transaction()
+    }
+}
+
+/// One scope, with participants that park and coordinators that restart.
+pub(super) fn a_scope_in_trouble() -> Alphabet {
+    Alphabet {
+        parts: vec![Part { scopes: &[1], ..PART }, Part { id: 12, locks: "x,y", ..PART }],
+        acknowledged: vec![],
+        sessions_go: false,
+        scopes: &[&[1]],
+        ..one_transaction()
+    }
+}
+
+/// A branch that may decide, another that must not be there then, a scope that may roll it back.
+pub(super) fn a_delegated_commit() -> Alphabet {
+    Alphabet {
+        parts: vec![
+            Part { mode: BranchMode::Xa, ..PART },
+            Part { id: 12, locks: "y", scopes: &[1], ..PART },
+        ],
+        acknowledged: vec![11],
+        trouble: false,
+        scopes: &[&[1]],
+        delegates: &[11],
+        ..one_transaction()
     }
 }
 
 pub(super) fn two_transactions() -> Alphabet {
-    let part = |xid, id, resource, local| Part {
-        xid,
-        id,
-        resource,
-        locks: "x",
-        mode: BranchMode::At,
-        local,
-    };
+    let part = |xid, id, resource, local| Part { xid, id, resource, locks: "x", local, ..PART };
     Alphabet {
         policy: Policy { overtaken_max: 1, ..Policy::default() },
         timeouts: vec![0.5, 1.5],
@@ -90,12 +163,13 @@ pub(super) fn two_transactions() -> Alphabet {
         restarts: false,
         trouble: false,
         completion: false,
+        scopes: &[],
+        delegates: &[],
     }
 }
 
 pub(super) fn three_waiting() -> Alphabet {
-    let part =
-        |xid, id, locks, local| Part { xid, id, resource: "a", locks, mode: BranchMode::At, local };
+    let part = |xid, id, locks, local| Part { xid, id, locks, local, ..PART };
     Alphabet {
         policy: Policy { overtaken_max: 1, ..Policy::default() },
         timeouts: vec![1.5, 1.5, 1.5],
@@ -112,6 +186,8 @@ pub(super) fn three_waiting() -> Alphabet {
         restarts: false,
         trouble: false,
         completion: false,
+        scopes: &[],
+        delegates: &[],
     }
 }
 
@@ -172,15 +248,31 @@ impl Alphabet {
         let of_it = || self.parts.iter().filter(|part| part.xid == xid);
         let all: Vec<BranchId> = of_it().map(|part| BranchId(part.id)).collect();
         for done in [vec![], vec![all[0]], all] {
-            events.push(Event::CommitRequested { target, done, caller: caller(Wait::Decided) });
+            let (delegate_to, caller) = (None, caller(Wait::Decided));
+            events.push(Event::CommitRequested { target, done, delegate_to, caller });
+        }
+        for to in self.delegates {
+            let (delegate_to, caller) = (Some(BranchId(*to)), caller(Wait::Completed));
+            events.push(Event::CommitRequested { target, done: vec![], delegate_to, caller });
+        }
+        for path in self.scopes.iter().filter(|_| xid == 1) {
+            let path: Vec<ScopeId> = path.iter().copied().map(ScopeId).collect();
+            let scope = *path.last().expect("a path names its scope");
+            let request = |wait| {
+                let caller = caller(wait);
+                Event::ScopeRollbackRequested { target, scope, caller }
+            };
+            events.push(request(Wait::Decided));
+            events.extend(self.completion.then(|| request(Wait::Completed)));
+            events.push(Event::Vetoed { target, scopes: path, caller: caller(Wait::Decided) });
         }
         if self.completion {
-            let (done, caller) = (vec![], caller(Wait::Completed));
-            events.push(Event::CommitRequested { target, done, caller });
+            let (done, delegate_to, caller) = (vec![], None, caller(Wait::Completed));
+            events.push(Event::CommitRequested { target, done, delegate_to, caller });
             events.push(Event::OutcomeRequested { target, caller });
         }
         events.push(Event::RollbackRequested { target, caller: caller(Wait::Decided) });
-        events.push(Event::Vetoed { target, scope: ScopeId(0), caller: caller(Wait::Decided) });
+        events.push(Event::Vetoed { target, scopes: vec![], caller: caller(Wait::Decided) });
         events.push(Event::RetryRequested { target, reply });
         let xid = XidNumber(xid);
         let timers = [Timer::Deadline(xid), Timer::Closing(xid), Timer::PhaseTwo(xid)];
@@ -256,6 +348,7 @@ impl Alphabet {
         }
         for txn in world.group.transactions() {
             let waiting = txn.awaiting.iter();
+            let waiting = waiting.chain(txn.awaiting_scope.iter().map(|(_, reply)| reply));
             let timers = waiting.map(|caller| Timer::Completion(txn.row.number, *caller));
             events.extend(timers.map(Event::from));
         }
@@ -287,7 +380,7 @@ fn register(part: &Part, wait: Duration, reply: ReplyTo) -> Event {
         branch: BranchId(part.id),
         resource: part.resource.parse().unwrap(),
         mode: part.mode,
-        scope: ScopeId(0),
+        scopes: part.scopes.iter().copied().map(ScopeId).collect(),
         lock_only: false,
         locks: locks_of(part.locks),
         action: None,

@@ -2,7 +2,9 @@
 
 use super::alphabet::{Alphabet, attach};
 use super::world::World;
-use crate::event::{Direction, Event, PhaseTwoAnswer, Target, Timer};
+use crate::event::{
+    Direction, Event, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Target, Timer,
+};
 use crate::id::{BranchId, NodeId, SessionId, XidNumber};
 use crate::invariants;
 use crate::step::{Command, Step, TaskKind};
@@ -51,9 +53,12 @@ fn check_tasks(next: &World, step: &Step) {
         assert_eq!(task.resolution, row.resolution(), "the word in force goes with every task");
         match task.kind {
             TaskKind::Commit => assert_eq!(status, Status::Committing),
-            TaskKind::AskPhaseOne => assert!(txn.closing.is_some()),
+            TaskKind::AskPhaseOne => {
+                assert!(txn.closing.is_some() || status == Status::Delegated, "{status:?}");
+            }
             TaskKind::Rollback { .. } => {
-                assert!(matches!(status, Status::RollingBack(_)), "{status:?}");
+                let of_scope = status == Status::Active && txn.row.has_undone(&row.scopes);
+                assert!(of_scope || matches!(status, Status::RollingBack(_)), "{status:?}");
                 let newer =
                     txn.branches.iter().rev().take_while(|other| other.row.id != task.branch);
                 let mut waiting = newer.filter(|other| other.awaits_phase_two(status));
@@ -125,7 +130,11 @@ fn go_on(world: &mut World, xid: XidNumber) {
         let (target, reply) = (Target { xid, store_named: true }, world.reply());
         sent = self::sent(&world.handle(Event::RetryRequested { target, reply }));
     }
-    let direction = direction(world.group.transaction(xid).expect("it is live"));
+    let txn = world.group.transaction(xid).expect("it is live");
+    if txn.row.status == Status::Delegated {
+        return decide_for(world, xid, sent[0]);
+    }
+    let direction = direction(txn);
     for branch in sent {
         let answer = PhaseTwoAnswer::Done;
         let resource = world.group.transaction(xid).and_then(|txn| txn.branch(branch));
@@ -133,6 +142,21 @@ fn go_on(world: &mut World, xid: XidNumber) {
         let session = world.group.sessions.first_on(resource).expect("it was sent to a session");
         let _ = world.handle(Event::PhaseTwoAnswered { session, xid, branch, direction, answer });
     }
+}
+
+/// A delegated branch is found to have committed.
+fn decide_for(world: &mut World, xid: XidNumber, branch: BranchId) {
+    let txn = world.group.transaction(xid).expect("it is live");
+    let number = txn.branch(branch).expect("it was sent").row.resource;
+    let resource = world.group.resources().find(|row| row.number == number);
+    let _ = world.handle(Event::PhaseOneReported(Box::new(PhaseOneReport {
+        target: Target { xid, store_named: true },
+        branch,
+        node: NodeId(2),
+        resource: resource.expect("it is bound").id.clone(),
+        result: PhaseOneResult::Done,
+        reply: None,
+    })));
 }
 
 fn sent(step: &Step) -> Vec<BranchId> {
@@ -147,7 +171,7 @@ fn direction(txn: &GlobalTransaction) -> Direction {
     match txn.row.status {
         Status::Committing => Direction::Commit,
         Status::RollingBack(_) => Direction::Rollback,
-        Status::Active | Status::Committed | Status::RolledBack(_) => {
+        Status::Active | Status::Delegated | Status::Committed | Status::RolledBack(_) => {
             panic!("LV-1: {} is {:?}", txn.row.number, txn.row.status)
         }
     }

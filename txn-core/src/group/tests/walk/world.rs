@@ -95,6 +95,7 @@ impl World {
             self.group.waiting.waiters().map(|waiter| waiter.reply()).collect();
         for txn in self.group.transactions.values() {
             all.extend(&txn.awaiting);
+            all.extend(txn.awaiting_scope.iter().map(|(_, reply)| *reply));
             let closing = txn.closing.iter().flat_map(|closing| &closing.callers);
             all.extend(closing.map(|caller| caller.reply));
         }
@@ -116,6 +117,13 @@ impl World {
                 (closing.until <= now, waits.collect::<BTreeSet<bool>>())
             });
             closing.hash(&mut hasher);
+            let awaited: BTreeSet<_> = txn.awaiting_scope.iter().map(|(scope, _)| scope).collect();
+            awaited.hash(&mut hasher);
+            let undone = txn.row.undone_scopes.iter();
+            let undone: BTreeSet<_> = undone
+                .map(|undone| (undone.scope(), undone.path.len(), undone.requested))
+                .collect();
+            undone.hash(&mut hasher);
             for branch in &txn.branches {
                 let row = &branch.row;
                 (row.id, row.phase_one, row.phase_two, row.resolution()).hash(&mut hasher);
