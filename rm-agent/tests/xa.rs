@@ -75,7 +75,7 @@ async fn a_transfer_happens_in_both_banks_or_in_none() {
     let mut banks = Banks::open().await;
     let service = banks.service().await;
     let done = service.agent.global("transfer").run(async |_| service.transfer(30).await).await;
-    assert!(done.unwrap().outcome.completed);
+    assert!(done.unwrap().outcome().unwrap().completed);
     assert_eq!(service.balances().await, (70, 130));
 
     let global = service.agent.begin("transfer", BeginOptions::default()).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_branch_that_only_read_does_not_hold_up_the_commit() {
         sqlx::query(sql).bind(balance + 1).execute(&mut *give).await?;
         give.commit().await
     });
-    assert!(run.await.unwrap().outcome.completed);
+    assert!(run.await.unwrap().outcome().unwrap().completed);
     assert_eq!(service.balances().await, (101, 100));
     service.agent.shutdown().await;
     banks.coordinator.kill().await;
