@@ -64,6 +64,10 @@
 //!     }
 //! }
 //! ```
+//!
+//! Beside AT there are TCC and sagas ([`ActionPool`], [`TccAction`], [`SagaStep`]) and XA ([`XaPool`]).
+//! How a run relates to the transaction around it is [`Propagation`]; an `async fn` is run as a whole
+//! by [`global_transaction`].
 
 mod action;
 mod agent;

@@ -119,11 +119,11 @@ pub(crate) fn summary(summary: &SummaryReply) -> Value {
 
 pub(crate) fn evidence(found: &[Evidence]) -> Value {
     let rows = found.iter().map(|row| {
-        let undo = match &row.undo {
-            Ok(undo) => serde_json::from_str(undo).unwrap_or_default(),
+        let body = match &row.body {
+            Ok(body) => serde_json::from_str(body).unwrap_or_else(|_| body.as_str().into()),
             Err(why) => json!({ "unreadable": why.to_string() }),
         };
-        json!({ "branch_id": row.branch.0, "state": row.state, "undo": undo })
+        json!({ "branch_id": row.branch.0, "mode": row.mode, "state": row.state, "body": body })
     });
     rows.collect()
 }

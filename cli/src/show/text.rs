@@ -267,9 +267,9 @@ pub(crate) fn evidence(database: &str, found: &[Evidence]) -> String {
         out.push_str("  no barrier row of this transaction\n");
     }
     for row in found {
-        out.push_str(&format!("  branch {}: {}\n", row.branch.0, row.state));
-        match &row.undo {
-            Ok(undo) => undo.lines().for_each(|line| out.push_str(&format!("    {line}\n"))),
+        out.push_str(&format!("  branch {}: {}, {}\n", row.branch.0, row.mode, row.state));
+        match &row.body {
+            Ok(body) => body.lines().for_each(|line| out.push_str(&format!("    {line}\n"))),
             Err(UnreadableUndo::Empty) => {}
             Err(why) => out.push_str(&format!("    {why}\n")),
         }

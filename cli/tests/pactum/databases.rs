@@ -47,13 +47,13 @@ async fn a_dirty_write_is_shown_with_its_undo_log_and_resolved() {
 
     let url = format!("sqlite://{}", file.display());
     let shown = server.operator_until(&["tx", "show", &xid, "--db", &url], "dirty write").await;
-    for part in ["balance  100     70     65", ": open\n", "\"balance\": 70", "\"before\""] {
+    for part in ["balance  100     70     65", ": at, open\n", "\"balance\": 70", "\"before\""] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let json = server.operator(&["tx", "show", &xid, "--db", &url, "--json"]).await;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let branch = json["branches"][0]["branch_id"].to_string();
-    let undo = &json["databases"][&url][0]["undo"]["changes"][0]["rows"][0]["updated"];
+    let undo = &json["databases"][&url][0]["body"]["changes"][0]["rows"][0]["updated"];
     assert_eq!(undo["set"]["balance"], 70);
 
     let branch = branch.trim_matches('"');

@@ -8,7 +8,6 @@
 //!   confirming.rs   many commits: side by side, or in turns on SQLite
 //!   calling.rs      a handler called with a limit, and whatever it does wrong
 //! handler.rs      a registered handler, and what it may answer
-//! question.rs     the question before the first try
 //! upkeep.rs       old rows purged and asked about
 //! options.rs, error.rs, report.rs
 //! ```

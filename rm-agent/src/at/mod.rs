@@ -21,7 +21,6 @@
 //!                              open ones asked about, by `crate::barrier::sweep`
 //! both        engine.rs        what a database must offer; a folder each: sqlite/, postgres/, mysql/
 //!               build.rs       statements of ours in the making
-//!             link.rs          what is asked of the coordinator
 //!             check.rs         the same plans for a script, and nothing run
 //!             evidence.rs      barrier rows for people
 //! ```

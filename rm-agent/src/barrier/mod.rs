@@ -1,13 +1,13 @@
 //! The barrier row: one a branch, in every mode, inside the branch's own local transaction.
 //!
 //! ```text
-//! none ──phase one──▶ Open ──commit──▶ deleted (AT) / spent
-//! none ──rollback──▶ Tombstone          Open ──rollback──▶ Undone (kept)
+//! none ──phase one──▶ Open ──commit──▶ deleted (AT), Spent (TCC), still Open (saga, XA)
+//! none ──rollback──▶ Tombstone          Open ──rollback──▶ Undone (XA: gone, then Tombstone)
 //! ```
 //!
 //! (xid, branch id) is the key, so a late phase one meets the tombstone and is refused, and a repeated
-//! rollback meets Undone and does nothing. Undone rows and tombstones are purged by age; open ones
-//! never are.
+//! rollback meets Undone and does nothing. What is used up in AT and XA is purged by age. In TCC and
+//! saga, and wherever a row is still open, the coordinator is asked first.
 //!
 //! Easy to get wrong: whose row it is. A coordinator whose store was created anew may issue the
 //! same XID, so every question carries the store, and another store's row is never touched.
@@ -44,7 +44,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Mode::At => "at",
             Mode::Tcc => "tcc",
@@ -63,7 +63,7 @@ pub(crate) enum State {
     Undone,
     /// A rollback found nothing, and nothing may come any more.
     Tombstone,
-    /// Used up: the transaction committed (every mode but AT, which deletes the row).
+    /// Used up: the branch is confirmed (TCC).
     Spent,
 }
 

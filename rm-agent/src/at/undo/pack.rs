@@ -55,8 +55,8 @@ pub(super) fn unpack(body: &str, bytes_max: usize) -> Result<String, String> {
 /// The body of a barrier row that is no undo log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableUndo {
-    /// Undone rows and tombstones hold no undo log.
-    #[error("the body is empty: only an open barrier row holds an undo log")]
+    /// Tombstones, the rows of XA, and those that AT undid hold nothing.
+    #[error("the body is empty: of AT only an open barrier row holds an undo log")]
     Empty,
     /// Written by another version of the agent.
     #[error("undo logs of format {0} are not known to this version: update it")]
