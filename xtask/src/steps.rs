@@ -15,8 +15,9 @@ use pactum_testkit::server::Kind;
 use crate::root;
 use crate::servers::Servers;
 
-/// What the demo has to do to count as alive: a few hundred transfers, a fifth of which roll back.
-const DEMO_LOAD: [&str; 6] = ["--transfers", "200", "--concurrency", "8", "--fail-percent", "20"];
+/// What the demo has to do to count as alive: some transfers in every mode, a fifth of which roll back.
+const DEMO_LOAD: [&str; 8] =
+    ["--mode", "all", "--transfers", "100", "--concurrency", "8", "--fail-percent", "20"];
 
 /// Everything that must be quiet before a commit.
 pub(crate) fn check(no_tests: bool) -> Result<()> {

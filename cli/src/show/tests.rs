@@ -90,7 +90,7 @@ fn a_branch_shows_the_scopes_that_it_lies_in_and_whether_they_are_gone() {
         undone_scopes: vec![u64::MAX],
         ..transaction()
     };
-    let shown = text::transaction(&transaction, &[undone.clone()]);
+    let shown = text::transaction(&transaction, std::slice::from_ref(&undone));
     assert!(shown.contains("  status    delegated\n"), "{shown}");
     assert!(shown.contains("  undone    ffffffffffffffff\n"), "{shown}");
     let path = "  scope     000000000000000a > ffffffffffffffff (rolled back)\n";

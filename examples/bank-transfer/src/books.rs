@@ -142,6 +142,12 @@ impl Open {
             reserved: reserved.iter().sum(),
         })
     }
+
+    /// How many branches can still be undone, of which `xid` is the only transaction under way.
+    pub(crate) fn waiting(&self, xid: &str) -> u64 {
+        let kept = self.kept.iter().any(|kept| kept == xid);
+        self.rows + self.prepared + u64::from(kept)
+    }
 }
 
 /// What one account holds, as anybody may read it.

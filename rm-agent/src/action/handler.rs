@@ -22,7 +22,8 @@ pub enum Chance {
 pub enum Handled {
     /// Done: what it wrote is committed, and it is never called again for this branch.
     Done,
-    /// Not now: what it wrote is rolled back, and it is called again, not before this delay.
+    /// Not now: what it wrote is rolled back, and it is called again, not before this delay,
+    /// of at most an hour.
     Later(Duration),
     /// Repeating cannot cure it: what it wrote is rolled back, and a person must look. The text is
     /// what that person reads.

@@ -43,6 +43,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// registers it now; another instance is asked by its own.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 
+/// The longest delay that a handler may ask for. 1 h: a branch that waits for longer is not looked after.
+const LATER_MAX: Duration = Duration::from_secs(60 * 60);
+
 /// The actions of one mode on a database, as the session calls them.
 pub(crate) struct ActionParticipant<DB: ActionDatabase> {
     pub(super) mode: Mode,
@@ -222,7 +225,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         let answer = match call(self.options.handler_wait_max, called).await {
             Call::Returned(Ok(Handled::Done)) => Answer::Done,
             Call::Returned(Ok(Handled::Later(after))) => {
-                later(Some(after), &format!("`{name}` asks to be called later"))
+                later(Some(after.min(LATER_MAX)), &format!("`{name}` asks to be called later"))
             }
             Call::Returned(Ok(Handled::Attention(words))) => attention(name, &words),
             Call::Returned(Err(stopped)) => stopped_answer(name, &stopped),

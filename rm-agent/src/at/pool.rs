@@ -235,14 +235,17 @@ impl<DB: AtDatabase> AtPool<DB> {
         match shared.cache.find(sql) {
             Some(Ready::Read) => Ok(true),
             Some(Ready::LockingRead(_) | Ready::Change(_)) => Ok(false),
-            None => match DB::plan(sql)? {
-                Plan::Read => {
+            None => match DB::plan(sql) {
+                Ok(Plan::Read) => {
                     let mut connection = shared.pool.acquire().await.map_err(AtError::Database)?;
                     let ready = make_ready::<DB>(&mut connection, sql).await?;
                     shared.cache.insert(sql, ready);
                     Ok(true)
                 }
-                Plan::LockingRead(_) | Plan::Change(_) => Ok(false),
+                Ok(Plan::LockingRead(_) | Plan::Change(_)) => Ok(false),
+                // In a branch of its own, which falls back to XA.
+                Err(_) if shared.xa.is_some() => Ok(false),
+                Err(refused) => Err(refused.into()),
             },
         }
     }

@@ -220,10 +220,14 @@ impl Fake {
     /// Decides to commit: locks go, then the branches are told.
     pub(crate) async fn commit(&self, xid: &Xid) -> Vec<Answer> {
         let branches = self.registrations(xid);
+        // While it is known in which mode each was registered.
+        let branches = branches.iter().filter(|branch| !branch.lock_only);
+        let works: Vec<Work> =
+            branches.map(|branch| self.task(xid, branch.branch, Task::Commit)).collect();
         self.release(xid, None);
         let mut answers = Vec::new();
-        for branch in branches.iter().filter(|branch| !branch.lock_only) {
-            answers.push(self.work(xid, branch.branch, Task::Commit).await);
+        for work in works {
+            answers.push(self.ask(work).await);
         }
         answers
     }

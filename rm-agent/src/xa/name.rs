@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It carries the version of its format, the store of the coordinator that made the transaction, the
-//! database's uid (its first half: a MySQL server lists the prepared transactions of all its
+//! beginning of the database's uid (a MySQL server lists the prepared transactions of all its
 //! databases), the XID and the branch. All of it is ASCII, so that an operator can read it in the
 //! database's list.
 //!

@@ -93,7 +93,8 @@ impl Group {
 /// What each resolution means something for. Only AT has images to restore, and only a rollback
 /// wants them. To leave things as they are settles either direction of AT, where the branch's own
 /// work is visible already, and of TCC and saga, whose handlers are then not called: a person did
-/// their work. What is prepared in XA would stay so.
+/// their work. Of XA it settles what somebody else finished; what is still prepared its participant
+/// finishes as was decided.
 fn is_defined(resolution: Resolution, mode: BranchMode, status: Status) -> bool {
     let rolls_back = match status {
         Status::RollingBack(_) => true,
@@ -104,11 +105,9 @@ fn is_defined(resolution: Resolution, mode: BranchMode, status: Status) -> bool 
         | Status::RolledBack(_) => false,
     };
     match (resolution, mode) {
-        (Resolution::Retry, _)
-        | (Resolution::Keep, BranchMode::At | BranchMode::Tcc | BranchMode::Saga) => true,
+        (Resolution::Retry | Resolution::Keep, _) => true,
         (Resolution::Restore, BranchMode::At) => rolls_back,
-        (Resolution::Restore, BranchMode::Tcc | BranchMode::Saga | BranchMode::Xa)
-        | (Resolution::Keep, BranchMode::Xa) => false,
+        (Resolution::Restore, BranchMode::Tcc | BranchMode::Saga | BranchMode::Xa) => false,
     }
 }
 

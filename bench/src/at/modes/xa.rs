@@ -11,11 +11,16 @@
 
 use anyhow::{Context as _, Result};
 use sqlx::Connection as _;
+use tokio::time::{Duration, Instant, sleep};
 
 use super::by_hand::{ByHand, Party, Work};
 use super::speak::{Joins, XaWords, change};
 
 const MODE: &str = "xa";
+/// How long MariaDB may take to let go of what a closed connection has prepared. Until then it knows
+/// no branch of that name.
+const FREED_MAX: Duration = Duration::from_secs(10);
+const FREED_PAUSE: Duration = Duration::from_millis(1);
 
 /// XA's floor.
 pub(super) struct Xa;
@@ -40,8 +45,15 @@ impl<DB: Joins> ByHand<DB> for Xa {
     }
 
     async fn phase_two(party: &Party<DB>, work: Work) -> Result<()> {
+        let commit = words::<DB>()?.commit(party.name, work);
         let mut connection = party.bank.pool.acquire().await.context("have a connection")?;
-        DB::send(&mut connection, words::<DB>()?.commit(party.name, work)).await
+        let until = Instant::now() + FREED_MAX;
+        loop {
+            match DB::send(&mut connection, commit.clone()).await {
+                Err(_) if Instant::now() < until => sleep(FREED_PAUSE).await,
+                sent => return sent,
+            }
+        }
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn b_one_is_short(stage: &mut Stage, mode: Mode) -> Result<()> 
 pub(super) async fn the_coordinator_dies(
     stage: &mut Stage,
     running: Running,
-    banks: usize,
+    banks: u64,
 ) -> Result<()> {
     let held = stage.tell_until(asks(End::Commit)).await?;
     // So that phase two cannot begin.
@@ -94,11 +94,14 @@ pub(super) async fn the_coordinator_dies(
     let xid = decided.told.xid.clone();
     drop(decided);
     stage.answer(running).await?;
+    let waiting = stage.world.open().await?;
+    let waiting: u64 = waiting.iter().map(|open| open.waiting(&xid)).sum();
+    ensure!(waiting == banks, "{waiting} of {banks} banks wait to hear the decision");
     tc.restart().await?;
     let committing = async |world: &World| {
         let shown = world.admin.show(&xid).await?;
         let outcome = shown.transaction.and_then(|shown| shown.outcome).unwrap_or_default();
-        Ok(outcome.status() == TransactionStatus::Committing && shown.branches.len() == banks)
+        Ok(outcome.status() == TransactionStatus::Committing)
     };
     stage.wait("the coordinator to know of its decision", committing).await?;
     let remark = format!("started again on the same files, it knows: committing, at {banks} banks");

@@ -14,7 +14,7 @@ use crate::action::{ActionOptions, ActionPool, Handled};
 use crate::db::Driver;
 use crate::saga::Step;
 use crate::tcc::Tcc;
-use crate::{Agent, AgentOptions, BeginOptions, GlobalTransaction};
+use crate::{Agent, AgentOptions, AtOptions, AtPool, BeginOptions, GlobalTransaction};
 use crate::{CanCommit, Question};
 
 struct Bank {
@@ -100,6 +100,41 @@ async fn a_transfer_by_tcc_and_saga_commits_and_rolls_back_as_one() {
     let mut calls = world.script.calls();
     calls.sort();
     assert_eq!(calls, ["cancel 30", "compensate 30 60"]);
+    world.agent.shutdown().await;
+}
+
+/// AT, TCC and saga in one transaction; AT and TCC in one database, under one resource id.
+#[tokio::test]
+async fn modes_mix_in_one_transaction_and_in_one_database() {
+    let world = world().await;
+    let at = AtPool::attach(&world.agent, "bank-a", world.a.pool.clone(), AtOptions::default());
+    let at = at.await.unwrap();
+    sqlx::query("CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT)")
+        .execute(&world.a.pool)
+        .await
+        .unwrap();
+    for commits in [false, true] {
+        let transaction = world.begin().await;
+        let context = transaction.context().clone();
+        let mut tx = at.begin_in(&context).await.unwrap();
+        sqlx::query("INSERT INTO note VALUES (1, 'transfer')").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        world.a.withdraw.try_in(&context, withdrawal(30)).await.unwrap();
+        world.b.deposit.run_in(&context, 30).await.unwrap();
+        let handle = transaction.handle();
+        if commits {
+            assert!(transaction.commit().await.unwrap().is_committed());
+        } else {
+            let _ = transaction.rollback().await;
+        }
+        assert!(handle.completed().await.unwrap().completed);
+        let balances = if commits { (70, 130) } else { (100, 100) };
+        assert_eq!((world.a.balance().await, world.b.balance().await), balances);
+        let notes = sqlx::query_scalar("SELECT count(*) FROM note").fetch_one(&world.a.pool);
+        let notes: i64 = notes.await.unwrap();
+        assert_eq!(notes, i64::from(commits));
+        world.script.calls();
+    }
     world.agent.shutdown().await;
 }
 

@@ -126,6 +126,7 @@ async fn a_handler_of_phase_two_that_does_wrong_is_rolled_back_and_called_again<
         (Behaviour::Panics, None),
         (Behaviour::Hangs, None),
         (Behaviour::Answers(Handled::Later(Duration::from_secs(7))), Some(Duration::from_secs(7))),
+        (Behaviour::Answers(Handled::Later(Duration::MAX)), Some(Duration::from_secs(3600))),
     ];
     let world = World::<DB>::new().await;
     for (task, after_all) in [(Task::Commit, (95, 0)), (SURELY, (95, 0))] {
@@ -139,6 +140,9 @@ async fn a_handler_of_phase_two_that_does_wrong_is_rolled_back_and_called_again<
             assert_eq!(is_later(&answer), *after, "{behaviour:?}");
             assert_eq!(world.account().await, before, "{behaviour:?}");
         }
+        world.script.then(&[Behaviour::Answers(Handled::Attention(String::new()))]);
+        let answer = world.fake.work(context.xid(), branch, task).await;
+        assert_eq!(parked(&answer), ParkReason::HandlerFatal);
         world.script.then(&[Behaviour::Answers(Handled::Attention("ask Ann".to_owned()))]);
         let answer = world.fake.work(context.xid(), branch, task).await;
         assert_eq!(parked(&answer), ParkReason::HandlerFatal);

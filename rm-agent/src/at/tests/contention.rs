@@ -66,11 +66,12 @@ where
         let mut dice = Dice(seed);
         let mut committed = 0_u64;
         for _ in 0..ROUNDS {
-            committed += u64::from(round(&world, &mut dice, upsert).await);
+            committed += u64::from(Box::pin(round(&world, &mut dice, upsert)).await);
         }
         committed
     };
-    let (a, b, c, d) = tokio::join!(one(1), one(7920), one(15839), one(23758));
+    let [a, b, c, d] = [1, 7920, 15839, 23758].map(|seed| Box::pin(one(seed)));
+    let (a, b, c, d) = tokio::join!(a, b, c, d);
     let counts = world.query("SELECT n FROM acc").await;
     let counts = counts.iter().map(|row| row[0].to_string().trim_matches('\'').parse::<u64>());
     assert_eq!(counts.sum::<Result<u64, _>>().unwrap(), a + b + c + d);

@@ -164,13 +164,13 @@ fn a_resolution_must_mean_something_for_the_mode_and_the_decision() {
         resolve T1 b2 restore
           < #8 REFUSED NotResolvable { branch: BranchId(2), resolution: Restore, mode: Xa }
         resolve T1 b2 keep
-          < #9 REFUSED NotResolvable { branch: BranchId(2), resolution: Keep, mode: Xa }
-        resolve T1 b2 retry
-          = T1/b2 Unknown, Retry (asked, DirtyWrite) b:y Xa
+          = T1/b2 Unknown, Keep (asked, DirtyWrite) b:y Xa
           ~ T1/b2 sent
-          < #10 resolved
-          > roll back T1/b2 at b, try 2, Retry
+          < #9 resolved
+          > roll back T1/b2 at b, try 2, Keep
           @ 1.77 phase-two T1
+        resolve T1 b2 retry
+          < #10 REFUSED NotParked(BranchId(2))
         given begin; register T2 b3 a z; commit T2 b3; answer T2 b3 parked
         resolve T2 b3 restore
           < #15 REFUSED NotResolvable { branch: BranchId(3), resolution: Restore, mode: At }

@@ -13,10 +13,10 @@ const SCHEMA: &str = "CREATE TABLE t (id BIGINT UNSIGNED PRIMARY KEY, a TINYINT(
          CREATE TABLE s (k VARCHAR(20) PRIMARY KEY, v INT UNIQUE); INSERT INTO s VALUES ('1', 1), ('01', 2), ('b', 3); \
          CREATE TABLE g (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, v INT) AUTO_INCREMENT = 9223372036854775810";
 
-#[tokio::test]
-async fn what_is_bound_is_undone() {
-    let world = World::new(SCHEMA).await;
-    let runs: Vec<Vec<Query<'_, MySql, _>>> = vec![
+type Bound = Query<'static, MySql, sqlx::mysql::MySqlArguments>;
+
+fn first() -> Vec<Vec<Bound>> {
+    vec![
         vec![sqlx::query("UPDATE t SET a = ? WHERE id = ?").bind(false).bind(u64::MAX)],
         vec![sqlx::query("DELETE FROM t WHERE id >= ?").bind(u64::MAX - 1)],
         vec![sqlx::query("INSERT INTO t (id, a) VALUES (?, ?)").bind(u64::MAX - 5).bind(true)],
@@ -35,6 +35,11 @@ async fn what_is_bound_is_undone() {
         ],
         vec![sqlx::query("INSERT INTO g (v) VALUES (?), (?)").bind(1).bind(2)],
         vec![sqlx::query("INSERT INTO g (v) SELECT a FROM t WHERE id < ?").bind(3u64)],
+    ]
+}
+
+fn second() -> Vec<Vec<Bound>> {
+    vec![
         vec![
             sqlx::query("UPDATE t SET b = ?, c = ? WHERE c = ?")
                 .bind(0.1f32)
@@ -88,6 +93,11 @@ async fn what_is_bound_is_undone() {
                 .bind("a"),
         ],
         vec![sqlx::query("INSERT INTO s VALUES (?, ?)").bind(7).bind("77")],
+    ]
+}
+
+fn third() -> Vec<Vec<Bound>> {
+    vec![
         vec![
             sqlx::query("INSERT INTO s VALUES (?, ?) ON DUPLICATE KEY UPDATE v = v + 10")
                 .bind(1)
@@ -111,8 +121,14 @@ async fn what_is_bound_is_undone() {
         ],
         vec![sqlx::query("DELETE FROM t WHERE e = ?").bind("a").persistent(false)],
         vec![sqlx::query("UPDATE t SET a = ? WHERE a = ?").bind(9).bind(true)],
-    ];
-    for (number, queries) in runs.into_iter().enumerate() {
+    ]
+}
+
+#[tokio::test]
+async fn what_is_bound_is_undone() {
+    let world = World::new(SCHEMA).await;
+    let runs = first().into_iter().chain(second()).chain(third());
+    for (number, queries) in runs.enumerate() {
         let before = world.dump().await;
         let context = world.context();
         let mut tx = world.at.begin_in(&context).await.unwrap();

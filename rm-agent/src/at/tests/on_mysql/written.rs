@@ -18,10 +18,10 @@ async fn a_row_that_is_not_found_by_what_was_written_is_not_made_up_for_by_anoth
         // As texts, the large number finds its neighbour too.
         "INSERT INTO t VALUES ('9007199254740993', NULL, 5), ('99.6', NULL, 5)",
         "REPLACE INTO t VALUES ('9007199254740993', NULL, 5), ('99.6', NULL, 5)",
-        "INSERT INTO t VALUES (40.5, NULL, 5)",
+        "INSERT INTO t VALUES ('40.5', NULL, 5)",
     ] {
         let context = world.context();
-        let error = world.run(&context, &[statement]).await.unwrap_err();
+        let error = world.run(&context, &[statement]).await.expect_err(statement);
         assert!(matches!(error, AtError::OnlyRollback { .. }), "{statement}: {error}");
         assert_eq!(world.dump().await, before, "{statement}");
         assert!(world.fake.registrations(context.xid()).is_empty());
