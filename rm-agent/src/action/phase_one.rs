@@ -141,7 +141,6 @@ impl<DB: ActionDatabase> Shared<DB> {
         // Both are waited for, whatever the other brings. What was opened is dropped before what was
         // registered, so that it is rolled back when its failure is told.
         let (phase_one, opened) = tokio::join!(register, self.open(context, call, row));
-        let (phase_one, opened) = (phase_one, opened);
         Ok((phase_one?, opened?))
     }
 
