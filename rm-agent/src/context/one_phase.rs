@@ -15,7 +15,7 @@ use pactum_core::id::BranchId;
 use super::TransactionContext;
 
 /// How a branch ended its local transaction in one phase.
-#[cfg_attr(not(test), allow(dead_code, reason = "the participant that leaves a branch open: XA"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "XaPool prepares every branch; none is left open yet"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OnePhaseEnd {
     /// Committed, certainly; reported as phase one done.
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Delegatable {
     }
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "the participant that leaves a branch open: XA"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "XaPool prepares every branch; none is left open yet"))]
 impl TransactionContext {
     /// Whether a branch of this process may stay unprepared for a one-phase commit: its manager is
     /// here, nothing else has been done, and the work is in no nested scope. Whether the branch is
