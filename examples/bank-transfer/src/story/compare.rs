@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::both::Between;
 use crate::args::{Db, Kind, Mode};
@@ -17,6 +17,8 @@ use crate::world::{Plan, World};
 const TRANSFERS: usize = 40;
 /// Of these the first are not counted: nothing is in any cache yet.
 const WARM_UP: usize = 10;
+/// What a transfer that is only decided has left to do must not be in the next one's way.
+const PHASE_TWO: Duration = Duration::from_millis(40);
 
 /// How long a transfer between three banks takes, alone.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,9 @@ async fn median(world: &World, name: &str, wait: WaitFor) -> Result<Duration> {
         ensure!(matches!(answer, Answer::Committed { .. }), "a transfer failed: {answer:?}");
         if number >= WARM_UP {
             times.push(begun.elapsed());
+        }
+        if wait == WaitFor::Decided {
+            sleep(PHASE_TWO).await;
         }
     }
     times.sort_unstable();
