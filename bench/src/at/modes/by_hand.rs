@@ -141,8 +141,8 @@ impl<DB: Joins, M: ByHand<DB>> Transfer for Through<DB, M> {
         let branch = Branch(floor.next.fetch_add(1, Relaxed));
         let from = Work { branch, account, amount: -AMOUNT };
         let to = Work { branch, account, amount: AMOUNT };
-        M::phase_one(&floor.from, from).await?;
-        M::phase_one(&floor.to, to).await?;
+        M::phase_one(&floor.from, from).await.map_err(|error| floor.explained(error))?;
+        M::phase_one(&floor.to, to).await.map_err(|error| floor.explained(error))?;
         floor.log.append(record("committed", M::MODE, branch)).await?;
         if !M::HAS_PHASE_TWO {
             return Ok(());
@@ -170,6 +170,14 @@ impl<DB: Joins> Floor<DB> {
         let ended = tokio::join!(M::phase_two(&self.from, from), M::phase_two(&self.to, to));
         ended.0.and(ended.1)?;
         self.log.append(record("ended", M::MODE, from.branch)).await
+    }
+
+    /// What is locked by a transfer that did not end stops others.
+    fn explained(&self, error: Error) -> Error {
+        match self.failed.get() {
+            None => error,
+            Some(earlier) => error.context(format!("after a transfer did not end: {earlier:#}")),
+        }
     }
 
     /// Waits for the ends that nobody has waited for.

@@ -19,7 +19,7 @@ use super::speak::{Joins, XaWords, change};
 const MODE: &str = "xa";
 /// How long MariaDB may take to let go of what a closed connection has prepared. Until then it knows
 /// no branch of that name.
-const FREED_MAX: Duration = Duration::from_secs(10);
+const FREED_MAX: Duration = Duration::from_secs(3);
 const FREED_PAUSE: Duration = Duration::from_millis(1);
 
 /// XA's floor.
