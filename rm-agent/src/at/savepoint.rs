@@ -78,6 +78,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// # Errors
     /// Those of [`AtSavepoint::rollback`].
     pub async fn roll_back_to(&mut self, mark: &SavepointMark) -> Result<(), AtError> {
+        self.check_lost()?;
         // Dropped from here on, it is done again before anything else. A savepoint that was dropped
         // unfinished inside of it goes with it.
         if self.abandoned.as_ref().is_none_or(|abandoned| abandoned.number >= mark.number) {
@@ -94,7 +95,9 @@ impl<DB: AtDatabase> AtConnection<DB> {
     }
 
     async fn tell(&mut self, sql: &str) -> Result<(), AtError> {
+        self.local.sending();
         let done = DB::sql(&mut self.local).execute(sql, &[]).await;
+        self.local.answered();
         done.map(|_| ()).map_err(|error| AtError::from_db(error).or_late(self.context.as_ref()))
     }
 }
