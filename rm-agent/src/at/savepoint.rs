@@ -1,7 +1,8 @@
 //! Savepoints that keep the undo log, the keys and the database in step.
 //!
 //! Dropping a savepoint unfinished rolls back to it, but only when the connection is used next: a
-//! drop cannot wait for the database.
+//! drop cannot wait for the database. On a connection that is lost ([`Held`](super::held::Held)) there is
+//! nothing to roll back to.
 
 use std::ops::{Deref, DerefMut};
 
