@@ -10,7 +10,7 @@ use pactum_core::lock::key::KeyValue;
 use sqlx::Either;
 
 use super::cache::ReadyChange;
-use super::connection::{AtConnection, Health};
+use super::connection::{AtConnection, CUT_SHORT, Health};
 use super::engine::{AtDatabase, Statement, Step, Written, Yields, last_values};
 use super::error::AtError;
 use super::keys;
@@ -20,7 +20,6 @@ use super::told::Told;
 use super::undo::RowChange;
 use crate::db::{Failure, Row, Value};
 
-const CUT_SHORT: &str = "a statement was cut short";
 const HALF_DONE: &str = "an upsert failed, and what it did before may not have been undone";
 const DRIFTED: &str = "a statement changed other rows than its image showed";
 const STORED_OTHERWISE: &str = "the rows of an INSERT were not found under the keys that its text gives \

@@ -111,6 +111,13 @@ impl<DB: AtDatabase> AtConnection<DB> {
         if assumed.tables.is_empty() {
             return Ok(());
         }
+        self.local.sending();
+        let confirmed = self.ask(assumed).await;
+        self.local.answered();
+        confirmed
+    }
+
+    async fn ask(&mut self, assumed: &Assumed) -> Result<(), AtError> {
         let (condition, values) = DB::commit_condition(assumed, 1);
         let sql = format!("SELECT 1 WHERE {condition}");
         let found = DB::sql(&mut self.local).query(&sql, &values).await;
@@ -216,6 +223,13 @@ impl<DB: AtDatabase> AtConnection<DB> {
             format: stored.format,
             body: stored.body,
         };
+        self.local.sending();
+        let written = self.insert_barrier(&row, assumed).await;
+        self.local.answered();
+        written
+    }
+
+    async fn insert_barrier(&mut self, row: &OpenRow, assumed: &Assumed) -> Result<(), AtError> {
         let wall = (self.shared.options.environment.wall)();
         let confirmed = DB::confirm(&mut *DB::sql(&mut self.local), assumed).await;
         if !confirmed.map_err(AtError::from_db)? {
@@ -224,7 +238,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         let (condition, values) = DB::commit_condition(assumed, 9);
         let written = {
             let mut sql = DB::sql(&mut self.local);
-            barrier::insert_open(&mut *sql, &row, wall, (&condition, &values)).await
+            barrier::insert_open(&mut *sql, row, wall, (&condition, &values)).await
         };
         match written {
             Ok(true) => Ok(()),

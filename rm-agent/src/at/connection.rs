@@ -16,12 +16,13 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
 use pactum_core::lock::key::{EncodedKey, LockMode};
-use sqlx::{Database, Execute, Executor, SqlStr, Transaction};
+use sqlx::{Database, Execute, Executor, SqlStr};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::cache::Ready;
 use super::engine::{Assumed, AtDatabase, Statement, Step};
 use super::error::AtError;
+use super::held::Held;
 use super::keys::KeySet;
 use super::locking::Hold;
 use super::pool::Shared;
@@ -43,7 +44,7 @@ pub struct AtConnection<DB: AtDatabase> {
     pub(super) context: Option<TransactionContext>,
     /// Before `turn`, so that a dropped transaction's rollback is queued before the next writer's
     /// turn.
-    pub(super) local: Transaction<'static, DB>,
+    pub(super) local: Held<DB>,
     pub(super) turn: Turn,
     pub(super) gathered: Gathered,
     pub(super) health: Health,
@@ -82,6 +83,7 @@ pub(super) enum Health {
     OnlyRollback(&'static str),
 }
 
+pub(super) const CUT_SHORT: &str = "a statement was cut short";
 const REFUSED: &str = "the database refused a statement, and accepts no other in this transaction";
 pub(super) const LOST: &str =
     "a statement failed in a way that may have ended the local transaction";
@@ -94,7 +96,8 @@ impl<DB: AtDatabase> AtConnection<DB> {
     }
 
     /// The bare connection of sqlx. **What is changed through it is not undone**, not locked, and
-    /// may make a rollback park.
+    /// may make a rollback park. On MySQL and MariaDB see each of its futures through: one that is dropped
+    /// early leaves a connection on which the driver may take one statement's answer for another's.
     pub fn bypass(&mut self) -> &mut DB::Connection {
         &mut self.local
     }
@@ -104,11 +107,17 @@ impl<DB: AtDatabase> AtConnection<DB> {
         // Whoever goes on has dealt with it: a later error is another one.
         self.conflict = None;
         self.again = None;
+        self.check_lost()?;
         self.roll_back_abandoned().await?;
         match self.health {
             Health::Sound => Ok(()),
             Health::OnlyRollback(why) => Err(AtError::OnlyRollback { why }),
         }
+    }
+
+    /// Whether anything may be sent at all: not even a rollback to a savepoint may on a lost connection.
+    pub(super) fn check_lost(&self) -> Result<(), AtError> {
+        if self.local.is_lost() { Err(AtError::OnlyRollback { why: CUT_SHORT }) } else { Ok(()) }
     }
 
     async fn plan(&mut self, sql: &str) -> Result<Ready, AtError> {
@@ -182,7 +191,12 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// Puts everything in order for a statement, and plans it.
     async fn planned(&mut self, sql: &str) -> Result<Ready, AtError> {
         let planned = match self.ready().await {
-            Ok(()) => self.plan(sql).await,
+            Ok(()) => {
+                self.local.sending();
+                let planned = self.plan(sql).await;
+                self.local.answered();
+                planned
+            }
             Err(error) => Err(error),
         };
         planned.map_err(|error| self.told(error))
@@ -193,15 +207,21 @@ impl<DB: AtDatabase> AtConnection<DB> {
         planned: Result<Ready, AtError>,
         statement: &mut Statement<DB>,
     ) -> Result<Vec<Step<DB>>, AtError> {
+        let planned = match planned {
+            Ok(ready) => Ok(ready),
+            Err(AtError::Refused(refused)) => Err(refused),
+            Err(error) => return Err(error),
+        };
+        self.local.sending();
         let ran = match planned {
             Ok(Ready::Read) => self.collect(statement.again()).await,
             Ok(Ready::LockingRead(ready)) => {
                 self.locking_read(&ready, statement, Hold::Checked).await
             }
             Ok(Ready::Change(ready)) => self.change(&ready, statement).await,
-            Err(AtError::Refused(refused)) => self.fall_back(refused, statement.again()).await,
-            Err(error) => return Err(error),
+            Err(refused) => self.fall_back(refused, statement.again()).await,
         };
+        self.local.answered();
         ran.map_err(|error| self.told(error))
     }
 }
@@ -219,8 +239,9 @@ impl<DB: AtDatabase> fmt::Debug for AtConnection<DB> {
 impl<'c, DB: AtDatabase> Executor<'c> for &'c mut AtConnection<DB> {
     type Database = DB;
 
-    /// Dropping the stream of a SELECT is harmless. Dropping that of a change before its end leaves
-    /// the local transaction to be rolled back.
+    /// Dropping the stream of a SELECT between its rows is harmless, and so is dropping a future of it,
+    /// but on MySQL and MariaDB: there, and after dropping the stream of a change before its end, the
+    /// local transaction can only be rolled back.
     fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Step<DB>, sqlx::Error>>
     where
         'c: 'e,
@@ -236,7 +257,7 @@ impl<'c, DB: AtDatabase> Executor<'c> for &'c mut AtConnection<DB> {
                 }
                 return;
             }
-            let mut steps = DB::run(&mut self.local, statement);
+            let mut steps = self.local.read(statement);
             let failed = loop {
                 match steps.try_next().await {
                     Ok(Some(step)) => yield step,
@@ -273,13 +294,25 @@ impl<'c, DB: AtDatabase> Executor<'c> for &'c mut AtConnection<DB> {
     where
         'c: 'e,
     {
-        DB::prepare(&mut self.local, sql, parameters)
+        Box::pin(async move {
+            self.check_lost()?;
+            self.local.sending();
+            let prepared = DB::prepare(&mut self.local, sql, parameters).await;
+            self.local.answered();
+            prepared
+        })
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<DB>, sqlx::Error>>
     where
         'c: 'e,
     {
-        DB::describe(&mut self.local, sql)
+        Box::pin(async move {
+            self.check_lost()?;
+            self.local.sending();
+            let described = DB::describe(&mut self.local, sql).await;
+            self.local.answered();
+            described
+        })
     }
 }

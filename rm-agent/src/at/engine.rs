@@ -28,6 +28,10 @@ pub trait Engine: Driver {
     /// Whether a local transaction goes on after the database refused a statement.
     #[doc(hidden)]
     const SURVIVES_ERRORS: bool;
+    /// Whether the driver knows how to go on after a statement's future was dropped at any await. If
+    /// not, see [`Held`](super::held::Held).
+    #[doc(hidden)]
+    const SURVIVES_DROPS: bool;
     /// Whether a registration may wait for global locks while the local transaction holds its own:
     /// not where that keeps every other writer away.
     #[doc(hidden)]

@@ -18,7 +18,7 @@ use pactum_core::lock::key::LockMode;
 use pactum_core::transaction::BranchMode;
 
 use super::commit::{Failed, register};
-use super::connection::{AtConnection, Gathered, Health};
+use super::connection::{AtConnection, CUT_SHORT, Gathered, Health};
 use super::engine::{AtDatabase, Statement, Step};
 use super::error::AtError;
 use super::keys::table_key;
@@ -32,8 +32,6 @@ use crate::context::TransactionContext;
 use crate::db::{Kind, Value};
 use crate::session::{Claim, Registration};
 use crate::xa::{self, XaError};
-
-const CUT_SHORT: &str = "a statement was cut short";
 
 /// The plain table under a name, as lock keys name it; a NULL where it is a view, a partition or the
 /// like, whose rows are also another table's.
@@ -126,7 +124,9 @@ impl<DB: AtDatabase> AtConnection<DB> {
         // The empty transaction is for sqlx, which believes that it is still in one.
         let text = format!("{}; BEGIN", support.prepare(&name));
         phase_one.sent();
+        local.sending();
         let prepared = DB::sql(&mut local).run(&text).await;
+        local.answered();
         local.rollback().await.ok();
         drop(turn);
         match prepared {

@@ -72,8 +72,13 @@ impl<DB: AtDatabase> AtConnection<DB> {
     ) -> Result<Vec<Step<DB>>, AtError> {
         self.ready().await?;
         let read = DB::plan_locking_read(statement.sql.as_str())?;
-        let ready = make_read_ready::<DB>(&mut self.local, &read).await?;
-        self.locking_read(&ready, &mut statement, hold).await
+        self.local.sending();
+        let rows = match make_read_ready::<DB>(&mut self.local, &read).await {
+            Ok(ready) => self.locking_read(&ready, &mut statement, hold).await,
+            Err(error) => Err(error),
+        };
+        self.local.answered();
+        rows
     }
 
     pub(super) async fn locking_read(

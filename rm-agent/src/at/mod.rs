@@ -5,6 +5,7 @@
 //!             waiting.rs       transactions that run again, once a taken lock is free or after a setback
 //!             transaction.rs   a local transaction, and savepoint.rs in it
 //!             connection.rs    the executor: plans, and passes on;  told.rs  which error came back
+//!             held.rs          what it runs on, and what a dropped future leaves of it
 //!             change.rs        image, change, image, note;  locking.rs  reads that ask for locks
 //!             ready.rs         from a statement's text to what is run for it
 //!               plan/          what a statement is, by its text; refuses what cannot be undone
@@ -37,6 +38,7 @@ mod engine;
 mod error;
 mod evidence;
 mod fallback;
+mod held;
 mod keys;
 mod locking;
 mod mysql;

@@ -12,7 +12,7 @@ use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
 use pactum_core::id::ResourceId;
 use pactum_core::transaction::BranchMode;
-use sqlx::{Database, Execute, Executor, Pool, SqlStr, Transaction};
+use sqlx::{Database, Execute, Executor, Pool, SqlStr};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +20,7 @@ use super::cache::{Cache, Ready};
 use super::connection::{AtConnection, Gathered, Health, Turn};
 use super::engine::{AtDatabase, Statement, Step};
 use super::error::AtError;
+use super::held::Held;
 use super::options::{AtOptions, Fallback};
 use super::phase_two::{AtParticipant, CONNECTIONS};
 use super::plan::Plan;
@@ -211,8 +212,8 @@ impl<DB: AtDatabase> AtPool<DB> {
         let connection = connection.map_err(failed)?;
         let writer = timeout_at(until, Arc::clone(&shared.writer).acquire_owned());
         let writer = writer.await.map_err(busy)?.expect("the semaphore is never closed");
-        let begin = Some(DB::begin(context.as_ref().map(TransactionContext::remaining)));
-        let local = Transaction::begin(connection, begin).await.map_err(failed)?;
+        let begin = DB::begin(context.as_ref().map(TransactionContext::remaining));
+        let local = Held::begin(connection, begin).await.map_err(failed)?;
         let turn = Turn { _writer: writer, _entrant: entrant };
         let connection = AtConnection {
             shared: Arc::clone(shared),
@@ -229,6 +230,11 @@ impl<DB: AtDatabase> AtPool<DB> {
         Ok(AtTransaction { connection, claim })
     }
 
+    /// A connection outside of any local transaction.
+    async fn hold(&self) -> Result<Held<DB>, sqlx::Error> {
+        self.0.pool.acquire().await.map(Held::new)
+    }
+
     /// Whether a statement changes nothing and asks for no locks. Refuses what cannot be undone.
     async fn is_plain_read(&self, sql: &str) -> Result<bool, AtError> {
         let shared = &self.0;
@@ -237,8 +243,11 @@ impl<DB: AtDatabase> AtPool<DB> {
             Some(Ready::LockingRead(_) | Ready::Change(_)) => Ok(false),
             None => match DB::plan(sql) {
                 Ok(Plan::Read) => {
-                    let mut connection = shared.pool.acquire().await.map_err(AtError::Database)?;
-                    let ready = make_ready::<DB>(&mut connection, sql).await?;
+                    let mut connection = self.hold().await.map_err(AtError::Database)?;
+                    connection.sending();
+                    let ready = make_ready::<DB>(&mut connection, sql).await;
+                    connection.answered();
+                    let ready = ready?;
                     shared.cache.insert(sql, ready);
                     Ok(true)
                 }
@@ -299,8 +308,8 @@ impl<'p, DB: AtDatabase> Executor<'p> for &'p AtPool<DB> {
         Box::pin(async_stream::try_stream! {
             let mut statement = statement?;
             if self.is_plain_read(statement.sql.as_str()).await? {
-                let mut connection = self.0.pool.acquire().await?;
-                let mut steps = DB::run(&mut connection, statement);
+                let mut connection = self.hold().await?;
+                let mut steps = connection.read(statement);
                 while let Some(step) = steps.try_next().await? {
                     yield step;
                 }
@@ -334,8 +343,11 @@ impl<'p, DB: AtDatabase> Executor<'p> for &'p AtPool<DB> {
         'p: 'e,
     {
         Box::pin(async move {
-            let mut connection = self.0.pool.acquire().await?;
-            DB::prepare(&mut connection, sql, parameters).await
+            let mut connection = self.hold().await?;
+            connection.sending();
+            let prepared = DB::prepare(&mut connection, sql, parameters).await;
+            connection.answered();
+            prepared
         })
     }
 
@@ -344,8 +356,11 @@ impl<'p, DB: AtDatabase> Executor<'p> for &'p AtPool<DB> {
         'p: 'e,
     {
         Box::pin(async move {
-            let mut connection = self.0.pool.acquire().await?;
-            DB::describe(&mut connection, sql).await
+            let mut connection = self.hold().await?;
+            connection.sending();
+            let described = DB::describe(&mut connection, sql).await;
+            connection.answered();
+            described
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Savepoints that keep the undo log, the keys and the database in step.
 //!
 //! Dropping a savepoint unfinished rolls back to it, but only when the connection is used next: a
-//! drop cannot wait for the database.
+//! drop cannot wait for the database. On a connection that is lost ([`Held`](super::held::Held)) there is
+//! nothing to roll back to.
 
 use std::ops::{Deref, DerefMut};
 
@@ -78,6 +79,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// # Errors
     /// Those of [`AtSavepoint::rollback`].
     pub async fn roll_back_to(&mut self, mark: &SavepointMark) -> Result<(), AtError> {
+        self.check_lost()?;
         // Dropped from here on, it is done again before anything else. A savepoint that was dropped
         // unfinished inside of it goes with it.
         if self.abandoned.as_ref().is_none_or(|abandoned| abandoned.number >= mark.number) {
@@ -94,7 +96,9 @@ impl<DB: AtDatabase> AtConnection<DB> {
     }
 
     async fn tell(&mut self, sql: &str) -> Result<(), AtError> {
+        self.local.sending();
         let done = DB::sql(&mut self.local).execute(sql, &[]).await;
+        self.local.answered();
         done.map(|_| ()).map_err(|error| AtError::from_db(error).or_late(self.context.as_ref()))
     }
 }

@@ -42,7 +42,7 @@ impl<DB: AtDatabase> AtTransaction<DB> {
     ///
     /// # Errors
     /// [`AtError::Database`] if the rollback could not be confirmed; nothing is committed all the
-    /// same.
+    /// same. So it is where a statement was cut short and the connection has to be closed for it.
     pub async fn rollback(self) -> Result<(), AtError> {
         self.connection.local.rollback().await.map_err(AtError::Database)
     }

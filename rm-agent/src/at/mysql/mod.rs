@@ -48,6 +48,8 @@ pub(crate) use table::Facts;
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Engine for MySql {
     const SURVIVES_ERRORS: bool = true;
+    /// Nothing is noted of a PREPARE that was sent and whose answer was not read.
+    const SURVIVES_DROPS: bool = false;
     const WAITS_INSIDE: bool = true;
 
     fn plan(sql: &str) -> Result<Plan, Refused> {

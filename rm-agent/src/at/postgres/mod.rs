@@ -82,6 +82,7 @@ const ELSEWHERE: &str = "the session's `search_path` finds another `pactum_barri
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Engine for Postgres {
     const SURVIVES_ERRORS: bool = false;
+    const SURVIVES_DROPS: bool = true;
     const WAITS_INSIDE: bool = true;
 
     fn plan(sql: &str) -> Result<Plan, Refused> {

@@ -36,6 +36,7 @@ use dialect::{SqliteDialect, quote};
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Engine for Sqlite {
     const SURVIVES_ERRORS: bool = true;
+    const SURVIVES_DROPS: bool = true;
     const WAITS_INSIDE: bool = false;
 
     fn plan(sql: &str) -> Result<Plan, Refused> {

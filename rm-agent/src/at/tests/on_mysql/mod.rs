@@ -62,6 +62,20 @@ async fn writers_in_each_others_way_stay_exact() {
 }
 
 #[tokio::test]
+async fn a_change_may_be_dropped_at_any_await() {
+    super::cut_short::a_change_may_be_dropped_at_any_await::<sqlx::MySql>(&[
+        "UPDATE t SET x = x + 1, u = u + 10 WHERE id <> 2",
+        "INSERT INTO t VALUES (1, 50, 3), (9, 9, 9) ON DUPLICATE KEY UPDATE x = x + 1",
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn a_commit_may_be_dropped_at_any_await() {
     super::cut_short::a_commit_may_be_dropped_at_any_await::<sqlx::MySql>().await;
+}
+
+#[tokio::test]
+async fn a_read_may_be_dropped_at_any_await() {
+    super::cut_short::a_read_may_be_dropped_at_any_await::<sqlx::MySql>().await;
 }

@@ -105,3 +105,8 @@ async fn a_change_may_be_dropped_at_any_await() {
 async fn a_commit_may_be_dropped_at_any_await() {
     super::cut_short::a_commit_may_be_dropped_at_any_await::<sqlx::Postgres>().await;
 }
+
+#[tokio::test]
+async fn a_read_may_be_dropped_at_any_await() {
+    super::cut_short::a_read_may_be_dropped_at_any_await::<sqlx::Postgres>().await;
+}
