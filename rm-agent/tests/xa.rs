@@ -75,7 +75,7 @@ async fn a_transfer_happens_in_both_banks_or_in_none() {
     let mut banks = Banks::open().await;
     let service = banks.service().await;
     let done = service.agent.global("transfer").run(async |_| service.transfer(30).await).await;
-    assert!(done.unwrap().outcome().unwrap().completed);
+    assert!(done.unwrap().outcome().is_some_and(|outcome| outcome.completed));
     assert_eq!(service.balances().await, (70, 130));
 
     let global = service.agent.begin("transfer", BeginOptions::default()).await.unwrap();
@@ -104,6 +104,10 @@ async fn another_service_finishes_what_was_prepared() {
     let manager = banks.service().await;
     let worker = banks.service().await;
     let global = manager.agent.begin("transfer", BeginOptions::default()).await.unwrap();
+    // The first branch is left open; those of the worker are not.
+    let mut first = manager.a.begin_in(global.context()).await.unwrap();
+    sqlx::query("INSERT INTO account VALUES (2, 5)").execute(&mut *first).await.unwrap();
+    first.commit().await.unwrap();
     global.context().clone().scope(worker.transfer(30)).await.unwrap();
     worker.a.bypass().close().await;
     worker.b.bypass().close().await;
@@ -134,8 +138,59 @@ async fn a_branch_that_only_read_does_not_hold_up_the_commit() {
         sqlx::query(sql).bind(balance + 1).execute(&mut *give).await?;
         give.commit().await
     });
-    assert!(run.await.unwrap().outcome().unwrap().completed);
+    assert!(run.await.unwrap().outcome().is_some_and(|outcome| outcome.completed));
     assert_eq!(service.balances().await, (101, 100));
+    service.agent.shutdown().await;
+    banks.coordinator.kill().await;
+}
+
+/// Goal: a branch that stays alone is never prepared; with another one it is. Method: work that
+/// PostgreSQL commits and cannot prepare.
+#[tokio::test]
+async fn a_branch_that_stays_alone_is_never_prepared() {
+    let mut banks = Banks::open().await;
+    let service = banks.service().await;
+    let take = async |sql: &str| {
+        let options = BeginOptions::default();
+        let global = service.agent.begin("alone", options).await.unwrap();
+        let mut take = service.a.begin_in(global.context()).await.unwrap();
+        for sql in [sql, "UPDATE account SET balance = balance - 30 WHERE id = 1"] {
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *take).await.unwrap();
+        }
+        take.commit().await.unwrap();
+        global
+    };
+    let global = take("CREATE TEMP TABLE mine (id INT)").await;
+    assert_eq!(service.balances().await, (100, 100), "nobody sees it yet");
+    assert!(global.commit().await.unwrap().is_committed());
+    assert_eq!(service.balances().await, (70, 100), "there is no second phase to wait for");
+
+    let global = take("CREATE TEMP TABLE yours (id INT)").await;
+    let mut give = service.b.begin_in(global.context()).await.unwrap();
+    let sql = "UPDATE account SET balance = balance + 30 WHERE id = 1";
+    sqlx::query(sql).execute(&mut *give).await.unwrap();
+    give.commit().await.unwrap();
+    assert!(!global.commit().await.unwrap().is_committed());
+    assert_eq!(service.balances().await, (70, 100));
+    service.agent.shutdown().await;
+    banks.coordinator.kill().await;
+}
+
+/// Its session is all that keeps it.
+#[tokio::test]
+async fn a_branch_left_open_whose_session_ends_rolls_back() {
+    let mut banks = Banks::open().await;
+    let service = banks.service().await;
+    let global = service.agent.begin("alone", BeginOptions::default()).await.unwrap();
+    let mut take = service.a.begin_in(global.context()).await.unwrap();
+    sqlx::query("UPDATE account SET balance = 0").execute(&mut *take).await.unwrap();
+    let query = sqlx::query_scalar("SELECT pg_backend_pid()");
+    let session: i32 = query.fetch_one(&mut *take).await.unwrap();
+    take.commit().await.unwrap();
+    let end = sqlx::query("SELECT pg_terminate_backend($1)").bind(session);
+    end.execute(service.a.bypass()).await.unwrap();
+    assert!(!global.commit().await.unwrap().is_committed());
+    assert_eq!(service.balances().await, (100, 100));
     service.agent.shutdown().await;
     banks.coordinator.kill().await;
 }

@@ -29,9 +29,7 @@ use tokio::time::Instant;
 pub use current::Suspended;
 pub(crate) use current::waiting_xid;
 pub(crate) use nested::{OpenScope, Undoing};
-#[cfg(test)]
-pub(crate) use one_phase::OnePhase;
-pub(crate) use one_phase::{Closing, Delegatable, OnePhaseEnd};
+pub(crate) use one_phase::{Closing, Delegatable, OnePhase, OnePhaseEnd};
 
 /// A global transaction, as one participant or its manager sees it. Cheap to clone; all clones
 /// share what they record.

@@ -15,7 +15,6 @@ use pactum_core::id::BranchId;
 use super::TransactionContext;
 
 /// How a branch ended its local transaction in one phase.
-#[cfg_attr(not(test), allow(dead_code, reason = "XaPool prepares every branch; none is left open yet"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OnePhaseEnd {
     /// Committed, certainly; reported as phase one done.
@@ -29,7 +28,7 @@ pub(crate) enum OnePhaseEnd {
 /// The open local transaction of a delegatable branch. One of the three ends it; dropped without, or
 /// in the middle of one, it is lost like any other connection.
 #[async_trait]
-pub(crate) trait OnePhase: Send + Sync + 'static {
+pub(crate) trait OnePhase: Send + 'static {
     /// Takes the way of two phases: prepares, and reports phase one done. On an error the branch is
     /// not prepared, has reported so, and the manager rolls back; the text is for people.
     async fn prepare(self: Box<Self>) -> Result<(), String>;
@@ -53,26 +52,30 @@ impl std::fmt::Debug for Delegatable {
     }
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "XaPool prepares every branch; none is left open yet"))]
 impl TransactionContext {
     /// Whether a branch of this process may stay unprepared for a one-phase commit: its manager is
-    /// here, nothing else has been done, and the work is in no nested scope. Whether the branch is
-    /// alone in the end is decided when the transaction ends; [`OnePhase::prepare`] is called if not.
+    /// here, nothing else has been done or left open, and the work is in no nested scope. Whether the
+    /// branch is alone in the end is decided when the transaction ends; [`OnePhase::prepare`] is called
+    /// if not.
     pub(crate) fn may_delegate(&self) -> bool {
-        self.0.managed_here && self.record(|record| record.done.is_empty())
+        self.0.managed_here
+            && self.record(|record| record.done.is_empty() && record.delegatable.is_empty())
     }
 
     /// Leaves an open local transaction to the manager, which then calls one of its three ends. The
-    /// branch is registered, and phase one not reported. `false`: the manager asked for the end
-    /// already, and calls nothing any more; the branch ends its local transaction itself.
-    #[must_use]
-    pub(crate) fn record_delegatable(&self, branch: BranchId, executor: Box<dyn OnePhase>) -> bool {
+    /// branch is registered, and phase one not reported. It comes back if the manager asked for the end
+    /// already, and so calls nothing any more: then the branch ends its local transaction itself.
+    pub(crate) fn record_delegatable<B: OnePhase>(
+        &self,
+        branch: BranchId,
+        executor: Box<B>,
+    ) -> Result<(), Box<B>> {
         self.record(|record| {
-            let open = record.ending.is_none();
-            if open {
-                record.delegatable.push(Delegatable { branch, executor });
+            if record.ending.is_some() {
+                return Err(executor);
             }
-            open
+            record.delegatable.push(Delegatable { branch, executor });
+            Ok(())
         })
     }
 

@@ -132,13 +132,14 @@ async fn only_the_manager_beside_it_may_be_left_an_open_branch_and_only_until_it
     busy.record_done(BranchId(1));
     assert!(!busy.may_delegate(), "it is not alone");
 
-    assert!(whole.record_delegatable(BranchId(1), Box::new(Open)));
+    assert!(whole.record_delegatable(BranchId(1), Box::new(Open)).is_ok());
+    assert!(!whole.may_delegate(), "it would not be alone");
     let Closing::WithOpenBranches(open) = whole.close() else { panic!("one is open") };
     assert_eq!(open.len(), 1);
-    assert!(!whole.record_delegatable(BranchId(2), Box::new(Open)));
+    assert!(whole.record_delegatable(BranchId(2), Box::new(Open)).is_err());
     assert!(matches!(whole.close(), Closing::Left));
     let vetoed = context();
-    assert!(vetoed.record_delegatable(BranchId(1), Box::new(Open)));
+    assert!(vetoed.record_delegatable(BranchId(1), Box::new(Open)).is_ok());
     vetoed.mark_veto("short");
     assert!(matches!(vetoed.close(), Closing::Vetoed(_)));
     assert_eq!(vetoed.take_delegatable().len(), 1, "to be rolled back");

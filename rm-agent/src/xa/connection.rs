@@ -78,8 +78,14 @@ impl<DB: AtDatabase> XaConnection<DB> {
         if self.context.remaining().is_zero() {
             return XaError::DeadlinePassed;
         }
-        let prepared = Arc::clone(&self.shared.support.prepared);
-        match own_branch(&prepared, self.name.clone()).await {
+        let branch = match self.shared.open.beside(&self.name) {
+            Some(branch) => Some(branch),
+            None => {
+                let prepared = Arc::clone(&self.shared.support.prepared);
+                own_branch(&prepared, self.name.clone()).await
+            }
+        };
+        match branch {
             Some(branch) if is_passing(&error) => {
                 XaError::BlockedByOwnBranch { branch, source: Box::new(error) }
             }
@@ -107,11 +113,7 @@ impl<DB: AtDatabase> XaConnection<DB> {
 async fn own_branch(prepared: &Prepared, ours: Name) -> Option<BranchId> {
     // Where the list cannot be read, what the database said has to do.
     let listed = prepared.listed().await.ok()?;
-    let same = |name: &&Name| {
-        (&name.key.xid, name.store) == (&ours.key.xid, ours.store)
-            && name.key.branch != ours.key.branch
-    };
-    listed.iter().find(same).map(|name| name.key.branch)
+    listed.iter().find(|name| name.is_beside(&ours)).map(|name| name.key.branch)
 }
 
 impl<DB: AtDatabase> fmt::Debug for XaConnection<DB> {

@@ -72,6 +72,14 @@ impl Dialect {
         }
     }
 
+    /// Commits it without preparing it, on the connection that began it, which is free then.
+    pub(super) fn commit_one_phase(self, name: &Name, table: &str) -> String {
+        match self {
+            Dialect::Postgres => postgres::commit_one_phase(name, table),
+            Dialect::Mysql(_) => mysql::commit_one_phase(name),
+        }
+    }
+
     pub(super) fn after_prepare(self) -> AfterPrepare {
         match self {
             Dialect::Postgres => AfterPrepare::Free,

@@ -39,10 +39,10 @@ pub enum XaError {
     #[error("the global transaction was rolled back before this branch began")]
     RolledBack,
     /// A statement waited for a lock for too long, and an earlier branch of the same global
-    /// transaction is prepared in this database: it keeps its locks until the decision, so waiting
+    /// transaction is done in this database: it keeps its locks until the decision, so waiting
     /// for it would be for ever. Do all work on one database in one branch.
     #[error(
-        "waited for a lock in vain, and branch {branch} of the same global transaction is prepared in \
+        "waited for a lock in vain, and branch {branch} of the same global transaction is done in \
          this database and keeps its locks until the decision: do all work on one database in one \
          local transaction"
     )]

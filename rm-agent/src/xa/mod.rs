@@ -4,6 +4,7 @@
 //! phase one   pool.rs          register, and the barrier row first
 //!             connection.rs    the executor: refuses what would end the branch, notes plain reads
 //!             transaction.rs   prepare, and what became of it
+//!             one_phase.rs     or left open, where its manager may commit it in one phase
 //!             held.rs          connections that must not go back to their pool
 //!             texts.rs         what is known of statements by their text
 //! phase two   phase_two.rs     what the coordinator asks
@@ -25,6 +26,7 @@ mod held;
 mod janitor;
 mod mysql;
 mod name;
+mod one_phase;
 mod options;
 mod phase_two;
 mod pool;

@@ -50,6 +50,11 @@ pub(super) fn prepare(name: &Name) -> String {
     format!("XA END {name}; XA PREPARE {name}")
 }
 
+pub(super) fn commit_one_phase(name: &Name) -> String {
+    let name = name.mysql();
+    format!("XA END {name}; XA COMMIT {name} ONE PHASE; {GIVE_BACK}")
+}
+
 pub(super) fn abandon(name: &Name) -> String {
     let name = name.mysql();
     format!("XA END {name}; XA ROLLBACK {name}; {GIVE_BACK}")

@@ -44,6 +44,12 @@ impl From<ResourceUid> for DatabaseMark {
 }
 
 impl Name {
+    /// Whether it is another branch of the same global transaction.
+    pub(super) fn is_beside(&self, other: &Name) -> bool {
+        (&self.key.xid, self.store) == (&other.key.xid, other.store)
+            && self.key.branch != other.key.branch
+    }
+
     /// As PostgreSQL takes it, without its quotes; nothing in it needs escaping.
     pub(super) fn postgres(&self) -> String {
         format!("{PREFIX}:{}:{}", self.second(), self.key.xid)

@@ -3,6 +3,7 @@
 //! ```text
 //! begin    register ∥ BEGIN and the barrier row     nothing of the application's runs before both
 //! commit   PREPARE                                  phase one done
+//!          or left open                            until the manager beside it ends it
 //! ```
 
 use std::fmt;
@@ -22,6 +23,7 @@ use super::dialect::Limits;
 use super::error::XaError;
 use super::held::Held;
 use super::name::Name;
+use super::one_phase::OpenBranches;
 use super::options::XaOptions;
 use super::phase_two;
 use super::support::Support;
@@ -50,6 +52,8 @@ pub(super) struct Shared<DB: Database> {
     /// The prepared transactions, over connections that no application can use up.
     pub(super) support: Support,
     pub(super) texts: Texts,
+    /// The branches that keep a connection of `pool` until their manager ends them.
+    pub(super) open: Arc<OpenBranches>,
     /// Ends with the last pool.
     pub(super) upkeep: OnceLock<Upkeep>,
 }
@@ -101,8 +105,9 @@ impl<DB: AtDatabase> XaPool<DB> {
 
         support.attach(&link, &resource, uid).await?;
         let texts = Texts::new(kind);
+        let open = OpenBranches::new(pool.options().get_max_connections());
         let upkeep = OnceLock::new();
-        let shared = Shared { resource, pool, link, options, support, texts, upkeep };
+        let shared = Shared { resource, pool, link, options, support, texts, open, upkeep };
         Ok(XaPool(Arc::new(shared)))
     }
 

@@ -3,8 +3,8 @@
 //! A prepared transaction belongs to no connection: the one that prepared it is free at once, and any
 //! other one in the same database finishes it, of the same role or a superuser.
 //!
-//! Easy to get wrong: `PREPARE TRANSACTION` of a transaction that has failed, or that is none, says
-//! that all is well and prepares nothing. So a probe goes before it in the same message: it fails
+//! Easy to get wrong: `PREPARE TRANSACTION` and `COMMIT` of a transaction that has failed, or that is
+//! none, say that all is well and do nothing. So a probe goes before them in the same message: it fails
 //! unless the barrier row is there and was written by this very transaction.
 
 use sqlx::error::DatabaseError;
@@ -50,12 +50,20 @@ fn at_most(setting: &str, milliseconds: u128) -> String {
 }
 
 pub(super) fn prepare(name: &Name, table: &str) -> String {
+    format!("{}; PREPARE TRANSACTION '{}'", probe(name, table), name.postgres())
+}
+
+pub(super) fn commit_one_phase(name: &Name, table: &str) -> String {
+    format!("{}; COMMIT", probe(name, table))
+}
+
+/// Fails unless the branch's row was written by this very transaction, which can still commit.
+fn probe(name: &Name, table: &str) -> String {
     format!(
         "SELECT 1 / count(*)::int FROM {table} WHERE xid = '{}' AND branch_id = {} \
-         AND xmin = pg_current_xact_id()::xid; PREPARE TRANSACTION '{}'",
+         AND xmin = pg_current_xact_id()::xid",
         name.key.xid,
         name.key.branch.0.cast_signed(),
-        name.postgres()
     )
 }
 

@@ -63,6 +63,11 @@ impl Support {
         self.prepared.dialect.prepare(name, &self.table)
     }
 
+    /// What commits it, where it is not prepared.
+    pub(super) fn commit_one_phase(&self, name: &Name) -> String {
+        self.prepared.dialect.commit_one_phase(name, &self.table)
+    }
+
     pub(crate) fn janitor(
         &self,
         link: &Arc<dyn Link>,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! only reads                 ──▶ local rollback, "failed": the branch counts no more
+//! alone with its manager     ──▶ left open: one_phase.rs
 //! PREPARE ─ said so          ──▶ phase one done
 //!         ─ error, or silence ─▶ look on another connection:
 //!              listed             done
@@ -20,6 +21,7 @@ use super::connection::XaConnection;
 use super::dialect::AfterPrepare;
 use super::error::XaError;
 use super::name::Name;
+use super::one_phase::OpenBranch;
 use super::prepared::{Prepared, Settled, Unsettled};
 use crate::at::AtDatabase;
 use crate::branch::phase_one::PhaseOne;
@@ -27,7 +29,7 @@ use crate::db::DbError;
 
 /// How long to look for the outcome of a prepare, at most. 10 s: longer than the local lock wait, so
 /// that one slow session does not decide.
-const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(10);
+pub(super) const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Between two looks.
 const LOOKUP_PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,6 +50,12 @@ impl<DB: AtDatabase> XaTransaction<DB> {
     /// and is committed or rolled back when the global transaction is decided. One that only read is
     /// rolled back at once, and no longer counts.
     ///
+    /// The first branch of a transaction that this process began is not prepared yet, and keeps its
+    /// connection until the transaction ends: if it is the only one then, it commits in one phase, and
+    /// otherwise is prepared first. What the database has against its commit is then said by the end of
+    /// the global transaction, which rolls back. At most half of the pool's connections are kept so; a
+    /// branch beyond that is prepared.
+    ///
     /// # Errors
     /// [`XaError::NotPrepared`] if the database refused, and then the branch is rolled back;
     /// [`XaError::OutcomeUnknown`] if that could not be learned, and then the global transaction was
@@ -57,18 +65,41 @@ impl<DB: AtDatabase> XaTransaction<DB> {
     /// Dropped before the prepare was sent, the branch rolls back and is reported as failed. Dropped
     /// after, it is prepared or not, and the coordinator asks the database which.
     pub async fn commit(self) -> Result<(), XaError> {
-        let XaTransaction { connection, mut phase_one } = self;
-        let fit = match connection.ready() {
-            Ok(()) if connection.context().remaining().is_zero() => Err(XaError::DeadlinePassed),
-            fit => fit,
-        };
-        if fit.is_err() || connection.only_read {
-            connection.abandon().await;
+        let fit = self.fit();
+        if fit.is_err() || self.connection.only_read {
             // Nothing was committed, and nothing will be: the branch counts no more, which vetoes
             // nothing.
-            drop(phase_one);
+            self.rollback().await;
             return fit;
         }
+        let XaConnection { context, name, shared, .. } = &self.connection;
+        let place = context.may_delegate().then(|| shared.open.place(name)).flatten();
+        let Some(place) = place else { return self.prepare().await };
+        let (context, branch) = (context.clone(), name.key.branch);
+        let open = Box::new(OpenBranch { transaction: self, place });
+        match context.record_delegatable(branch, open) {
+            Ok(()) => Ok(()),
+            Err(open) => open.transaction.prepare().await,
+        }
+    }
+
+    /// Whether it may be prepared or committed.
+    fn fit(&self) -> Result<(), XaError> {
+        self.connection.ready()?;
+        if self.connection.context().remaining().is_zero() {
+            return Err(XaError::DeadlinePassed);
+        }
+        Ok(())
+    }
+
+    /// Cut short or not, one of its ends is reported, or can be asked for.
+    pub(super) async fn prepare(self) -> Result<(), XaError> {
+        // The deadline may have passed since it was left open.
+        if let Err(unfit) = self.fit() {
+            self.rollback().await;
+            return Err(unfit);
+        }
+        let XaTransaction { connection, mut phase_one } = self;
         let XaConnection { shared, name, mut held, .. } = connection;
         let support = &shared.support;
         let text = support.prepare(&name);
@@ -108,27 +139,17 @@ pub(crate) async fn settle(
     error: DbError,
 ) -> Result<(), XaError> {
     let until = (Instant::now() + LOOKUP_WAIT_MAX).min(phase_one.context.deadline());
-    loop {
-        match timeout_at(until, is_prepared(prepared, name)).await {
-            Ok(Ok(Some(true))) => {
-                phase_one.done();
-                return Ok(());
-            }
-            Ok(Ok(Some(false))) => {
-                phase_one.failed();
-                return Err(XaError::NotPrepared(Box::new(error)));
-            }
-            // Somebody has finished it already, whatever that was.
-            Ok(Ok(None)) | Err(_) => break,
-            Ok(Err(why)) => {
-                debug!(txn.xid = %name.key.xid, txn.branch_id = %name.key.branch, error = %why,
-                    "outcome of a prepare not found yet");
-            }
+    match seen_until(until, prepared, name).await {
+        Some(Seen::Listed) => {
+            phase_one.done();
+            return Ok(());
         }
-        if Instant::now() + LOOKUP_PAUSE >= until {
-            break;
+        Some(Seen::Buried) => {
+            phase_one.failed();
+            return Err(XaError::NotPrepared(Box::new(error)));
         }
-        sleep(LOOKUP_PAUSE).await;
+        // Somebody has finished it already, whatever that was.
+        Some(Seen::Committed | Seen::Nothing) | None => {}
     }
     warn!(txn.xid = %name.key.xid, txn.branch_id = %name.key.branch,
         txn.resource = %phase_one.resource, error = %error.chain(), "outcome of a prepare unknown");
@@ -140,14 +161,30 @@ pub(crate) async fn settle(
     Err(XaError::OutcomeUnknown)
 }
 
-/// Whether a branch is prepared, or never will be; `None` if it is committed already.
-async fn is_prepared(prepared: &Prepared, name: &Name) -> Result<Option<bool>, Unsettled> {
+/// What another connection sees of a branch whose own gave no answer, for good: where it sees nothing,
+/// it is buried first. `None` if that could not be learned in time.
+pub(super) async fn seen_until(until: Instant, prepared: &Prepared, name: &Name) -> Option<Seen> {
+    loop {
+        match timeout_at(until, seen_for_good(prepared, name)).await {
+            Ok(Ok(seen)) => return Some(seen),
+            Ok(Err(why)) => {
+                debug!(txn.xid = %name.key.xid, txn.branch_id = %name.key.branch, error = %why,
+                    "outcome of a branch not found yet");
+            }
+            Err(_) => return None,
+        }
+        if Instant::now() + LOOKUP_PAUSE >= until {
+            return None;
+        }
+        sleep(LOOKUP_PAUSE).await;
+    }
+}
+
+async fn seen_for_good(prepared: &Prepared, name: &Name) -> Result<Seen, Unsettled> {
     match prepared.look(name).await? {
-        Seen::Listed => Ok(Some(true)),
-        Seen::Committed => Ok(None),
-        Seen::Buried => Ok(Some(false)),
+        seen @ (Seen::Listed | Seen::Committed | Seen::Buried) => Ok(seen),
         Seen::Nothing => match prepared.settle(Asked::PhaseOne, name).await? {
-            Settled::Failed => Ok(Some(false)),
+            Settled::Failed => Ok(Seen::Buried),
             // It came about between the two looks.
             Settled::Done | Settled::Heuristic(_) => Err(Unsettled::Kept),
         },

@@ -352,7 +352,8 @@ async fn the_local_commit_of_the_only_branch_is_the_decision() {
             Registration { mode: BranchMode::Xa, locks: Vec::new(), ..registration(branch.0) };
         agent.session().register(&context, &registration).await.unwrap();
         let open = Open { agent: agent.clone(), context: context.clone(), branch, commits };
-        assert!(context.may_delegate() && context.record_delegatable(branch, Box::new(open)));
+        assert!(context.may_delegate());
+        assert!(context.record_delegatable(branch, Box::new(open)).is_ok());
         (transaction, branch)
     };
 

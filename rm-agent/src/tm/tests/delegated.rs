@@ -49,7 +49,7 @@ impl World {
     fn open(&self, branch: u64, prepares: bool, ends: OnePhaseEnd) {
         let open = Open { prepares, ends, called: Arc::clone(&self.called) };
         let context = self.transaction.context();
-        assert!(context.record_delegatable(BranchId(branch), Box::new(open)));
+        assert!(context.record_delegatable(BranchId(branch), Box::new(open)).is_ok());
     }
 }
 

@@ -3,16 +3,17 @@
 mod life;
 mod on_mysql;
 mod on_postgres;
+mod one_phase;
 mod tidying;
 mod world;
 
 /// The tests that are the same everywhere, under their own names.
 macro_rules! on {
-    ($database:ty: $($test:ident),* $(,)?) => {
+    ($module:ident, $database:ty: $($test:ident),* $(,)?) => {
         $(
             #[tokio::test]
             async fn $test() {
-                super::life::$test::<$database>().await;
+                super::$module::$test::<$database>().await;
             }
         )*
     };

@@ -7,7 +7,7 @@ use crate::branch::{Answer, Task};
 use crate::db::{MySqlSql, Sql as _};
 use crate::xa::XaError;
 
-super::on!(MySql:
+super::on!(life, MySql:
     a_branch_is_prepared_then_committed,
     a_branch_is_prepared_then_rolled_back,
     what_is_not_prepared_leaves_nothing,
@@ -21,6 +21,14 @@ super::on!(MySql:
     a_session_that_ends_before_the_prepare_prepares_nothing,
     a_prepare_without_an_answer_is_looked_up,
     a_refused_registration_leaves_nothing,
+);
+
+super::on!(one_phase, MySql:
+    a_branch_left_open_commits_without_being_prepared,
+    a_branch_left_open_is_prepared_or_rolled_back,
+    a_session_that_ends_before_the_commit_commits_nothing,
+    a_commit_without_an_answer_is_looked_up,
+    only_the_first_branch_is_left_open_and_never_too_many,
 );
 
 #[tokio::test]

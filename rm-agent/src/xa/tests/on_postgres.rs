@@ -3,10 +3,11 @@
 use sqlx::Postgres;
 
 use super::world::{TAKE, World};
+use crate::context::{OnePhaseEnd, TransactionContext};
 use crate::link::fake::Said;
 use crate::xa::XaError;
 
-super::on!(Postgres:
+super::on!(life, Postgres:
     a_branch_is_prepared_then_committed,
     a_branch_is_prepared_then_rolled_back,
     what_is_not_prepared_leaves_nothing,
@@ -20,6 +21,14 @@ super::on!(Postgres:
     a_session_that_ends_before_the_prepare_prepares_nothing,
     a_prepare_without_an_answer_is_looked_up,
     a_refused_registration_leaves_nothing,
+);
+
+super::on!(one_phase, Postgres:
+    a_branch_left_open_commits_without_being_prepared,
+    a_branch_left_open_is_prepared_or_rolled_back,
+    a_session_that_ends_before_the_commit_commits_nothing,
+    a_commit_without_an_answer_is_looked_up,
+    only_the_first_branch_is_left_open_and_never_too_many,
 );
 
 #[tokio::test]
@@ -51,6 +60,26 @@ async fn an_aborted_transaction_prepares_nothing() {
     assert!(matches!(error, XaError::NotPrepared(_)), "{error:?}");
     assert_eq!(world.fake.said(), [Said::Failed(branch)]);
     assert_eq!((world.balance().await, world.listed().await), (100, 0));
+}
+
+/// Its COMMIT would say that all is well, and roll back.
+#[tokio::test]
+async fn an_aborted_transaction_does_not_commit_in_one_phase() {
+    let world = World::<Postgres>::new().await;
+    let context = world.context();
+    let (xid, store) = (context.xid().clone(), context.store_id());
+    let context = TransactionContext::managed(xid, store, context.remaining());
+    let mut transaction = world.begun(&context).await;
+    let branch = transaction.connection.name.key.branch;
+    let broken = sqlx::query("SELECT no_such_column FROM account");
+    assert!(broken.execute(&mut *transaction).await.is_err());
+    transaction.connection.broken = None;
+    transaction.commit().await.unwrap();
+    let open = context.take_delegatable().pop().unwrap();
+    let end = open.executor.commit_one_phase().await;
+    assert!(matches!(end, OnePhaseEnd::RolledBack(_)), "{end:?}");
+    assert_eq!(world.fake.said(), [Said::Failed(branch)]);
+    assert_eq!((world.balance().await, world.barrier().await), (100, vec!["tombstone".to_owned()]));
 }
 
 /// A COMMIT that got past the agent: the probe finds that the transaction is another one.
