@@ -138,7 +138,7 @@ where
 
     let context = world.context();
     let branch = world.prepared(&context).await;
-    world.behind(&dialect.roll_back(&world.name(&context, branch))).await;
+    world.by_hand(&dialect.roll_back(&world.name(&context, branch))).await;
     for _ in 0..2 {
         let answer = world.fake.work(context.xid(), branch, Task::Commit).await;
         assert_eq!(park_reason(&answer), ParkReason::Heuristic);
@@ -149,7 +149,7 @@ where
 
     let context = world.context();
     let branch = world.prepared(&context).await;
-    world.behind(&dialect.commit(&world.name(&context, branch))).await;
+    world.by_hand(&dialect.commit(&world.name(&context, branch))).await;
     for task in [ROLLBACK, MAYBE] {
         let answer = world.fake.work(context.xid(), branch, task).await;
         assert_eq!(park_reason(&answer), ParkReason::Heuristic);
@@ -161,11 +161,11 @@ where
     // By hand, but as it was decided: that is what was asked for.
     let context = world.context();
     let branch = world.prepared(&context).await;
-    world.behind(&dialect.commit(&world.name(&context, branch))).await;
+    world.by_hand(&dialect.commit(&world.name(&context, branch))).await;
     assert_eq!(world.fake.work(context.xid(), branch, Task::Commit).await, Answer::Done);
     let context = world.context();
     let branch = world.prepared(&context).await;
-    world.behind(&dialect.roll_back(&world.name(&context, branch))).await;
+    world.by_hand(&dialect.roll_back(&world.name(&context, branch))).await;
     assert_eq!(world.fake.work(context.xid(), branch, ROLLBACK).await, Answer::Done);
 }
 

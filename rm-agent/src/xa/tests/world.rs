@@ -7,6 +7,7 @@ use std::time::Duration;
 use pactum_core::id::{BranchId, Xid, XidNumber};
 use pactum_core::time::WallTime;
 use pactum_testkit::server::{self, Kind};
+use pactum_testkit::wait::wait_for;
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor, IntoArguments, MySql, Pool, Postgres};
@@ -142,6 +143,13 @@ where
 
     pub(super) async fn behind(&self, sql: &str) {
         DB::script(&self.pool, sql).await.unwrap();
+    }
+
+    /// What an operator does to a prepared branch: as soon as the server has let go of the session that
+    /// prepared it.
+    pub(super) async fn by_hand(&self, sql: &str) {
+        let done = async || DB::script(&self.pool, sql).await.ok();
+        wait_for("finished by hand", Duration::from_secs(20), done).await.unwrap();
     }
 
     /// How many branches of ours are prepared.
