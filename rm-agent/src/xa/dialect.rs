@@ -53,6 +53,14 @@ impl Dialect {
         }
     }
 
+    /// Whether it did not begin because somebody left a transaction open on the connection.
+    pub(super) fn is_inside_another(self, error: &DbError) -> bool {
+        match self {
+            Dialect::Postgres => postgres::is_inside_another(error),
+            Dialect::Mysql(_) => mysql::is_inside_another(error),
+        }
+    }
+
     /// Prepares it. `table` is where its barrier row is.
     pub(super) fn prepare(self, name: &Name, table: &str) -> String {
         match self {

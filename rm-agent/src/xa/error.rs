@@ -53,6 +53,13 @@ pub enum XaError {
         #[source]
         source: Box<sqlx::Error>,
     },
+    /// The pool gave a connection on which somebody had left a transaction open: its work would have
+    /// become a part of the branch. The connection is closed, and that transaction is rolled back.
+    #[error(
+        "a connection of the pool had an open transaction on it, which was rolled back: end every \
+         transaction before its connection goes back to the pool"
+    )]
+    InsideAnother(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// An earlier statement failed in a way that leaves only a rollback.
     #[error("this branch can only be rolled back: {why}")]
     OnlyRollback {
@@ -97,7 +104,7 @@ impl XaError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            XaError::Busy(_) => true,
+            XaError::Busy(_) | XaError::InsideAnother(_) => true,
             XaError::Coordinator(error) => error.is_retryable(),
             XaError::NotPrepared(source) => {
                 source.downcast_ref::<DbError>().is_some_and(|error| error.failure == Failure::Busy)
@@ -131,6 +138,7 @@ impl XaError {
             | XaError::NotPrepared(_)
             | XaError::OutcomeUnknown
             | XaError::Busy(_)
+            | XaError::InsideAnother(_)
             | XaError::ResourceId(_)
             | XaError::Tables(_)
             | XaError::Unsuitable(_)

@@ -216,7 +216,13 @@ impl<DB: AtDatabase> XaPool<DB> {
         let wall = (prepared.wall)();
         let row = barrier::insert_open_text(table, &name.key, name.store, Mode::Xa, wall);
         let text = prepared.dialect.begin(name, limits, &row);
-        DB::sql(held).run(&text).await.map(drop).map_err(begin_failed)
+        match DB::sql(held).run(&text).await {
+            Ok(_) => Ok(()),
+            Err(error) if prepared.dialect.is_inside_another(&error) => {
+                Err(XaError::InsideAnother(Box::new(error)))
+            }
+            Err(error) => Err(begin_failed(error)),
+        }
     }
 
     /// Runs `body` as a branch of the running task's global transaction, and prepares it if `body`

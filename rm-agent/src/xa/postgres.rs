@@ -32,7 +32,17 @@ pub(super) fn begin(limits: Limits, row: &str) -> String {
     let lock_wait = at_most("lock_timeout", limits.lock_wait.as_millis());
     // Rounded up, so that the deadline has passed when the limit has.
     let left = at_most("statement_timeout", limits.left.as_millis() + 1);
-    format!("BEGIN; {lock_wait}; {left}; {row}")
+    format!("{FRESH}; BEGIN; {lock_wait}; {left}; {row}")
+}
+
+/// Fails inside a transaction that somebody left open on the connection: that one began before this
+/// message.
+const FRESH: &str = "SELECT 1 / (now() = statement_timestamp())::int";
+
+/// Whether a branch did not begin because of such a transaction.
+pub(super) fn is_inside_another(error: &DbError) -> bool {
+    // Divided by zero; or it has failed already, and accepts nothing.
+    matches!(code(error).as_deref(), Some("22012" | "25P02"))
 }
 
 /// Sets a limit for the rest of the transaction, where the session has no shorter one.
@@ -45,6 +55,8 @@ fn at_most(setting: &str, milliseconds: u128) -> String {
     )
 }
 
+/// A row that was written after a savepoint that is still open bears a number of the savepoint's own, so
+/// the probe refuses it.
 pub(super) fn prepare(name: &Name, table: &str) -> String {
     format!(
         "SELECT 1 / count(*)::int FROM {table} WHERE xid = '{}' AND branch_id = {} \
