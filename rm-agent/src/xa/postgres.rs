@@ -49,6 +49,8 @@ fn at_most(setting: &str, milliseconds: u128) -> String {
     )
 }
 
+/// A row that was written after a savepoint that is still open bears a number of the savepoint's own, so
+/// the probe refuses it.
 pub(super) fn prepare(name: &Name, table: &str) -> String {
     format!("{}; PREPARE TRANSACTION '{}'", probe(name, table), name.postgres())
 }

@@ -141,6 +141,51 @@ mod tests {
         }
     }
 
+    /// A branch that only read is rolled back at its end, so what these write would be lost.
+    #[test]
+    fn what_reads_and_writes_is_no_read() {
+        for (kind, sql) in [
+            (Kind::Postgres, "EXPLAIN ANALYZE DELETE FROM account"),
+            (Kind::Postgres, "EXPLAIN (ANALYZE) UPDATE account SET a = 1"),
+            (Kind::Postgres, "EXPLAIN (COSTS OFF, ANALYZE TRUE) INSERT INTO account VALUES (1)"),
+            (Kind::Postgres, "SELECT * INTO other FROM account"),
+            (Kind::Postgres, "CREATE TABLE other AS SELECT 1"),
+            (Kind::Postgres, "WITH gone AS (DELETE FROM a RETURNING *) SELECT * FROM gone"),
+            (Kind::Postgres, "WITH gone AS (DELETE FROM a RETURNING *) TABLE gone"),
+            (Kind::Postgres, "SELECT 1; DELETE FROM account"),
+            (Kind::Postgres, "LOCK TABLE account"),
+            (Kind::Postgres, "EXECUTE stored"),
+            (Kind::Postgres, "FETCH ALL FROM writing"),
+            (Kind::Postgres, "COPY account FROM STDIN"),
+            (Kind::Postgres, "COPY (DELETE FROM account RETURNING *) TO STDOUT"),
+            (Kind::Postgres, "NOTIFY somebody"),
+            (Kind::Postgres, "SELECT withdraw (1)"),
+            (Kind::Postgres, "SELECT \"max\"(1)"),
+            (Kind::Postgres, "SELECT app.max(1)"),
+            (Kind::Postgres, "SELECT app . max (1)"),
+            (Kind::Postgres, "SELECT a FROM account FOR SHARE"),
+            (Kind::Postgres, "(SELECT a FROM account FOR UPDATE)"),
+            (Kind::Postgres, "SELECT * FROM (SELECT a FROM account FOR NO KEY UPDATE) b"),
+            (Kind::Mysql, "ANALYZE DELETE FROM account"),
+            (Kind::Mysql, "ANALYZE FORMAT=JSON UPDATE account SET a = 1"),
+            (Kind::Mysql, "EXPLAIN ANALYZE DELETE FROM account"),
+            (Kind::Mysql, "SELECT a FROM account LOCK IN SHARE MODE"),
+            (Kind::Mysql, "SELECT a FROM account FOR UPDATE"),
+            (Kind::Mysql, "SELECT a INTO OUTFILE '/x' FROM account"),
+            (Kind::Mysql, "DELETE FROM account RETURNING id"),
+            (Kind::Mysql, "REPLACE INTO account VALUES (1)"),
+            (Kind::Mysql, "SELECT NEXT VALUE FOR numbers"),
+            (Kind::Mysql, "SELECT PREVIOUS VALUE FOR numbers, NEXT VALUE FOR app.numbers"),
+            (Kind::Mysql, "DO withdraw(1)"),
+            (Kind::Mysql, "SELECT 1 /*!, withdraw(1) */"),
+            (Kind::Mysql, "SELECT 1 /*M! FROM account FOR UPDATE */"),
+            (Kind::Mysql, "EXECUTE stored"),
+            (Kind::Mysql, "LOCK TABLES account WRITE"),
+        ] {
+            assert_ne!(only_reads(sql, kind).ok(), Some(true), "{sql}");
+        }
+    }
+
     #[test]
     fn savepoints_and_texts_that_only_look_so_are_not() {
         for sql in [

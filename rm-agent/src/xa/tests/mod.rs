@@ -1,5 +1,6 @@
 //! XA on real servers.
 
+mod hostile;
 mod life;
 mod on_mysql;
 mod on_postgres;

@@ -5,6 +5,7 @@ use sqlx::MySql;
 use super::world::{TAKE, World};
 use crate::branch::{Answer, Task};
 use crate::db::{MySqlSql, Sql as _};
+use crate::link::fake::Said;
 use crate::xa::XaError;
 
 super::on!(life, MySql:
@@ -87,5 +88,50 @@ async fn a_connection_goes_back_as_it_was() {
         world.execute(&mut transaction, TAKE).await.unwrap();
         transaction.rollback().await;
         assert_eq!(world.query(asked).await[0][0].as_integer(), Some(1));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_inside_a_transaction_begins_no_branch() {
+    super::hostile::a_connection_inside_a_transaction_begins_no_branch::<MySql>().await;
+}
+
+#[tokio::test]
+async fn a_decision_done_by_several_at_once_is_done_once() {
+    super::hostile::a_decision_done_by_several_at_once_is_done_once::<MySql>().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_dropped_anywhere_can_be_finished() {
+    super::hostile::a_commit_that_is_dropped_anywhere_can_be_finished::<MySql>().await;
+}
+
+/// Goal: a deadlock ends one branch and leaves the other whole; what the server has rolled back is never
+/// taken for prepared.
+#[tokio::test]
+async fn a_branch_that_lost_a_deadlock_is_not_prepared() {
+    let world = World::<MySql>::new().await;
+    for forgets in [false, true] {
+        let (mine, yours) = (world.context(), world.context());
+        let mut first = world.xa.begin_in(&mine).await.unwrap();
+        let mut second = world.xa.begin_in(&yours).await.unwrap();
+        world.execute(&mut first, TAKE).await.unwrap();
+        let two = "UPDATE account SET balance = balance + 1 WHERE id = 2";
+        world.execute(&mut second, two).await.unwrap();
+        let (a, b) = tokio::join!(world.execute(&mut first, two), world.execute(&mut second, TAKE));
+        assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+        let (winner, mut loser, won) =
+            if a.is_ok() { (first, second, mine) } else { (second, first, yours) };
+        if forgets {
+            loser.connection.broken = None;
+        }
+        let branch = loser.connection.name.key.branch;
+        let lost = loser.commit().await;
+        assert!(lost.is_err());
+        assert_eq!(world.fake.said().last(), Some(&Said::Failed(branch)));
+        winner.commit().await.unwrap();
+        assert_eq!(world.listed().await, 1);
+        assert_eq!(world.fake.roll_back(won.xid()).await, [Answer::Done]);
+        assert_eq!((world.balance().await, world.listed().await), (100, 0));
     }
 }

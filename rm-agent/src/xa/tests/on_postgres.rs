@@ -123,3 +123,18 @@ async fn a_connection_goes_back_as_it_was() {
         assert_eq!(rows[0][0].as_text(), Some("0"));
     }
 }
+
+#[tokio::test]
+async fn a_connection_inside_a_transaction_begins_no_branch() {
+    super::hostile::a_connection_inside_a_transaction_begins_no_branch::<Postgres>().await;
+}
+
+#[tokio::test]
+async fn a_decision_done_by_several_at_once_is_done_once() {
+    super::hostile::a_decision_done_by_several_at_once_is_done_once::<Postgres>().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_dropped_anywhere_can_be_finished() {
+    super::hostile::a_commit_that_is_dropped_anywhere_can_be_finished::<Postgres>().await;
+}

@@ -173,3 +173,22 @@ async fn only_where_it_can_be_done() {
     let error = refused.await.unwrap_err();
     assert!(error.to_string().contains("at its begin"), "{error}");
 }
+
+/// A savepoint that was rolled back is still open in the database, and the barrier row would be written
+/// inside of it: the branch is refused, and nothing of it stays.
+#[tokio::test]
+async fn a_branch_that_falls_back_in_an_open_savepoint_is_not_prepared() {
+    let world = world(Fallback::Xa).await;
+    let context = world.context();
+    let mut transaction = world.at.begin_in(&context).await.unwrap();
+    let mut savepoint = transaction.savepoint().await.unwrap();
+    sqlx::query("TRUNCATE entry").execute(&mut *savepoint).await.unwrap();
+    savepoint.rollback().await.unwrap();
+    let taken = "UPDATE account SET balance = 70 WHERE id = 1";
+    sqlx::query(taken).execute(&mut *transaction).await.unwrap();
+    let error = transaction.commit().await.unwrap_err();
+    assert!(matches!(error, AtError::LocalCommit(_)), "{error:?}");
+    assert_eq!(listed(&world).await, 0);
+    assert_eq!(world.value("SELECT count(*)::text FROM entry").await, "'1'");
+    assert_eq!(world.value("SELECT balance::text FROM account WHERE id = 1").await, "'100'");
+}
