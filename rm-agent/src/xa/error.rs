@@ -53,13 +53,6 @@ pub enum XaError {
         #[source]
         source: Box<sqlx::Error>,
     },
-    /// The pool gave a connection on which somebody had left a transaction open: its work would have
-    /// become a part of the branch. The connection is closed, and that transaction is rolled back.
-    #[error(
-        "a connection of the pool had an open transaction on it, which was rolled back: end every \
-         transaction before its connection goes back to the pool"
-    )]
-    InsideAnother(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// An earlier statement failed in a way that leaves only a rollback.
     #[error("this branch can only be rolled back: {why}")]
     OnlyRollback {
@@ -145,7 +138,6 @@ impl XaError {
             | XaError::OutcomeUnknown
             | XaError::LeftOpen
             | XaError::Busy(_)
-            | XaError::InsideAnother(_)
             | XaError::ResourceId(_)
             | XaError::Tables(_)
             | XaError::Unsuitable(_)

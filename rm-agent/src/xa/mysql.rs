@@ -81,12 +81,6 @@ fn number(error: &DbError) -> Option<u16> {
     error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>().map(|e| e.number())
 }
 
-/// Whether a branch did not begin because somebody left a transaction open on the connection.
-pub(super) fn is_inside_another(error: &DbError) -> bool {
-    // XAER_RMFAIL: it is another branch; XAER_OUTSIDE: it is a plain one.
-    matches!(number(error), Some(1399 | 1400))
-}
-
 /// Whether the account lacks a privilege.
 pub(super) fn is_denied(error: &DbError) -> bool {
     // XAER_RMERR is what MySQL 8 says of an account that may not list.

@@ -42,7 +42,7 @@ where
             let context = world.context();
             match world.xa.begin_in(&context).await {
                 Ok(transaction) => transaction.rollback().await,
-                Err(XaError::InsideAnother(_)) => refused += 1,
+                Err(XaError::LeftOpen) => refused += 1,
                 Err(other) => panic!("{work}: {other:?}"),
             }
             assert!(matches!(world.fake.said().last(), Some(Said::Failed(_))));
