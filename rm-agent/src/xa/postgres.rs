@@ -24,9 +24,9 @@ pub(super) const BARRIER_TABLE: &str = "SELECT format('%I.%I', n.nspname, c.reln
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.oid = to_regclass('pactum_barrier')";
 
-/// Fails if somebody left a transaction open on the connection and changed something in it: `BEGIN`
-/// only warns of that, and his change would be prepared with the branch.
-const ALONE: &str = "SELECT 1 / (pg_current_xact_id_if_assigned() IS NULL)::int";
+/// Fails inside a transaction that somebody left open on the connection, which began before this message
+/// did: `BEGIN` only warns of it, and what was changed in it would be prepared with the branch.
+const ALONE: &str = "SELECT 1 / (now() = statement_timestamp())::int";
 
 pub(super) fn read_listed(row: &Row) -> Option<Name> {
     row.first()?.as_text().and_then(Name::from_postgres)
@@ -36,7 +36,7 @@ pub(super) fn begin(limits: Limits, row: &str) -> String {
     let lock_wait = at_most("lock_timeout", limits.lock_wait.as_millis());
     // Rounded up, so that the deadline has passed when the limit has.
     let left = at_most("statement_timeout", limits.left.as_millis() + 1);
-    format!("BEGIN; {ALONE}; {lock_wait}; {left}; {row}")
+    format!("{ALONE}; BEGIN; {lock_wait}; {left}; {row}")
 }
 
 /// Sets a limit for the rest of the transaction, where the session has no shorter one.
