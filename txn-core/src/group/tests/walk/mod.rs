@@ -44,7 +44,7 @@ fn walk(alphabet: &Alphabet) -> (usize, String) {
 fn everything_in_the_life_of_one_transaction() {
     let fates = "{Active, Committing, RollingBack(Requested), RollingBack(TimedOut), \
                  RollingBack(Vetoed), RollingBack(PhaseOneFailed), RollingBack(ManagerLost)}";
-    assert_eq!(walk(&alphabet::one_transaction()), (170_013, fates.to_owned()));
+    assert_eq!(walk(&alphabet::one_transaction()), (232_613, fates.to_owned()));
 }
 
 #[test]
