@@ -28,6 +28,15 @@ impl Timestamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct WallTime(pub u64);
 
+impl WallTime {
+    /// What the clock showed this long ago; the epoch if that is longer.
+    #[must_use]
+    pub fn earlier_by(self, span: Duration) -> WallTime {
+        let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        WallTime(self.0.saturating_sub(span_ms))
+    }
+}
+
 /// The stamp of an event: when it arrived, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Now {

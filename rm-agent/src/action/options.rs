@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::at::Environment;
+use crate::branch::Environment;
 
 /// How a resource takes part in TCC and saga mode.
 #[derive(Clone, Debug)]

@@ -68,7 +68,6 @@ pub use engine::AtDatabase;
 pub(crate) use engine::{Statement, Step};
 pub use error::AtError;
 pub use evidence::{Evidence, evidence};
-pub(crate) use options::Environment;
 pub use options::{AtOptions, Fallback};
 pub use plan::Refused;
 pub(crate) use plan::only_reads;

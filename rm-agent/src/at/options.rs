@@ -1,10 +1,8 @@
-//! The limits of AT mode on one resource, and the world it takes wall time and randomness from.
+//! The limits of AT mode on one resource.
 
-use std::fmt;
 use std::time::Duration;
 
-use pactum_core::id::ResourceUid;
-use pactum_core::time::WallTime;
+use crate::branch::Environment;
 
 /// How a resource takes part in AT mode.
 #[derive(Clone, Debug)]
@@ -117,29 +115,4 @@ pub enum Fallback {
     /// It runs also where it names no tables (`CALL`, `DO`, a function): then nothing keeps other
     /// global transactions from rolling back rows that it has built on, and one of them may park.
     XaWithoutLocks,
-}
-
-/// Wall time and randomness, as functions, so that tests and the simulator can set them.
-#[derive(Clone, Copy)]
-pub(crate) struct Environment {
-    pub(crate) wall: fn() -> WallTime,
-    pub(crate) random_uid: fn() -> ResourceUid,
-}
-
-impl Environment {
-    pub(crate) fn real() -> Self {
-        Environment { wall: wall_now, random_uid: || ResourceUid(uuid::Uuid::new_v4().as_u128()) }
-    }
-}
-
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Environment")
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "the one place where AT mode reads the wall clock")]
-fn wall_now() -> WallTime {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    WallTime(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
 }

@@ -15,11 +15,11 @@ use pactum_core::transaction::Resolution;
 use pactum_proto::v1::{ParkReason, ParkReport};
 use tracing::warn;
 
-use super::options::Environment;
 use super::report::Report;
 use super::restore::{Dialect, DirtyRows, Stopped, restore};
 use super::undo::{self, Unreadable};
 use crate::barrier::{self, FindError, FoundRow, Mode, State};
+use crate::branch::Environment;
 use crate::branch::{Answer, BranchKey, Task, Work};
 use crate::db::{DbError, Failure, LocalDatabase, LocalTransaction};
 use crate::session::Participant;

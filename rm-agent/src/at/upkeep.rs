@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pactum_core::time::WallTime;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
@@ -102,18 +101,8 @@ impl<DB: AtDatabase> AtPool<DB> {
     /// # Errors
     /// [`AtError`] if the database refuses; what was removed before stays removed.
     pub async fn purge_barrier(&self) -> Result<u64, AtError> {
-        let now = (self.0.options.environment.wall)();
-        let keep = u64::try_from(self.0.options.barrier_keep.as_millis()).unwrap_or(u64::MAX);
-        let before = WallTime(now.0.saturating_sub(keep));
-        let mut purged = 0;
-        loop {
-            let mut local = self.0.own.begin().await.map_err(AtError::from_db)?;
-            let count = barrier::purge(&mut *local, before).await.map_err(AtError::from_db)?;
-            local.commit().await.map_err(AtError::from_db)?;
-            purged += count;
-            if count == 0 {
-                return Ok(purged);
-            }
-        }
+        let options = &self.0.options;
+        let before = (options.environment.wall)().earlier_by(options.barrier_keep);
+        barrier::purge(&*self.0.own, before).await.map_err(AtError::from_db)
     }
 }

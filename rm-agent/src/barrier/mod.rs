@@ -26,7 +26,7 @@ pub(crate) use action::{look, mark, replace_body, take_open};
 pub(crate) use committed::{delete_open, delete_settled};
 
 use crate::branch::BranchKey;
-use crate::db::{DbError, Kind, Sql, Value};
+use crate::db::{DbError, Kind, LocalDatabase, Sql, Value};
 
 /// Rows that one purge removes, so that it never holds the writer for long.
 const PURGED_ROWS_MAX: i64 = 1000;
@@ -282,10 +282,23 @@ pub(crate) async fn mark_undone(
     Ok(changed == 1)
 }
 
-/// Removes Undone rows, tombstones and spent rows that are older than `before`; at most a thousand,
-/// so that the caller repeats it while it returns that many. Those of TCC and saga stay: for them the
-/// coordinator is asked, by [`purge::Purger`].
-pub(crate) async fn purge(sql: &mut dyn Sql, before: WallTime) -> Result<u64, DbError> {
+/// Removes Undone rows, tombstones and spent rows that are older than `before`, some in each local
+/// transaction, and returns how many. Those of TCC and saga stay: for them the coordinator is asked, by
+/// [`purge::Purger`].
+pub(crate) async fn purge(database: &dyn LocalDatabase, before: WallTime) -> Result<u64, DbError> {
+    let mut purged = 0;
+    loop {
+        let mut local = database.begin().await?;
+        let count = purge_some(&mut *local, before).await?;
+        local.commit().await?;
+        purged += count;
+        if count == 0 {
+            return Ok(purged);
+        }
+    }
+}
+
+async fn purge_some(sql: &mut dyn Sql, before: WallTime) -> Result<u64, DbError> {
     let text = match sql.kind() {
         Kind::Sqlite | Kind::Postgres => {
             "DELETE FROM pactum_barrier WHERE (xid, branch_id) IN (SELECT xid, branch_id \

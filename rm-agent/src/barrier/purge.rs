@@ -17,16 +17,14 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use pactum_core::id::{ResourceId, StoreId, Xid};
-use pactum_core::step::Outcome;
 use pactum_core::time::WallTime;
-use pactum_core::transaction::Status;
-use pactum_proto::v1::ErrorCode;
 use tracing::{debug, warn};
 
 use super::leftovers::{OldRow, Page, Place, old};
 use super::sweep::SweepError;
 use super::{Mode, State, delete_settled};
 use crate::branch::BranchKey;
+use crate::branch::fate::Fate;
 use crate::db::{DbError, LocalDatabase};
 use crate::link::Link;
 use crate::session::CallError;
@@ -44,17 +42,6 @@ pub(crate) struct Purger {
     pub(crate) resource: ResourceId,
     pub(crate) wall: fn() -> WallTime,
     pub(crate) keep: Duration,
-}
-
-/// What the coordinator says of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Unfinished,
-    Committed,
-    RolledBack,
-    Expired,
-    /// Its coordinator does not know it.
-    Unclear,
 }
 
 impl Purger {
@@ -78,16 +65,17 @@ impl Purger {
             for OldRow { place, owner } in &rows {
                 let Some((key, store)) = owner else { continue };
                 match (fates.get(&(key.xid.clone(), *store)), state) {
-                    (Some(Fate::RolledBack), State::Spent) => {
+                    (Some(Fate::RolledBack | Fate::Unrecorded), State::Spent) => {
                         warn!(txn.resource = %self.resource, branch = %place,
                             "a branch is confirmed, and its transaction rolled back: settle it by hand, \
                              and then delete its row from pactum_barrier");
                     }
-                    (Some(Fate::Committed | Fate::RolledBack | Fate::Expired), _) => {
-                        ended.push(key.clone());
-                    }
-                    (Some(Fate::Unfinished), _) => {}
-                    (Some(Fate::Unclear) | None, _) => {
+                    (
+                        Some(Fate::Committed | Fate::RolledBack | Fate::Unrecorded | Fate::Expired),
+                        _,
+                    ) => ended.push(key.clone()),
+                    (Some(Fate::Undecided | Fate::Committing | Fate::RollingBack), _) => {}
+                    (Some(Fate::Unknown | Fate::Foreign) | None, _) => {
                         debug!(txn.resource = %self.resource, branch = %place,
                             "a used-up barrier row stays: its coordinator does not know it");
                     }
@@ -102,8 +90,7 @@ impl Purger {
     }
 
     async fn page(&self, mode: Mode, state: State, after: Option<&Place>) -> Result<Page, DbError> {
-        let keep = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
-        let before = WallTime((self.wall)().0.saturating_sub(keep));
+        let before = (self.wall)().earlier_by(self.keep);
         let mut local = self.database.begin().await?;
         let page = old(&mut *local, (mode, state), before, after, PAGE_ROWS).await?;
         local.rollback().await;
@@ -116,7 +103,7 @@ impl Purger {
         let asked: std::collections::BTreeSet<(Xid, StoreId)> =
             owners.map(|(key, store)| (key.xid.clone(), *store)).collect();
         let ask = |(xid, store): (Xid, StoreId)| async move {
-            let fate = judge(self.link.outcome_of(&xid, store).await)?;
+            let fate = Fate::read(self.link.outcome_of(&xid, store).await)?;
             Ok::<_, CallError>(((xid, store), fate))
         };
         stream::iter(asked).map(ask).buffer_unordered(QUESTIONS_AT_ONCE).try_collect().await
@@ -130,23 +117,5 @@ impl Purger {
         let deleted = delete_settled(&mut *local, keys).await?;
         local.commit().await?;
         Ok(deleted)
-    }
-}
-
-fn judge(answer: Result<Outcome, CallError>) -> Result<Fate, CallError> {
-    match answer {
-        Ok(outcome) => Ok(match outcome.status {
-            Status::Active | Status::Delegated | Status::Committing | Status::RollingBack(_) => {
-                Fate::Unfinished
-            }
-            Status::Committed => Fate::Committed,
-            Status::RolledBack(_) => Fate::RolledBack,
-        }),
-        Err(error) => match error.code() {
-            Some(ErrorCode::Expired) => Ok(Fate::Expired),
-            Some(ErrorCode::UnknownTransaction | ErrorCode::Foreign) => Ok(Fate::Unclear),
-            // Whatever else it says, it does not say what became of it.
-            Some(_) | None => Err(error),
-        },
     }
 }

@@ -18,15 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pactum_core::id::{ResourceId, StoreId, Xid};
-use pactum_core::step::Outcome;
 use pactum_core::time::WallTime;
-use pactum_core::transaction::{RollbackCause, Status};
-use pactum_proto::v1::ErrorCode;
 use tracing::{debug, info, warn};
 
 use super::leftovers::{OldRow, Page, Place, open_before};
 use super::{FindError, Mode, State, delete_open, find};
 use crate::branch::BranchKey;
+use crate::branch::fate::{EXPIRED, FOREIGN, Fate, LOST};
 use crate::db::{DbError, LocalDatabase};
 use crate::link::Link;
 use crate::session::CallError;
@@ -66,23 +64,18 @@ pub(crate) enum SweepError {
     Call(#[from] CallError),
 }
 
-/// What the coordinator says of a transaction.
+/// What is to become of an open row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Unfinished,
-    Committed,
-    /// There should be no open row, and why.
+enum Verdict {
+    /// Its phase two is still to come.
+    Leave,
+    Delete,
+    /// It should not be there, and why.
     Amiss(&'static str),
 }
 
 const NEVER_UNDONE: &str = "its transaction is rolled back and ended, and it was never undone";
 const NEVER_CONFIRMED: &str = "its transaction is committed and ended, and it was never confirmed";
-const LOST: &str = "the coordinator knows nothing of its transaction: it lost state";
-const AMISS: [(ErrorCode, &str); 3] = [
-    (ErrorCode::UnknownTransaction, LOST),
-    (ErrorCode::Expired, "its transaction ended longer ago than the coordinator's history reaches"),
-    (ErrorCode::Foreign, "its transaction belongs to another coordinator's store"),
-];
 const MALFORMED: &str = "somebody changed whose it is";
 
 impl Sweeper {
@@ -98,15 +91,15 @@ impl Sweeper {
                 self.tell(place, MALFORMED);
                 continue;
             };
-            match self.fate(&mut fates, &key.xid, *store).await? {
-                Fate::Unfinished => {}
-                Fate::Committed => committed.entry(*store).or_default().push(key.clone()),
+            match judge(self.mode, self.fate(&mut fates, &key.xid, *store).await?) {
+                Verdict::Leave => {}
+                Verdict::Delete => committed.entry(*store).or_default().push(key.clone()),
                 // It may have been settled between the look and the answer.
-                Fate::Amiss(why) if self.is_open(key).await? => {
+                Verdict::Amiss(why) if self.is_open(key).await? => {
                     swept.told += 1;
                     self.tell(place, why);
                 }
-                Fate::Amiss(_) => {}
+                Verdict::Amiss(_) => {}
             }
         }
         for (store, keys) in &committed {
@@ -117,8 +110,7 @@ impl Sweeper {
     }
 
     async fn old_rows(&self) -> Result<Page, DbError> {
-        let age = u64::try_from(SWEEP_AFTER.as_millis()).unwrap_or(u64::MAX);
-        let before = WallTime((self.wall)().0.saturating_sub(age));
+        let before = (self.wall)().earlier_by(SWEEP_AFTER);
         let mut local = self.database.begin().await?;
         let page = open_before(&mut *local, self.mode, before, self.after.as_ref(), SWEPT_ROWS_MAX);
         let page = page.await?;
@@ -137,7 +129,7 @@ impl Sweeper {
         if let Some(fate) = known.get(&place) {
             return Ok(*fate);
         }
-        let fate = judge(self.mode, self.link.outcome_of(xid, store).await)?;
+        let fate = Fate::read(self.link.outcome_of(xid, store).await)?;
         known.insert(place, fate);
         Ok(fate)
     }
@@ -183,24 +175,17 @@ impl Sweeper {
     }
 }
 
-fn judge(mode: Mode, answer: Result<Outcome, CallError>) -> Result<Fate, CallError> {
-    match answer {
-        Ok(outcome) => Ok(match outcome.status {
-            Status::Active | Status::Delegated | Status::Committing | Status::RollingBack(_) => {
-                Fate::Unfinished
-            }
-            Status::Committed => match mode {
-                Mode::At | Mode::Saga | Mode::Xa => Fate::Committed,
-                Mode::Tcc => Fate::Amiss(NEVER_CONFIRMED),
-            },
-            // So it says where its store has no record, and a branch is registered before it commits.
-            Status::RolledBack(RollbackCause::Unrecorded) => Fate::Amiss(LOST),
-            Status::RolledBack(_) => Fate::Amiss(NEVER_UNDONE),
-        }),
-        Err(error) => {
-            let known = AMISS.iter().find(|(code, _)| error.code() == Some(*code));
-            // Whatever else it says, it does not say what became of it.
-            known.map(|(_, why)| Fate::Amiss(why)).ok_or(error)
-        }
+fn judge(mode: Mode, fate: Fate) -> Verdict {
+    match fate {
+        Fate::Undecided | Fate::Committing | Fate::RollingBack => Verdict::Leave,
+        Fate::Committed => match mode {
+            Mode::At | Mode::Saga | Mode::Xa => Verdict::Delete,
+            Mode::Tcc => Verdict::Amiss(NEVER_CONFIRMED),
+        },
+        Fate::RolledBack => Verdict::Amiss(NEVER_UNDONE),
+        // A branch is registered before it commits.
+        Fate::Unrecorded | Fate::Unknown => Verdict::Amiss(LOST),
+        Fate::Expired => Verdict::Amiss(EXPIRED),
+        Fate::Foreign => Verdict::Amiss(FOREIGN),
     }
 }

@@ -1,7 +1,12 @@
 //! What every mode shares about a branch: what a participant is asked in phase two, and what it
 //! may answer.
 
+mod environment;
+pub(crate) mod fate;
+pub(crate) mod lookup;
 pub(crate) mod phase_one;
+
+pub(crate) use environment::Environment;
 
 use std::time::Duration;
 

@@ -7,25 +7,19 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pactum_core::id::{BranchId, ResourceId};
 use pactum_core::time::WallTime;
-use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{debug, warn};
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use super::BranchKey;
+use super::lookup::{LOOKUP_WAIT_MAX, look_until};
 use crate::barrier::{self, FindError, Mode, State};
 use crate::context::TransactionContext;
 use crate::db::LocalDatabase;
 use crate::link::Link;
 use crate::session::{CallError, Registration};
-
-/// How long to look for the outcome of a local commit, at most. 10 s: longer than the local lock
-/// wait, so that one slow writer does not decide.
-const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Between two looks.
-const LOOKUP_PAUSE: Duration = Duration::from_millis(100);
 
 /// A registered branch whose local commit is still to come.
 ///
@@ -125,26 +119,16 @@ impl PhaseOne {
     ) -> Settled {
         let key = self.key();
         let until = (Instant::now() + LOOKUP_WAIT_MAX).min(self.context.deadline());
-        loop {
-            match timeout_at(until, self.look_up(own, &key, mode, wall())).await {
-                Ok(Ok(true)) => {
-                    self.done();
-                    return Settled::Done;
-                }
-                Ok(Ok(false)) => {
-                    self.failed();
-                    return Settled::Failed;
-                }
-                Ok(Err(why)) => {
-                    debug!(txn.xid = %key.xid, txn.branch_id = %key.branch, error = %why,
-                        "outcome of a local commit not found yet");
-                }
-                Err(_) => break,
+        match look_until(until, &key, || self.look_up(own, &key, mode, wall())).await {
+            Some(true) => {
+                self.done();
+                return Settled::Done;
             }
-            if Instant::now() + LOOKUP_PAUSE >= until {
-                break;
+            Some(false) => {
+                self.failed();
+                return Settled::Failed;
             }
-            sleep(LOOKUP_PAUSE).await;
+            None => {}
         }
         warn!(txn.xid = %key.xid, txn.branch_id = %key.branch, txn.resource = %self.resource,
             error = %error, "outcome of a local commit unknown");

@@ -19,11 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pactum_core::id::{ResourceId, StoreId, Xid};
-use pactum_core::step::Outcome;
-use pactum_core::time::WallTime;
-use pactum_core::transaction::{RollbackCause, Status};
 use pactum_core::xa::Asked;
-use pactum_proto::v1::ErrorCode;
 use tracing::{info, warn};
 
 use super::name::Name;
@@ -31,6 +27,7 @@ use super::prepared::{Prepared, Settled, Unsettled};
 use crate::barrier::leftovers::{Page, Place, open_before};
 use crate::barrier::{self, Mode};
 use crate::branch::BranchKey;
+use crate::branch::fate::{EXPIRED, FOREIGN, Fate, LOST};
 use crate::db::DbError;
 use crate::link::Link;
 use crate::session::CallError;
@@ -70,25 +67,6 @@ pub(super) enum TidyError {
     Call(#[from] CallError),
 }
 
-/// What the coordinator says of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Undecided,
-    Commit {
-        ended: bool,
-    },
-    Rollback {
-        ended: bool,
-    },
-    /// It ended so long ago that nobody knows how.
-    Expired,
-    Amiss(&'static str),
-}
-
-const LOST: &str = "the coordinator knows nothing of its transaction: it lost state";
-const FOREIGN: &str = "its transaction belongs to another coordinator's store";
-const EXPIRED: &str = "its transaction ended longer ago than the coordinator's history reaches";
-
 impl Janitor {
     pub(super) async fn round(&mut self) -> Result<Tidied, TidyError> {
         let mut tidied = Tidied::default();
@@ -103,14 +81,18 @@ impl Janitor {
         let before = std::mem::replace(&mut self.seen, listed);
         for name in self.seen.intersection(&before).take(ROUND_MAX) {
             let asked = match self.fate(&name.key.xid, name.store).await? {
+                // A delegated branch is the one that decides.
                 Fate::Undecided => continue,
-                Fate::Commit { .. } => Asked::Commit,
-                Fate::Rollback { .. } => Asked::Rollback,
-                Fate::Expired => {
-                    tidied.told += usize::from(self.tell(name, EXPIRED).await);
-                    continue;
-                }
-                Fate::Amiss(why) => {
+                Fate::Committing | Fate::Committed => Ok(Asked::Commit),
+                Fate::RollingBack | Fate::RolledBack => Ok(Asked::Rollback),
+                // A branch is registered before anything of it runs.
+                Fate::Unrecorded | Fate::Unknown => Err(LOST),
+                Fate::Expired => Err(EXPIRED),
+                Fate::Foreign => Err(FOREIGN),
+            };
+            let asked = match asked {
+                Ok(asked) => asked,
+                Err(why) => {
                     tidied.told += usize::from(self.tell(name, why).await);
                     continue;
                 }
@@ -149,8 +131,7 @@ impl Janitor {
     }
 
     async fn rows(&mut self, tidied: &mut Tidied) -> Result<(), TidyError> {
-        let keep = u64::try_from(self.barrier_keep.as_millis()).unwrap_or(u64::MAX);
-        let before = WallTime((self.prepared.wall)().0.saturating_sub(keep));
+        let before = (self.prepared.wall)().earlier_by(self.barrier_keep);
         let mut local = self.prepared.database.begin().await?;
         let page = open_before(&mut *local, Mode::Xa, before, self.after.as_ref(), ROUND_MAX).await;
         local.rollback().await;
@@ -160,13 +141,15 @@ impl Janitor {
             let Some((key, store)) = &row.owner else { continue };
             match self.fate(&key.xid, *store).await? {
                 // Nobody will ask for it any more.
-                Fate::Commit { ended: true } | Fate::Rollback { ended: true } | Fate::Expired => {
+                Fate::Committed | Fate::RolledBack | Fate::Expired => {
                     ended.push((*store, key.clone()));
                 }
                 Fate::Undecided
-                | Fate::Commit { ended: false }
-                | Fate::Rollback { ended: false }
-                | Fate::Amiss(_) => {}
+                | Fate::Committing
+                | Fate::RollingBack
+                | Fate::Unrecorded
+                | Fate::Unknown
+                | Fate::Foreign => {}
             }
         }
         ended.sort_unstable();
@@ -182,30 +165,6 @@ impl Janitor {
     }
 
     async fn fate(&self, xid: &Xid, store: StoreId) -> Result<Fate, CallError> {
-        judge(self.link.outcome_of(xid, store).await)
-    }
-}
-
-fn judge(answer: Result<Outcome, CallError>) -> Result<Fate, CallError> {
-    match answer {
-        Ok(outcome) => Ok(match outcome.status {
-            // A delegated branch is the one that decides.
-            Status::Active | Status::Delegated => Fate::Undecided,
-            Status::Committing => Fate::Commit { ended: false },
-            Status::Committed => Fate::Commit { ended: true },
-            // So it says where its store has no record, and a branch is registered before anything of
-            // it runs.
-            Status::RollingBack(RollbackCause::Unrecorded)
-            | Status::RolledBack(RollbackCause::Unrecorded) => Fate::Amiss(LOST),
-            Status::RollingBack(_) => Fate::Rollback { ended: false },
-            Status::RolledBack(_) => Fate::Rollback { ended: true },
-        }),
-        Err(error) => match error.code() {
-            Some(ErrorCode::UnknownTransaction) => Ok(Fate::Amiss(LOST)),
-            Some(ErrorCode::Foreign) => Ok(Fate::Amiss(FOREIGN)),
-            Some(ErrorCode::Expired) => Ok(Fate::Expired),
-            // Whatever else it says, it does not say what became of it.
-            Some(_) | None => Err(error),
-        },
+        Fate::read(self.link.outcome_of(xid, store).await)
     }
 }

@@ -11,11 +11,10 @@
 //! ```
 
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
 
 use pactum_core::xa::{Asked, Seen};
-use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{debug, warn};
+use tokio::time::Instant;
+use tracing::warn;
 
 use super::connection::XaConnection;
 use super::dialect::AfterPrepare;
@@ -24,14 +23,9 @@ use super::name::Name;
 use super::one_phase::OpenBranch;
 use super::prepared::{Prepared, Settled, Unsettled};
 use crate::at::AtDatabase;
+use crate::branch::lookup::{LOOKUP_WAIT_MAX, look_until};
 use crate::branch::phase_one::PhaseOne;
 use crate::db::DbError;
-
-/// How long to look for the outcome of a prepare, at most. 10 s: longer than the local lock wait, so
-/// that one slow session does not decide.
-pub(super) const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Between two looks.
-const LOOKUP_PAUSE: Duration = Duration::from_millis(100);
 
 /// A branch of a global transaction. Dropped unfinished, it rolls back.
 ///
@@ -164,20 +158,7 @@ pub(crate) async fn settle(
 /// What another connection sees of a branch whose own gave no answer, for good: where it sees nothing,
 /// it is buried first. `None` if that could not be learned in time.
 pub(super) async fn seen_until(until: Instant, prepared: &Prepared, name: &Name) -> Option<Seen> {
-    loop {
-        match timeout_at(until, seen_for_good(prepared, name)).await {
-            Ok(Ok(seen)) => return Some(seen),
-            Ok(Err(why)) => {
-                debug!(txn.xid = %name.key.xid, txn.branch_id = %name.key.branch, error = %why,
-                    "outcome of a branch not found yet");
-            }
-            Err(_) => return None,
-        }
-        if Instant::now() + LOOKUP_PAUSE >= until {
-            return None;
-        }
-        sleep(LOOKUP_PAUSE).await;
-    }
+    look_until(until, &name.key, || seen_for_good(prepared, name)).await
 }
 
 async fn seen_for_good(prepared: &Prepared, name: &Name) -> Result<Seen, Unsettled> {

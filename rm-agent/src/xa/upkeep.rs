@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use pactum_core::time::WallTime;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
@@ -66,14 +65,6 @@ fn not_done(janitor: &Janitor, error: &TidyError) {
 
 /// Removes undone rows and tombstones that are older than `barrier_keep`.
 async fn purge(janitor: &Janitor) -> Result<(), DbError> {
-    let keep = u64::try_from(janitor.barrier_keep.as_millis()).unwrap_or(u64::MAX);
-    let before = WallTime((janitor.prepared.wall)().0.saturating_sub(keep));
-    loop {
-        let mut local = janitor.prepared.database.begin().await?;
-        let purged = barrier::purge(&mut *local, before).await?;
-        local.commit().await?;
-        if purged == 0 {
-            return Ok(());
-        }
-    }
+    let before = (janitor.prepared.wall)().earlier_by(janitor.barrier_keep);
+    barrier::purge(&*janitor.prepared.database, before).await.map(drop)
 }

@@ -18,8 +18,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{MySql, Pool, Postgres, Sqlite};
 
 use crate::action::{ActionDatabase, ActionOptions, ActionPool, Chance, Handled};
-use crate::at::Environment;
 use crate::barrier::{self, Mode, OpenRow};
+use crate::branch::Environment;
 use crate::branch::{Answer, BranchKey};
 use crate::context::TransactionContext;
 use crate::db::{DbError, Driver, Value};

@@ -11,8 +11,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, Executor, IntoArguments, Pool, Sqlite, SqlitePool};
 
 use crate::at::connection::AtConnection;
-use crate::at::options::Environment;
 use crate::at::{AtDatabase, AtError, AtOptions, AtPool};
+use crate::branch::Environment;
 use crate::context::TransactionContext;
 use crate::db::Row;
 use crate::link::fake::{Fake, STORE};

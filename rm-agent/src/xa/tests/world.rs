@@ -12,7 +12,8 @@ use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor, IntoArguments, MySql, Pool, Postgres};
 
-use crate::at::{AtDatabase, Environment};
+use crate::at::AtDatabase;
+use crate::branch::Environment;
 use crate::context::TransactionContext;
 use crate::db::Row;
 use crate::link::fake::{Fake, STORE};

@@ -7,7 +7,8 @@ use pactum_testkit::server::{self, Kind};
 
 use super::World;
 use crate::at::tests::world::{options, take};
-use crate::at::{AtError, AtOptions, Environment, Fallback};
+use crate::at::{AtError, AtOptions, Fallback};
+use crate::branch::Environment;
 use crate::branch::{Answer, Task};
 use crate::link::fake::{Fake, Said};
 
