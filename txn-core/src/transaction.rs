@@ -33,6 +33,8 @@ pub enum RollbackCause {
     Unrecorded,
     /// A nested scope was rolled back, and one of its branches could not be undone by itself.
     ScopeNotUndone,
+    /// A step of a declared saga failed for good.
+    StepFailed,
 }
 
 /// What was decided, and how far it has spread.

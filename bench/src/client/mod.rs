@@ -130,6 +130,7 @@ impl Session {
                 resource_id: resource_id(number),
                 kind: v1::ResourceKind::Database.into(),
                 resource_uid: uid.to_vec().into(),
+                actions: Vec::new(),
             };
             self.queue(1 + number as u64, Request::Attach(resource));
         }

@@ -86,6 +86,8 @@ fn answer(request: Request) -> Option<Answer> {
         | Request::Rollback(_)
         | Request::RollbackScope(_)
         | Request::CanCommit(_)
+        | Request::SubmitSaga(_)
+        | Request::GetSaga(_)
         | Request::Veto(_)
         | Request::Get(_)
         | Request::Claim(_)

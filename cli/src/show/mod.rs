@@ -40,6 +40,7 @@ pub(crate) fn cause(outcome: &Outcome) -> Option<&'static str> {
         RollbackCause::ManagerLost => "manager lost",
         RollbackCause::Unrecorded => "unrecorded",
         RollbackCause::ScopeNotUndone => "scope not undone",
+        RollbackCause::StepFailed => "step failed",
     })
 }
 

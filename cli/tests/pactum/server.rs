@@ -108,6 +108,7 @@ impl Participant {
             resource_id: "bank-a".to_owned(),
             kind: ResourceKind::Database.into(),
             resource_uid: vec![7; 16].into(),
+            actions: Vec::new(),
         };
         let request = AttachRequest {
             node_id: vec![9; 16].into(),

@@ -161,5 +161,6 @@ fn cause(status: Status) -> Option<&'static str> {
         RollbackCause::ManagerLost => "manager lost",
         RollbackCause::Unrecorded => "unrecorded",
         RollbackCause::ScopeNotUndone => "scope not undone",
+        RollbackCause::StepFailed => "step failed",
     })
 }

@@ -69,6 +69,7 @@ fn cause_to_row(cause: RollbackCause) -> i64 {
         RollbackCause::ManagerLost => 7,
         RollbackCause::Unrecorded => 8,
         RollbackCause::ScopeNotUndone => 9,
+        RollbackCause::StepFailed => 10,
     }
 }
 
@@ -83,6 +84,7 @@ fn cause_from_row(cause: i64) -> Result<RollbackCause, Error> {
         7 => RollbackCause::ManagerLost,
         8 => RollbackCause::Unrecorded,
         9 => RollbackCause::ScopeNotUndone,
+        10 => RollbackCause::StepFailed,
         other => return Err(corrupt(format!("rollback cause {other}"))),
     })
 }
@@ -428,6 +430,7 @@ mod tests {
             (RollbackCause::ManagerLost, 7),
             (RollbackCause::Unrecorded, 8),
             (RollbackCause::ScopeNotUndone, 9),
+            (RollbackCause::StepFailed, 10),
         ];
         let without_cause = [
             (Status::Active, 1),

@@ -125,6 +125,10 @@ impl FrameReader<'_> {
                 read.questions.push((correlation, self.requests.can_commit(&asked)?));
                 return Ok(None);
             }
+            // Capability `sagas` is not announced yet.
+            Frame::SubmitSaga(_) | Frame::GetSaga(_) => {
+                return Err(convert::invalid("frame", "this coordinator drives no declared sagas"));
+            }
             Frame::Veto(veto) => self.requests.veto(&veto, reply)?,
             Frame::Get(get) => self.requests.get(&get, reply)?,
             Frame::Register(register) => self.requests.register(&register, session, reply)?,
@@ -194,6 +198,8 @@ fn awaits_answer(frame: &v1::ClientFrame) -> bool {
             | Frame::Rollback(_)
             | Frame::RollbackScope(_)
             | Frame::CanCommit(_)
+            | Frame::SubmitSaga(_)
+            | Frame::GetSaga(_)
             | Frame::Veto(_)
             | Frame::Get(_)
             | Frame::Register(_)

@@ -31,10 +31,15 @@ pub(crate) fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::NotResolvable
         | ErrorCode::ScopeRolledBack
         | ErrorCode::NotDelegable
+        | ErrorCode::DefinitionTaken
+        | ErrorCode::UnknownAction
+        | ErrorCode::StepState
         | ErrorCode::ProtocolVersion => Code::FailedPrecondition,
-        ErrorCode::UnknownTransaction | ErrorCode::UnknownBranch => Code::NotFound,
+        ErrorCode::UnknownTransaction | ErrorCode::UnknownBranch | ErrorCode::UnknownSaga => {
+            Code::NotFound
+        }
         ErrorCode::Expired => Code::OutOfRange,
-        ErrorCode::InvalidArgument => Code::InvalidArgument,
+        ErrorCode::InvalidArgument | ErrorCode::InvalidDefinition => Code::InvalidArgument,
         ErrorCode::BranchMismatch => Code::AlreadyExists,
         ErrorCode::OutcomeUnknown | ErrorCode::Unavailable => Code::Unavailable,
         ErrorCode::LimitReached => Code::ResourceExhausted,

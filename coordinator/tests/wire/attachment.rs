@@ -158,6 +158,7 @@ async fn a_refused_attach_binds_nothing() {
         resource_id: "fresh".into(),
         kind: v1::ResourceKind::Service.into(),
         resource_uid: Vec::new().into(),
+        actions: Vec::new(),
     };
     let other = v1::Resource { resource_uid: vec![9; 16].into(), ..bank() };
     let both = v1::AttachRequest { resources: vec![fresh, other], ..attach() };

@@ -249,6 +249,7 @@ pub(crate) fn bank() -> v1::Resource {
         resource_id: BANK.into(),
         kind: v1::ResourceKind::Database.into(),
         resource_uid: vec![5; 16].into(),
+        actions: Vec::new(),
     }
 }
 

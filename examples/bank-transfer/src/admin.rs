@@ -128,7 +128,8 @@ fn entry(transaction: Transaction) -> Result<Entry> {
             | RollbackCause::TimedOut
             | RollbackCause::ManagerLost
             | RollbackCause::Unrecorded
-            | RollbackCause::ScopeNotUndone => Standing::Unasked,
+            | RollbackCause::ScopeNotUndone
+            | RollbackCause::StepFailed => Standing::Unasked,
             RollbackCause::Unspecified => {
                 bail!("the coordinator does not say why `{}` rolls back", transaction.xid)
             }

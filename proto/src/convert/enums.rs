@@ -69,6 +69,7 @@ fn cause(value: i32) -> Result<RollbackCause, UnknownValue> {
         v1::RollbackCause::ManagerLost => Ok(RollbackCause::ManagerLost),
         v1::RollbackCause::Unrecorded => Ok(RollbackCause::Unrecorded),
         v1::RollbackCause::ScopeNotUndone => Ok(RollbackCause::ScopeNotUndone),
+        v1::RollbackCause::StepFailed => Ok(RollbackCause::StepFailed),
         v1::RollbackCause::Unspecified => Err(unknown),
     }
 }
@@ -85,6 +86,7 @@ impl From<RollbackCause> for v1::RollbackCause {
             RollbackCause::ManagerLost => v1::RollbackCause::ManagerLost,
             RollbackCause::Unrecorded => v1::RollbackCause::Unrecorded,
             RollbackCause::ScopeNotUndone => v1::RollbackCause::ScopeNotUndone,
+            RollbackCause::StepFailed => v1::RollbackCause::StepFailed,
         }
     }
 }
@@ -221,7 +223,7 @@ pub(super) fn answered(value: i32) -> Result<Answered, UnknownValue> {
         v1::WorkKind::Rollback => Ok(Answered::PhaseTwo(Direction::Rollback)),
         v1::WorkKind::AskPhaseOne => Ok(Answered::PhaseOne),
         v1::WorkKind::CanCommit => Ok(Answered::CanCommit),
-        v1::WorkKind::Unspecified => Err(unknown),
+        v1::WorkKind::Act | v1::WorkKind::Unspecified => Err(unknown),
     }
 }
 

@@ -145,6 +145,7 @@ impl Identity {
                 .resolution
                 .map_or(v1::Resolution::Unspecified, v1::Resolution::from)
                 .into(),
+            ..v1::Work::default()
         }
     }
 }
@@ -183,6 +184,7 @@ fn error_of(frame: Frame) -> v1::Error {
         | Frame::Goodbye(_)
         | Frame::PhaseOneRecorded(_)
         | Frame::Scope(_)
-        | Frame::Opinion(_) => error::internal("the group gave another kind of answer"),
+        | Frame::Opinion(_)
+        | Frame::Saga(_) => error::internal("the group gave another kind of answer"),
     }
 }

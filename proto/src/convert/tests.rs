@@ -238,8 +238,12 @@ fn hellos_and_attaches_are_checked() {
 
     let resource = |kind: v1::ResourceKind, uid: usize| {
         let resource_uid = vec![1; uid].into();
-        let resource =
-            v1::Resource { resource_id: "bank-a".into(), kind: kind.into(), resource_uid };
+        let resource = v1::Resource {
+            resource_id: "bank-a".into(),
+            kind: kind.into(),
+            resource_uid,
+            actions: Vec::new(),
+        };
         refusal(reader().resource(&resource))
     };
     assert_eq!(resource(v1::ResourceKind::Database, 16), "accepted");

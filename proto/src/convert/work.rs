@@ -103,10 +103,10 @@ fn phase_two(
             reason: enums::park_reason(report.reason)?,
             report: encoded(report),
         },
-        Wire::Failed(v1::Failed {}) => {
+        Wire::Failed(_) | Wire::StepDone(_) | Wire::StepFailed(_) | Wire::StepOngoing(_) => {
             return Err(invalid(
                 "result",
-                "`failed` answers only a question about phase one; send done, later or parked",
+                "phase two is answered with done, later or parked; send one of these",
             ));
         }
     };
@@ -118,7 +118,11 @@ fn phase_one(answer: &Wire) -> Option<PhaseOneResult> {
     match answer {
         Wire::Done(v1::Done {}) => Some(PhaseOneResult::Done),
         Wire::Failed(v1::Failed {}) => Some(PhaseOneResult::Failed),
-        Wire::Later(_) | Wire::Parked(_) => None,
+        Wire::Later(_)
+        | Wire::Parked(_)
+        | Wire::StepDone(_)
+        | Wire::StepFailed(_)
+        | Wire::StepOngoing(_) => None,
     }
 }
 
@@ -130,6 +134,9 @@ fn said(answer: Wire) -> Said {
         Wire::Failed(v1::Failed {}) => Said::No(String::new()),
         Wire::Parked(report) => Said::No(reason(&report.message)),
         Wire::Later(later) => Said::Nothing(reason(&later.reason)),
+        Wire::StepDone(_) | Wire::StepFailed(_) | Wire::StepOngoing(_) => {
+            Said::Nothing("it answered another question".to_owned())
+        }
     }
 }
 

@@ -39,6 +39,7 @@ impl Attachment {
             resource_id: self.resource.to_string(),
             kind: v1::ResourceKind::Database.into(),
             resource_uid: self.uid.to_bytes().to_vec().into(),
+            actions: Vec::new(),
         }
     }
 }

@@ -227,7 +227,8 @@ fn on_frame(shared: &Shared, link: &Arc<Link>, frame: v1::ServerFrame) {
             | Answer::BranchIds(_)
             | Answer::PhaseOneRecorded(_)
             | Answer::Scope(_)
-            | Answer::Opinion(_)),
+            | Answer::Opinion(_)
+            | Answer::Saga(_)),
         ) => link.answer(correlation, answer),
     }
 }

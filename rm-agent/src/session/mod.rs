@@ -96,7 +96,12 @@ impl CallError {
                 | v1::ErrorCode::ResourceBusy
                 | v1::ErrorCode::NotResolvable
                 | v1::ErrorCode::ScopeRolledBack
-                | v1::ErrorCode::NotDelegable => false,
+                | v1::ErrorCode::NotDelegable
+                | v1::ErrorCode::InvalidDefinition
+                | v1::ErrorCode::UnknownSaga
+                | v1::ErrorCode::DefinitionTaken
+                | v1::ErrorCode::UnknownAction
+                | v1::ErrorCode::StepState => false,
             },
         }
     }

@@ -136,6 +136,11 @@ pub(super) fn ask_again_after(error: &v1::Error, attempt: u32) -> Option<Duratio
         | v1::ErrorCode::ResourceBusy
         | v1::ErrorCode::NotResolvable
         | v1::ErrorCode::ScopeRolledBack
-        | v1::ErrorCode::NotDelegable => None,
+        | v1::ErrorCode::NotDelegable
+        | v1::ErrorCode::InvalidDefinition
+        | v1::ErrorCode::UnknownSaga
+        | v1::ErrorCode::DefinitionTaken
+        | v1::ErrorCode::UnknownAction
+        | v1::ErrorCode::StepState => None,
     }
 }

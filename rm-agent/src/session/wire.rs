@@ -21,7 +21,7 @@ pub(super) fn task(kind: v1::WorkKind, phase_one_done: bool) -> Option<Task> {
         v1::WorkKind::Rollback => Some(Task::Rollback { phase_one_done }),
         v1::WorkKind::AskPhaseOne => Some(Task::AskPhaseOne),
         v1::WorkKind::CanCommit => Some(Task::CanCommit),
-        v1::WorkKind::Unspecified => None,
+        v1::WorkKind::Act | v1::WorkKind::Unspecified => None,
     }
 }
 

@@ -16,7 +16,7 @@ use pactum_core::transaction::{
 use super::Place;
 use super::rows::{branch, lock, put, put_branch, resource, transaction, write};
 
-const CAUSES: [RollbackCause; 9] = [
+const CAUSES: [RollbackCause; 10] = [
     RollbackCause::Requested,
     RollbackCause::TimedOut,
     RollbackCause::Vetoed,
@@ -26,6 +26,7 @@ const CAUSES: [RollbackCause; 9] = [
     RollbackCause::ManagerLost,
     RollbackCause::Unrecorded,
     RollbackCause::ScopeNotUndone,
+    RollbackCause::StepFailed,
 ];
 
 /// Puts transactions and reads each back.
