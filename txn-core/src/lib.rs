@@ -12,6 +12,7 @@ pub mod recovery;
 pub mod rejection;
 pub mod restore;
 pub mod retry;
+pub mod saga;
 pub mod step;
 pub mod time;
 pub mod transaction;
