@@ -90,7 +90,7 @@ impl Condition {
                 Source::Index(of) => loops.set(&[of, "index"], value),
             }
         }
-        for (name, object) in [("results", results), ("loop", loops)] {
+        for (name, object) in [("results", results), ("each", loops)] {
             let added = context.add_variable(name, AsCel(&object.0));
             added.map_err(|error| failed(error.to_string()))?;
         }
@@ -119,7 +119,7 @@ fn nesting(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     for byte in text.bytes() {
         match byte {
-            b'(' | b'[' | b'{' | b'?' | b'!' | b'-' => depth += 1,
+            b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
@@ -145,7 +145,7 @@ fn visit(expression: &Expr, uses: &mut Vec<Use>) -> Result<(), String> {
         }
         Expr::Ident(name) => Err(format!(
             "`{name}` is not known to a condition, or not as a whole; it may use `input`, \
-             `results.<step>`, `loop.<loop>.item` and `loop.<loop>.index`"
+             `results.<step>`, `each.<loop>.item` and `each.<loop>.index`"
         )),
         Expr::Comprehension(_) => Err("a condition may not walk over a list or map (all, exists, \
              exists_one, map, filter): let a step do that and return what it found"
@@ -168,14 +168,14 @@ fn visit(expression: &Expr, uses: &mut Vec<Use>) -> Result<(), String> {
     }
 }
 
-/// `results.<step>`, `loop.<loop>.item`, `loop.<loop>.index`, also in brackets.
+/// `results.<step>`, `each.<loop>.item`, `each.<loop>.index`, also in brackets.
 fn used(expression: &Expr) -> Option<Use> {
     let (operand, field, asked_only) = member(expression)?;
     let source = match operand {
         Expr::Ident(name) if name == "results" => Source::Result(field.into()),
         inner => match (member(inner)?, field) {
-            ((Expr::Ident(name), of, _), "item") if name == "loop" => Source::Item(of.into()),
-            ((Expr::Ident(name), of, _), "index") if name == "loop" => Source::Index(of.into()),
+            ((Expr::Ident(name), of, _), "item") if name == "each" => Source::Item(of.into()),
+            ((Expr::Ident(name), of, _), "index") if name == "each" => Source::Index(of.into()),
             _ => return None,
         },
     };

@@ -90,7 +90,7 @@ pub struct Step {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Case {
-    /// A condition in CEL over `input`, `results` and `loop`.
+    /// A condition in CEL over `input`, `results` and `each`.
     pub when: String,
     /// The step that it leads to.
     pub then: String,
@@ -128,7 +128,7 @@ pub struct Each {
     /// How many items are worked on side by side; 1 unless it is said: in order, one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallel: Option<u32>,
-    /// What is done for an item, which is `/loop/<id>/item` to them.
+    /// What is done for an item, which is `/each/<id>/item` to them.
     pub steps: Vec<Step>,
     /// The mapping that makes an item's part of the loop's result, a list; null unless it is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,8 +14,9 @@ pub const LOOP_LIMIT_MAX: u32 = 10_000;
 pub const CASES_MAX: usize = 100;
 /// A condition. 1 KiB: its parser needs stack in proportion to its nesting.
 pub const CONDITION_BYTES_MAX: usize = 1024;
-/// How deep brackets lie in each other in a condition.
-pub const CONDITION_NESTING_MAX: usize = 32;
+/// How deep brackets lie in each other in a condition. 6: unoptimised, the parser takes some 170 KiB of
+/// stack for each, and a thread has 2 MiB.
+pub const CONDITION_NESTING_MAX: usize = 6;
 /// How deep a mapping's JSON is nested.
 pub const MAPPING_NESTING_MAX: usize = 32;
 /// The input of a saga as JSON.

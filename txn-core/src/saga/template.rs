@@ -207,8 +207,8 @@ fn special(fields: &Map<String, Value>, place: &str) -> Result<Template, Wrong> 
 fn source(pointer: &str) -> Result<(Source, Arc<str>), String> {
     let bad = || {
         format!(
-            "`{pointer}` is no pointer into /input, /results/<step>, /loop/<loop>/item or \
-             /loop/<loop>/index"
+            "`{pointer}` is no pointer into /input, /results/<step>, /each/<loop>/item or \
+             /each/<loop>/index"
         )
     };
     let mut parts = pointer.strip_prefix('/').ok_or_else(bad)?.split('/');
@@ -218,7 +218,7 @@ fn source(pointer: &str) -> Result<(Source, Arc<str>), String> {
             parts.next();
             Source::Result(step.into())
         }
-        (Some("loop"), Some(of)) if !of.is_empty() => {
+        (Some("each"), Some(of)) if !of.is_empty() => {
             parts.next();
             match parts.next() {
                 Some("item") => Source::Item(of.into()),

@@ -222,7 +222,7 @@ fn written(source: &Source) -> String {
     match source {
         Source::Input => "input".to_owned(),
         Source::Result(step) => format!("results.{step}"),
-        Source::Item(of) => format!("loop.{of}.item"),
-        Source::Index(of) => format!("loop.{of}.index"),
+        Source::Item(of) => format!("each.{of}.item"),
+        Source::Index(of) => format!("each.{of}.index"),
     }
 }

@@ -60,7 +60,7 @@ fn every_fault_is_found_at_once() {
             /steps/1/after/0: no step beside this one is named `nobody`
             /steps/0: a step has exactly one of `action`, `choice`, `wait`, `each` and `saga`
             /steps/1/retry/attempts: 1 to 1000000 attempts
-            /steps/2/input: `/result/a` is no pointer into /input, /results/<step>, /loop/<loop>/item or /loop/<loop>/index
+            /steps/2/input: `/result/a` is no pointer into /input, /results/<step>, /each/<loop>/item or /each/<loop>/index
             /steps/2/timeout: it is more than nothing and at most 1h"#]],
     );
 }
@@ -69,10 +69,20 @@ fn every_fault_is_found_at_once() {
 fn the_shape_is_said_with_its_place() {
     faults(
         &json!([{ "id": "a", "action": "x", "resource": "r", "retries": 3 }]),
-        &expect!["/steps/0/retries: unknown field `retries`, expected one of `id`, `after`, `action`, `resource`, `input`, `timeout`, `retry`, `unknown`, `recovery`, `compensable`, `choice`, `else`, `wait`, `each`, `saga` at line 1 column 68"],
+        &expect![
+            "/steps/0/retries: unknown field `retries`, expected one of `id`, `after`, `action`, `resource`, `input`, `timeout`, `retry`, `unknown`, `recovery`, `compensable`, `choice`, `else`, `wait`, `each`, `saga` at line 1 column 68"
+        ],
     );
-    faults(&json!([{ "id": "a", "wait": { "for": "soon" } }]), &expect!["/steps/0/wait/for: `soon` is no duration (expected number at 0); write one as `10m` at line 1 column 52"]);
-    faults(&json!([{ "action": "x" }]), &expect!["/steps/0: missing field `id` at line 1 column 35"]);
+    faults(
+        &json!([{ "id": "a", "wait": { "for": "soon" } }]),
+        &expect![
+            "/steps/0/wait/for: `soon` is no duration (expected number at 0); write one as `10m` at line 1 column 52"
+        ],
+    );
+    faults(
+        &json!([{ "action": "x" }]),
+        &expect!["/steps/0: missing field `id` at line 1 column 35"],
+    );
     faults(&json!([]), &expect!["/steps: there is no step"]);
 }
 
@@ -97,7 +107,9 @@ fn a_cycle_is_named() {
 fn a_step_that_nothing_leads_to_is_dead() {
     faults(
         &json!([{ "id": "way", "choice": [{ "when": "true", "then": "a" }] }, act_with("b", &json!({})), act("a")]),
-        &expect!["/steps/1: dead step: the choice `way` never leads to `b`; name it there, or say which step it is `after`"],
+        &expect![
+            "/steps/1: dead step: the choice `way` never leads to `b`; name it there, or say which step it is `after`"
+        ],
     );
 }
 
@@ -117,7 +129,9 @@ fn a_result_is_there_if_its_step_surely_ran_before() {
                 &json!({ "after": ["left", "right"], "input": [{ "$from": "/results/first" }, { "$from": "/results/left" }] })
             )
         ]),
-        &expect!["/steps/4/input: `/results/left`: step `left` may have been passed over by then: give a default"],
+        &expect![
+            "/steps/4/input: `/results/left`: step `left` may have been passed over by then: give a default"
+        ],
     );
     // With a default it may be absent; within its own way it is sure.
     faults(
@@ -139,7 +153,9 @@ fn a_result_is_there_if_its_step_surely_ran_before() {
             act("a"),
             act_with("b", &json!({ "after": [], "input": { "$from": "/results/a" } }))
         ]),
-        &expect!["/steps/1/input: `/results/a`: step `a` is not always over by then: add it to `after`"],
+        &expect![
+            "/steps/1/input: `/results/a`: step `a` is not always over by then: add it to `after`"
+        ],
     );
     // Both sides of a fork are sure after the join.
     faults(
@@ -153,8 +169,14 @@ fn a_result_is_there_if_its_step_surely_ran_before() {
         ]),
         &expect!["fine: 3 slots"],
     );
-    faults(&json!([act_with("a", &reads("/results/nobody"))]), &expect!["/steps/0/input: `/results/nobody`: no step `nobody` can be seen from here"]);
-    faults(&json!([act_with("a", &reads("/loop/l/item"))]), &expect!["/steps/0/input: `/loop/l/item`: this is not inside a loop `l`"]);
+    faults(
+        &json!([act_with("a", &reads("/results/nobody"))]),
+        &expect!["/steps/0/input: `/results/nobody`: no step `nobody` can be seen from here"],
+    );
+    faults(
+        &json!([act_with("a", &reads("/each/l/item"))]),
+        &expect!["/steps/0/input: `/each/l/item`: this is not inside a loop `l`"],
+    );
     faults(
         &json!([choice, act("left"), act_with("right", &reads("/results/way"))]),
         &expect!["/steps/2/input: `/results/way`: the choice `way` has no result"],
@@ -168,28 +190,49 @@ fn a_condition_sees_what_is_sure_and_walks_over_nothing() {
                { "id": "late", "after": ["c"], "choice": [{ "when": when, "then": "d" }] }, act("d")])
     };
     faults(&choice("results.a.n > 3 && input.x == 'y'"), &expect!["fine: 6 slots"]);
-    faults(&choice("results[\"a\"] == 1 || results.d == 2"), &expect![[r#"
+    faults(
+        &choice("results[\"a\"] == 1 || results.d == 2"),
+        &expect![[r#"
         /steps/1/choice/0/when: `results.d`: step `d` is not always over by then: add it to `after`
-        /steps/4/choice/0/when: `results.d`: step `d` is not always over by then: add it to `after`"#]]);
-    faults(&choice("input.list.all(x, x > 0)"), &expect![[r#"
+        /steps/4/choice/0/when: `results.d`: step `d` is not always over by then: add it to `after`"#]],
+    );
+    faults(
+        &choice("input.list.all(x, x > 0)"),
+        &expect![[r#"
         /steps/1/choice/0/when: a condition may not walk over a list or map (all, exists, exists_one, map, filter): let a step do that and return what it found
-        /steps/4/choice/0/when: a condition may not walk over a list or map (all, exists, exists_one, map, filter): let a step do that and return what it found"#]]);
-    faults(&choice("has(results.c) ? true : false"), &expect!["/steps/1/choice/0/when: `results.c`: step `c` is not always over by then: add it to `after`"]);
-    faults(&choice("a +"), &expect![[r#"
+        /steps/4/choice/0/when: a condition may not walk over a list or map (all, exists, exists_one, map, filter): let a step do that and return what it found"#]],
+    );
+    faults(
+        &choice("has(results.c) ? true : false"),
+        &expect![
+            "/steps/1/choice/0/when: `results.c`: step `c` is not always over by then: add it to `after`"
+        ],
+    );
+    faults(
+        &choice("a +"),
+        &expect![[r#"
         /steps/1/choice/0/when: the condition is not CEL: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}
-        /steps/4/choice/0/when: the condition is not CEL: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"#]]);
-    faults(&choice("secret == 1"), &expect![[r#"
-        /steps/1/choice/0/when: `secret` is not known to a condition, or not as a whole; it may use `input`, `results.<step>`, `loop.<loop>.item` and `loop.<loop>.index`
-        /steps/4/choice/0/when: `secret` is not known to a condition, or not as a whole; it may use `input`, `results.<step>`, `loop.<loop>.item` and `loop.<loop>.index`"#]]);
-    faults(&choice(&"(".repeat(500)), &expect![[r#"
-        /steps/1/choice/0/when: the condition is nested deeper than 32
-        /steps/4/choice/0/when: the condition is nested deeper than 32"#]]);
-    faults(&choice(&format!("{}true", "!".repeat(200))), &expect![[r#"
-        /steps/1/choice/0/when: the condition is nested deeper than 32
-        /steps/4/choice/0/when: the condition is nested deeper than 32"#]]);
-    faults(&choice(&"1".repeat(2000)), &expect![[r#"
+        /steps/4/choice/0/when: the condition is not CEL: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"#]],
+    );
+    faults(
+        &choice("secret == 1"),
+        &expect![[r#"
+        /steps/1/choice/0/when: `secret` is not known to a condition, or not as a whole; it may use `input`, `results.<step>`, `each.<loop>.item` and `each.<loop>.index`
+        /steps/4/choice/0/when: `secret` is not known to a condition, or not as a whole; it may use `input`, `results.<step>`, `each.<loop>.item` and `each.<loop>.index`"#]],
+    );
+    faults(
+        &choice(&"(".repeat(500)),
+        &expect![[r#"
+            /steps/1/choice/0/when: the condition is nested deeper than 6
+            /steps/4/choice/0/when: the condition is nested deeper than 6"#]],
+    );
+    faults(&choice(&format!("{}true", "!".repeat(200))), &expect!["fine: 6 slots"]);
+    faults(
+        &choice(&"1".repeat(2000)),
+        &expect![[r#"
         /steps/1/choice/0/when: the condition has 2000 bytes; it may have 1024
-        /steps/4/choice/0/when: the condition has 2000 bytes; it may have 1024"#]]);
+        /steps/4/choice/0/when: the condition has 2000 bytes; it may have 1024"#]],
+    );
 }
 
 #[test]
@@ -197,7 +240,7 @@ fn loops_and_waits_have_what_belongs_to_them() {
     let body = json!([
         act_with(
             "pack",
-            &json!({ "input": [{ "$from": "/loop/lines/item/n" }, { "$from": "/results/a" }] })
+            &json!({ "input": [{ "$from": "/each/lines/item/n" }, { "$from": "/results/a" }] })
         ),
         act("send")
     ]);
@@ -228,7 +271,9 @@ fn loops_and_waits_have_what_belongs_to_them() {
         json!({ "id": "inner", "each": { "in": [], "limit": 10_000, "steps": [act("x")] } });
     faults(
         &json!([{ "id": "outer", "each": { "in": [], "limit": 100, "steps": [inner] } }]),
-        &expect!["/steps: with every loop at its limit it has 1000101 steps; it may have 100000: lower the limits"],
+        &expect![
+            "/steps: with every loop at its limit it has 1000101 steps; it may have 100000: lower the limits"
+        ],
     );
 }
 
@@ -243,26 +288,44 @@ fn sub_sagas_are_known_and_no_part_of_themselves() {
     };
     let parts = [Arc::clone(&part)];
     of("whole", 2, &parts, &expect!["fine: 2 slots"]);
-    of("whole", 3, &parts, &expect!["/steps/0/saga: no saga `part@3` is defined: define it before this one"]);
+    of(
+        "whole",
+        3,
+        &parts,
+        &expect!["/steps/0/saga: no saga `part@3` is defined: define it before this one"],
+    );
     of("part", 2, &parts, &expect!["/steps/0/saga: recursion: `part@2` would be a part of itself"]);
     let inner = json!({ "saga": "whole", "version": 1, "steps": [{ "id": "sub", "saga": { "name": "part", "version": 2 } }] });
     let inner = Definition::from_json(inner.to_string().as_bytes()).expect("it is one");
     let inner = check(&inner, &|_| Some(Arc::clone(&part))).expect("it is fine");
     let again = json!({ "saga": "part", "version": 3, "steps": [{ "id": "x", "saga": { "name": "whole", "version": 1 } }] });
-    faults_with(&again, &[Arc::new(inner)], &expect!["/steps/0/saga: recursion: `whole@1` has `part@2` as a part"]);
+    faults_with(
+        &again,
+        &[Arc::new(inner)],
+        &expect!["/steps/0/saga: recursion: `whole@1` has `part@2` as a part"],
+    );
 }
 
 #[test]
 fn what_is_too_large_is_refused_before_it_costs_anything() {
     let steps: Vec<Value> = (0..10_000).map(|number| act(&format!("s{number}"))).collect();
-    faults(&Value::Array(steps), &expect!["/steps: a definition has at most 2000 steps: use sub-sagas"]);
+    faults(
+        &Value::Array(steps),
+        &expect!["/steps: a definition has at most 2000 steps: use sub-sagas"],
+    );
     let large = vec![b' '; 10 * 1024 * 1024];
-    expect!["/: the definition has 10485760 bytes; it may have 1048576"].assert_eq(&Definition::from_json(&large).expect_err("too large").to_string());
+    expect!["/: the definition has 10485760 bytes; it may have 1048576"]
+        .assert_eq(&Definition::from_json(&large).expect_err("too large").to_string());
     let mut deep = json!(1);
     for _ in 0..100 {
         deep = json!([deep]);
     }
-    faults(&json!([act_with("a", &json!({ "input": deep }))]), &expect!["/steps/0/input/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0: a mapping may be nested 32 deep"]);
+    faults(
+        &json!([act_with("a", &json!({ "input": deep }))]),
+        &expect![
+            "/steps/0/input/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0: a mapping may be nested 32 deep"
+        ],
+    );
 }
 
 #[test]
