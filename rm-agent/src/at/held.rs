@@ -42,6 +42,9 @@ impl<DB: AtDatabase> Held<DB> {
         let mut held = Held { connection, is_open: true, is_under_way: true };
         let begun = DB::TransactionManager::begin(&mut held.connection, Some(begin)).await;
         held.answered();
+        if begun.as_ref().is_err_and(DB::was_left_open) {
+            held.connection.close_on_drop();
+        }
         begun.map(|()| held)
     }
 

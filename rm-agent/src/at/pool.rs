@@ -275,6 +275,9 @@ fn check_fallback(kind: Kind) -> Result<(), AtError> {
 }
 
 fn begin_failed<DB: AtDatabase>(error: sqlx::Error) -> AtError {
+    if DB::was_left_open(&error) {
+        return AtError::LeftOpen;
+    }
     match DB::classify(&error) {
         Failure::Busy => AtError::Busy(Box::new(error)),
         Failure::Unique | Failure::Constraint | Failure::Statement | Failure::Other => {

@@ -53,14 +53,6 @@ impl Dialect {
         }
     }
 
-    /// Whether a branch did not begin because a transaction was left open on the connection.
-    pub(super) fn was_left_open(self, error: &DbError) -> bool {
-        match self {
-            Dialect::Postgres => postgres::was_left_open(error),
-            Dialect::Mysql(_) => mysql::was_left_open(error),
-        }
-    }
-
     /// Prepares it. `table` is where its barrier row is.
     pub(super) fn prepare(self, name: &Name, table: &str) -> String {
         match self {

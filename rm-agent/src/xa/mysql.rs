@@ -64,11 +64,6 @@ pub(super) fn abandon(name: &Name) -> String {
 pub(super) const GIVE_BACK: &str =
     "SET SESSION innodb_lock_wait_timeout = coalesce(@pactum_lock_wait, 50)";
 
-/// `XAER_OUTSIDE`: a branch begins in no open transaction.
-pub(super) fn was_left_open(error: &DbError) -> bool {
-    number(error) == Some(1400)
-}
-
 pub(super) fn refusal(error: &DbError) -> Refusal {
     match number(error) {
         Some(number) if number == UNKNOWN || ROLLED_BACK.contains(&number) => Refusal::Unknown,
