@@ -53,6 +53,8 @@ pub struct AtConnection<DB: AtDatabase> {
     /// The error of the last statement, if a new run may cure it.
     pub(super) again: Option<Watch>,
     pub(super) savepoints: u64,
+    /// The first savepoint that is open in the database; those after it are inside of it.
+    pub(super) outermost: Option<u64>,
     /// A savepoint that was dropped unfinished, to be rolled back before anything else.
     pub(super) abandoned: Option<SavepointMark>,
 }

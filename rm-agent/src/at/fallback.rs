@@ -153,6 +153,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
             return Err(AtError::DeadlinePassed.into());
         }
         let Gathered { keys, mut assumed, .. } = std::mem::take(&mut self.gathered);
+        self.release_savepoints().await?;
         let link = self.shared.link.clone();
         let branch = link.next_branch_id().await.map_err(AtError::from)?;
         let (wait, _waiting) = self.wait_inside();

@@ -225,6 +225,7 @@ impl<DB: AtDatabase> AtPool<DB> {
             conflict: None,
             again: None,
             savepoints: 0,
+            outermost: None,
             abandoned: None,
         };
         Ok(AtTransaction { connection, claim })

@@ -175,21 +175,92 @@ async fn only_where_it_can_be_done() {
     assert!(error.to_string().contains("at its begin"), "{error}");
 }
 
-/// A savepoint that was rolled back is still open in the database, and the barrier row would be written
-/// inside of it: the branch is refused, and nothing of it stays.
+/// Goal: a savepoint that is still open at the end is no part of the barrier row's making. Method: the
+/// ways to leave one open, and one in another; the prepared branch is then committed.
 #[tokio::test]
-async fn a_branch_that_falls_back_in_an_open_savepoint_is_not_prepared() {
+async fn a_branch_with_open_savepoints_is_prepared() {
+    const TAKE: &str = "UPDATE account SET balance = balance - 30 WHERE id = 1";
+    for (way, balance, notes) in [
+        ("rolled back", "70", "1"),
+        ("rolled back, inside of another", "40", "1"),
+        ("both rolled back", "100", "1"),
+        ("dropped", "70", "1"),
+        ("a mark that stays", "70", "0"),
+        ("released, inside of a mark that stays", "40", "0"),
+    ] {
+        let world = world(Fallback::Xa).await;
+        let context = world.context();
+        let mut tx = world.at.begin_in(&context).await.unwrap();
+        match way {
+            "rolled back" | "dropped" => {
+                let mut savepoint = tx.savepoint().await.unwrap();
+                sqlx::query("TRUNCATE entry").execute(&mut *savepoint).await.unwrap();
+                match way {
+                    "dropped" => drop(savepoint),
+                    _ => savepoint.rollback().await.unwrap(),
+                }
+                sqlx::query(TAKE).execute(&mut *tx).await.unwrap();
+            }
+            "rolled back, inside of another" => {
+                let mut outer = tx.savepoint().await.unwrap();
+                sqlx::query(TAKE).execute(&mut *outer).await.unwrap();
+                let mut inner = outer.savepoint().await.unwrap();
+                sqlx::query("TRUNCATE entry").execute(&mut *inner).await.unwrap();
+                inner.rollback().await.unwrap();
+                sqlx::query(TAKE).execute(&mut *outer).await.unwrap();
+                outer.release().await.unwrap();
+            }
+            "both rolled back" => {
+                let mut outer = tx.savepoint().await.unwrap();
+                sqlx::query(TAKE).execute(&mut *outer).await.unwrap();
+                let mut inner = outer.savepoint().await.unwrap();
+                sqlx::query("TRUNCATE entry").execute(&mut *inner).await.unwrap();
+                inner.rollback().await.unwrap();
+                outer.rollback().await.unwrap();
+                sqlx::query("INSERT INTO account VALUES (3, 5)").execute(&mut *tx).await.unwrap();
+            }
+            "a mark that stays" => {
+                tx.set_mark().await.unwrap();
+                sqlx::query("TRUNCATE entry").execute(&mut *tx).await.unwrap();
+                sqlx::query(TAKE).execute(&mut *tx).await.unwrap();
+            }
+            _ => {
+                tx.set_mark().await.unwrap();
+                sqlx::query(TAKE).execute(&mut *tx).await.unwrap();
+                let inner = tx.set_mark().await.unwrap();
+                sqlx::query("TRUNCATE entry").execute(&mut *tx).await.unwrap();
+                tx.release_mark(&inner).await.unwrap();
+                sqlx::query(TAKE).execute(&mut *tx).await.unwrap();
+            }
+        }
+        tx.commit().await.unwrap_or_else(|error| panic!("{way}: {error:?}"));
+        assert_eq!(listed(&world).await, 1, "{way}");
+        assert_eq!(world.fake.commit(context.xid()).await, [Answer::Done], "{way}");
+        let found = world.value("SELECT balance::text FROM account WHERE id = 1").await;
+        assert_eq!(found, format!("'{balance}'"), "{way}");
+        let found = world.value("SELECT count(*)::text FROM entry").await;
+        assert_eq!(found, format!("'{notes}'"), "{way}");
+        assert_eq!(world.barrier().await, ["open"], "{way}");
+    }
+}
+
+/// A statement that failed inside of an open savepoint has failed the transaction, and releasing the
+/// savepoint does not cure it.
+#[tokio::test]
+async fn an_open_savepoint_does_not_hide_a_failed_transaction() {
     let world = world(Fallback::Xa).await;
     let context = world.context();
-    let mut transaction = world.at.begin_in(&context).await.unwrap();
-    let mut savepoint = transaction.savepoint().await.unwrap();
-    sqlx::query("TRUNCATE entry").execute(&mut *savepoint).await.unwrap();
-    savepoint.rollback().await.unwrap();
-    let taken = "UPDATE account SET balance = 70 WHERE id = 1";
-    sqlx::query(taken).execute(&mut *transaction).await.unwrap();
-    let error = transaction.commit().await.unwrap_err();
+    let mut tx = world.at.begin_in(&context).await.unwrap();
+    tx.set_mark().await.unwrap();
+    sqlx::query("TRUNCATE entry").execute(&mut *tx).await.unwrap();
+    assert!(sqlx::query("SELECT 1 / 0").execute(tx.bypass()).await.is_err());
+    assert!(tx.commit().await.is_err());
+    // A savepoint of the application's own is none that the agent releases.
+    let mut tx = world.at.begin_in(&context).await.unwrap();
+    sqlx::query("TRUNCATE entry").execute(&mut *tx).await.unwrap();
+    sqlx::query("SAVEPOINT own").execute(tx.bypass()).await.unwrap();
+    let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, AtError::LocalCommit(_)), "{error:?}");
     assert_eq!(listed(&world).await, 0);
     assert_eq!(world.value("SELECT count(*)::text FROM entry").await, "'1'");
-    assert_eq!(world.value("SELECT balance::text FROM account WHERE id = 1").await, "'100'");
 }
