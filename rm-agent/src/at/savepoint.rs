@@ -45,6 +45,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// Those of [`AtConnection::savepoint`].
     pub async fn set_mark(&mut self) -> Result<SavepointMark, AtError> {
         self.ready().await?;
+        self.is_untouched = false;
         self.savepoints += 1;
         let mark = SavepointMark {
             number: self.savepoints,

@@ -53,6 +53,15 @@ impl Dialect {
         }
     }
 
+    /// Begins a branch whose barrier row is written at its end, where the database must know at its begin
+    /// that it will be prepared.
+    pub(super) fn begin_bare(self, name: &Name, limits: Limits) -> Option<String> {
+        match self {
+            Dialect::Postgres => None,
+            Dialect::Mysql(_) => Some(mysql::begin_bare(name, limits)),
+        }
+    }
+
     /// Prepares it. `table` is where its barrier row is.
     pub(super) fn prepare(self, name: &Name, table: &str) -> String {
         match self {

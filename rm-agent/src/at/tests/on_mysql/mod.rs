@@ -3,6 +3,7 @@
 mod arguments;
 mod chosen;
 mod commit;
+mod fallback;
 mod locks;
 mod queries;
 mod refusals;

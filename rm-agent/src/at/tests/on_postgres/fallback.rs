@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use pactum_core::transaction::BranchMode;
-use pactum_testkit::server::{self, Kind};
-
 use super::World;
 use crate::at::tests::world::{options, take};
 use crate::at::{AtError, AtOptions, Fallback};
 use crate::branch::Environment;
 use crate::branch::{Answer, Task};
 use crate::link::fake::{Fake, Said};
+use pactum_core::transaction::BranchMode;
 
 const SCHEMA: &str = "CREATE TABLE account (id INT PRIMARY KEY, balance INT NOT NULL); \
      CREATE TABLE entry (note TEXT); CREATE VIEW rich AS SELECT * FROM account; \
@@ -154,25 +152,33 @@ async fn the_coordinator_asks_the_mode_that_it_was_registered_in() {
     assert_eq!(world.value("SELECT count(*)::text FROM entry").await, "'0'");
 }
 
-/// The other databases say why not when they are attached.
+/// A resource that was attached without it, and a database that never can, say so.
 #[tokio::test]
 async fn only_where_it_can_be_done() {
     let dir = tempfile::tempdir().unwrap();
     let lite = crate::at::tests::world::file_pool(&dir).await;
     let (fake, fallback) = (Arc::new(Fake::default()), falling_back(Fallback::Xa));
-    let refused = crate::at::AtPool::attach_over(
-        fake.clone(),
-        "bank-a".parse().unwrap(),
-        lite,
-        fallback.clone(),
-    );
+    let refused = crate::at::AtPool::attach_over(fake, "bank-a".parse().unwrap(), lite, fallback);
     let error = refused.await.unwrap_err();
     assert!(error.to_string().contains("SQLite has no prepared transactions"), "{error}");
-    let database = server::database(Kind::Mysql, "at").await.unwrap();
-    let pool = sqlx::MySqlPool::connect(&database.url()).await.unwrap();
-    let refused = crate::at::AtPool::attach_over(fake, "bank-b".parse().unwrap(), pool, fallback);
-    let error = refused.await.unwrap_err();
-    assert!(error.to_string().contains("at its begin"), "{error}");
+    let error = World::new(SCHEMA).await.at.with_fallback().unwrap_err();
+    assert!(error.to_string().contains("AtOptions::fallback"), "{error}");
+}
+
+/// Here nothing has to be known at the begin: one that is declared is as any other.
+#[tokio::test]
+async fn a_declared_branch_falls_back_only_if_it_has_to() {
+    let mut world = world(Fallback::Xa).await;
+    world.at = world.at.with_fallback().unwrap();
+    for (run, mode) in [
+        (&["INSERT INTO account VALUES (3, 5)"][..], BranchMode::At),
+        (&["INSERT INTO account VALUES (3, 5)", "TRUNCATE entry"], BranchMode::Xa),
+    ] {
+        let context = world.context();
+        world.run(&context, run).await.unwrap();
+        assert_eq!(world.fake.registrations(context.xid())[0].mode, mode);
+        assert_eq!(world.fake.roll_back(context.xid()).await, [Answer::Done]);
+    }
 }
 
 /// Goal: a savepoint that is still open at the end is no part of the barrier row's making. Method: the
