@@ -235,13 +235,27 @@ async fn what_ends_the_transaction_or_belongs_to_none_stays_refused() {
 async fn a_declared_branch_is_xa_if_it_changed_anything() {
     let world = declared(Fallback::Xa).await;
     let as_it_was = "SELECT @@GLOBAL.innodb_lock_wait_timeout = @@SESSION.innodb_lock_wait_timeout";
-    for _ in 0..7 {
+    for round in 0..7 {
         let context = world.context();
         world.run(&context, &[BALANCE, "DELETE FROM entry WHERE id = 7"]).await.unwrap();
         assert!(world.fake.registrations(context.xid()).is_empty());
-        let tx = world.at.begin_in(&context).await.unwrap();
-        tx.rollback().await.unwrap();
-        assert_eq!(world.value(as_it_was).await, "1");
+        // Less than the session's own lock wait, so that it is set.
+        let context = world.context_for(Duration::from_secs(20));
+        let mut tx = world.at.begin_in(&context).await.unwrap();
+        let lock_wait = sqlx::query("SELECT @@SESSION.innodb_lock_wait_timeout");
+        let lock_wait: u64 = lock_wait.fetch_one(&mut *tx).await.unwrap().get(0);
+        assert!(lock_wait <= 20);
+        match round % 2 {
+            0 => tx.rollback().await.unwrap(),
+            _ => tx.commit().await.unwrap(),
+        }
+        let mut connections = Vec::new();
+        for _ in 0..5 {
+            let mut connection = world.pool.acquire().await.unwrap();
+            let row = sqlx::query(as_it_was).fetch_one(&mut *connection).await.unwrap();
+            assert_eq!(row.get::<i64, _>(0), 1);
+            connections.push(connection);
+        }
     }
     for _ in 0..7 {
         let context = world.context();
