@@ -5,6 +5,7 @@ mod basics;
 mod concurrency;
 mod fallback;
 mod locks;
+mod moved;
 mod refusals;
 mod shown;
 mod statements;
