@@ -101,6 +101,12 @@ pub enum ActionError {
     /// Somebody else held the database for too long.
     #[error("the database is busy")]
     Busy(#[source] Box<dyn Error + Send + Sync>),
+    /// The pool handed out a connection with a transaction on it that somebody began and did not end.
+    /// It is closed, which rolls that back.
+    #[error(
+        "a connection of the pool was not free: somebody began a transaction on it and did not end it"
+    )]
+    LeftOpen,
     /// The handler panicked.
     #[error("`{action}` panicked: {message}")]
     Panicked {
@@ -194,7 +200,7 @@ impl ActionError {
     pub fn is_retryable(&self) -> bool {
         match self {
             ActionError::Coordinator(error) => error.is_retryable(),
-            ActionError::Busy(_) | ActionError::TimedOut { .. } => true,
+            ActionError::Busy(_) | ActionError::LeftOpen | ActionError::TimedOut { .. } => true,
             ActionError::LocalCommit(source) | ActionError::Database(source) => {
                 source.downcast_ref().is_some_and(is_passing)
             }
@@ -230,6 +236,7 @@ impl ActionError {
             | ActionError::OutcomeUnknown
             | ActionError::LocalCommit(_)
             | ActionError::Busy(_)
+            | ActionError::LeftOpen
             | ActionError::Panicked { .. }
             | ActionError::TimedOut { .. }
             | ActionError::LocalTransactionEnded { .. }

@@ -127,15 +127,17 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     }
 
     /// Begins a local transaction for a handler. Connections are not tested before they are used: each
-    /// that went stale in the pool costs a try.
+    /// that went stale in the pool, or on which a handler left a transaction open, costs a try.
     pub(super) async fn begin(&self) -> Result<Local<DB>, ActionError> {
         let wait = self.options.local_lock_wait_max;
         let left = wait + self.options.handler_wait_max;
         let mut tries = 0;
         loop {
             match Local::begin(&self.pool, &self.writer, wait, left).await {
-                Err(ActionError::Database(_)) if tries < self.options.handlers_at_once => {
-                    tries += 1
+                Err(ActionError::Database(_) | ActionError::LeftOpen)
+                    if tries < self.options.handlers_at_once =>
+                {
+                    tries += 1;
                 }
                 begun => return begun,
             }

@@ -84,7 +84,10 @@ impl<DB: ActionDatabase> Local<DB> {
         let mut local = Local { connection, is_ended: false, is_cut_short: false, _turn: turn };
         let begin = Some(DB::begin(Some(left)));
         let begun = DB::TransactionManager::begin(&mut local.connection, begin).await;
-        begun.map_err(failed::<DB>)?;
+        begun.map_err(|error| match DB::was_left_open(&error) {
+            true => ActionError::LeftOpen,
+            false => failed::<DB>(error),
+        })?;
         Ok(local)
     }
 

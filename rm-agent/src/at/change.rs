@@ -125,6 +125,9 @@ impl<DB: AtDatabase> AtConnection<DB> {
     async fn change_failed(&mut self, ready: &ReadyChange, error: sqlx::Error) -> AtError {
         let stays = matches!(&ready.kind, ChangeKind::Insert(insert)
             if insert.on_conflict != OnConflict::Fail);
+        if DB::has_drifted(&error) {
+            return self.drifted(ready);
+        }
         self.health = if stays { Health::OnlyRollback(HALF_DONE) } else { Health::Sound };
         self.explain(ready, error).await
     }

@@ -59,7 +59,7 @@ impl<DB: AtDatabase> AtTransaction<DB> {
         let claim = self.claim.take();
         match self.connection.context.clone() {
             None => self.connection.commit_guarded().await,
-            Some(context) if self.connection.gathered.falls_back => {
+            Some(context) if self.connection.must_prepare() => {
                 self.connection.commit_prepared(context, claim).await
             }
             Some(_) if self.connection.gathered.keys.is_empty() => {

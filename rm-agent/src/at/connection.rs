@@ -53,6 +53,10 @@ pub struct AtConnection<DB: AtDatabase> {
     /// The error of the last statement, if a new run may cure it.
     pub(super) again: Option<Watch>,
     pub(super) savepoints: u64,
+    /// The first savepoint that is open in the database; those after it are inside of it.
+    pub(super) outermost: Option<u64>,
+    /// Whether nothing of the application's has run yet.
+    pub(super) is_untouched: bool,
     /// A savepoint that was dropped unfinished, to be rolled back before anything else.
     pub(super) abandoned: Option<SavepointMark>,
 }
@@ -99,6 +103,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// may make a rollback park. On MySQL and MariaDB see each of its futures through: one that is dropped
     /// early leaves a connection on which the driver may take one statement's answer for another's.
     pub fn bypass(&mut self) -> &mut DB::Connection {
+        self.is_untouched = false;
         &mut self.local
     }
 
@@ -199,6 +204,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
             }
             Err(error) => Err(error),
         };
+        self.is_untouched &= planned.is_err();
         planned.map_err(|error| self.told(error))
     }
 

@@ -91,6 +91,13 @@ pub trait Engine: Driver {
     #[doc(hidden)]
     fn rows_affected(result: &Self::QueryResult) -> u64;
 
+    /// Whether a change of ours failed because a row of its image was changed meanwhile so that it would have
+    /// been passed over.
+    #[doc(hidden)]
+    fn has_drifted(_error: &sqlx::Error) -> bool {
+        false
+    }
+
     /// The condition under which phase one may commit what it did under these assumptions, with
     /// parameters numbered from `first`. It is part of the statement that writes the barrier row.
     #[doc(hidden)]

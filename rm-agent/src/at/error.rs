@@ -60,6 +60,12 @@ pub enum AtError {
     /// Somebody else held the database's own lock for too long.
     #[error("the database is busy")]
     Busy(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The pool handed out a connection with a transaction on it that somebody began and did not end.
+    /// It is closed, which rolls that back; nothing began.
+    #[error(
+        "a connection of the pool was not free: somebody began a transaction on it and did not end it"
+    )]
+    LeftOpen,
     /// The undo log would be larger than allowed.
     #[error(
         "the undo log of this branch would be larger than {limit} bytes: change fewer rows in one \
@@ -140,6 +146,7 @@ impl AtError {
         match self {
             AtError::LockConflict { .. }
             | AtError::Busy(_)
+            | AtError::LeftOpen
             | AtError::Drifted(_)
             | AtError::SchemaChanged(_) => true,
             AtError::Coordinator(error) => error.is_retryable(),
@@ -177,6 +184,7 @@ impl AtError {
             | AtError::RolledBack
             | AtError::OutcomeUnknown
             | AtError::GuardedOutcomeUnknown(_)
+            | AtError::LeftOpen
             | AtError::UndoLogTooLarge { .. }
             | AtError::OnlyRollback { .. }
             | AtError::TemporaryObjects
@@ -216,6 +224,7 @@ impl AtError {
             | AtError::RolledBack
             | AtError::OutcomeUnknown
             | AtError::GuardedOutcomeUnknown(_)
+            | AtError::LeftOpen
             | AtError::LocalCommit(_)
             | AtError::UndoLogTooLarge { .. }
             | AtError::OnlyRollback { .. }
@@ -248,6 +257,7 @@ impl AtError {
             | AtError::RolledBack
             | AtError::OutcomeUnknown
             | AtError::GuardedOutcomeUnknown(_)
+            | AtError::LeftOpen
             | AtError::LocalCommit(_)
             | AtError::Busy(_)
             | AtError::UndoLogTooLarge { .. }
@@ -269,10 +279,7 @@ impl AtError {
         match error.failure {
             Failure::Busy => AtError::Busy(Box::new(error)),
             Failure::Unique | Failure::Constraint | Failure::Statement | Failure::Other => {
-                match error.source.downcast::<sqlx::Error>() {
-                    Ok(error) => AtError::Database(*error),
-                    Err(source) => AtError::Database(sqlx::Error::AnyDriverError(source)),
-                }
+                AtError::Database(error.into_sqlx())
             }
         }
     }

@@ -6,6 +6,9 @@
 //! ```
 //!
 //! On PostgreSQL any open local transaction can be prepared, so nothing has to be known at its begin.
+//! MySQL and MariaDB must be told: a local transaction of [`AtPool::with_fallback`] begins as a branch, and
+//! one whose first statement falls back begins once more.
+//!
 //! What was captured before is dropped: the database undoes those rows too. Their keys are registered all
 //! the same, and the tables that the statement names are locked as a whole.
 //!
@@ -18,28 +21,21 @@ use pactum_core::lock::key::LockMode;
 use pactum_core::transaction::BranchMode;
 
 use super::commit::{Failed, register};
-use super::connection::{AtConnection, CUT_SHORT, Gathered, Health};
+use super::connection::{AtConnection, CUT_SHORT, Gathered, Health, LOST};
 use super::engine::{AtDatabase, Statement, Step};
 use super::error::AtError;
 use super::keys::table_key;
 use super::options::Fallback;
 use super::plan::{Refused, named_tables};
+use super::pool::{Shared, begin_failed};
+use super::restore::Named;
 use super::undo::Stored;
 use crate::barrier::Mode;
 use crate::branch::BranchKey;
 use crate::branch::phase_one::PhaseOne;
 use crate::context::TransactionContext;
-use crate::db::{Kind, Value};
 use crate::session::{Claim, Registration};
-use crate::xa::{self, XaError};
-
-/// The plain table under a name, as lock keys name it; a NULL where it is a view, a partition or the
-/// like, whose rows are also another table's.
-const PLAIN_TABLE: &str = "SELECT CASE WHEN c.relkind = 'r' AND NOT c.relispartition AND NOT EXISTS \
-     (SELECT FROM pg_catalog.pg_inherits h WHERE c.oid IN (h.inhrelid, h.inhparent)) \
-     THEN format('%I.%I', n.nspname, c.relname) END \
-     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     WHERE c.oid = to_regclass(?1)::oid";
+use crate::xa::{self, Branch, Support, XaError};
 
 impl<DB: AtDatabase> AtConnection<DB> {
     /// Runs a statement that AT refused, if the resource falls back to XA.
@@ -53,45 +49,70 @@ impl<DB: AtDatabase> AtConnection<DB> {
             return Err(refused.into());
         }
         let locks = self.tables_named(&refused, statement.sql.as_str()).await?;
-        self.health = Health::OnlyRollback(CUT_SHORT);
-        let steps = DB::run(&mut self.local, statement).try_collect().await;
-        let steps: Vec<Step<DB>> = match steps {
-            Ok(steps) => steps,
-            Err(error) => {
-                self.note_failure(&error);
-                return Err(self.refused(error));
-            }
-        };
+        self.become_branch(&refused).await?;
+        // Before it runs: where the transaction survives its failure, a part of it may have been done.
         for name in &locks {
             let key = table_key(name).map_err(|error| AtError::from_key(error.into(), name))?;
             self.gathered.keys.push(key, LockMode::Exclusive);
         }
         self.gathered.falls_back = true;
+        self.health = Health::OnlyRollback(CUT_SHORT);
+        let steps = DB::run(&mut self.local, statement).try_collect().await;
         self.health = Health::Sound;
-        Ok(steps)
+        steps.map_err(|error| {
+            self.note_failure(&error);
+            self.refused(error)
+        })
+    }
+
+    /// Whether it can only end as an XA branch: one that changed and locked nothing needs no second phase,
+    /// as long as the agent knows what ran in it.
+    pub(super) fn must_prepare(&self) -> bool {
+        let has_keys = !self.gathered.keys.is_empty();
+        self.gathered.falls_back || (has_keys && self.local.branch().is_some())
+    }
+
+    /// Sees to it that the local transaction is one that can be prepared.
+    async fn become_branch(&mut self, refused: &Refused) -> Result<(), AtError> {
+        let must_begin = self.shared.xa.as_ref().is_some_and(Support::must_begin);
+        if !must_begin || self.local.branch().is_some() {
+            return Ok(());
+        }
+        if !self.is_untouched {
+            let why = format!(
+                "{}, and this local transaction did not begin as one that XA could undo",
+                refused.why
+            );
+            let instead =
+                "begin it from `AtPool::with_fallback()`, or make this its first statement";
+            return Err(Refused::new(refused.statement.clone(), why, instead).into());
+        }
+        let Some(context) = &self.context else { return Err(refused.clone().into()) };
+        let Some(branch) = self.shared.branch(context).await? else { return Ok(()) };
+        self.health = Health::OnlyRollback(LOST);
+        self.local.begin_again(branch).await.map_err(begin_failed::<DB>)?;
+        self.health = Health::Sound;
+        self.is_untouched = false;
+        Ok(())
     }
 
     /// The tables that a statement names, as lock keys name them.
     async fn tables_named(&mut self, refused: &Refused, sql: &str) -> Result<Vec<String>, AtError> {
+        let kind = DB::sql(&mut self.local).kind();
         // What this refuses has the better reason only where AT has none.
-        let named = named_tables(sql, Kind::Postgres).map_err(|_| refused.clone())?;
+        let named = named_tables(sql, kind).map_err(|_| refused.clone())?;
         let mut locks = Vec::new();
         for name in &named {
-            let found = DB::sql(&mut self.local).query(PLAIN_TABLE, &[Value::text(name)]).await;
-            // A name of the statement's own (WITH …) is no table; of any other the database will say so.
-            let found = found.map_err(AtError::from_db)?;
-            let Some(found) = found.first() else { continue };
-            let Some(table) = found[0].as_text() else {
-                return Err(Refused::new(
-                    refused.statement.clone(),
-                    format!(
-                        "AT cannot undo it, and `{name}` is no plain table that could be locked"
-                    ),
-                    "name the tables themselves",
-                )
-                .into());
-            };
-            locks.push(table.to_owned());
+            let found = DB::dialect().named(&mut *DB::sql(&mut self.local), name).await;
+            match found.map_err(AtError::from_db)? {
+                Named::Table(table) => locks.push(table),
+                Named::Nothing => {}
+                Named::Unfit(unfit) => {
+                    let why = format!("AT cannot undo it, and `{name}` {unfit}");
+                    let instead = "name plain tables of the resource themselves";
+                    return Err(Refused::new(refused.statement.clone(), why, instead).into());
+                }
+            }
         }
         if locks.is_empty() && self.shared.options.fallback != Fallback::XaWithoutLocks {
             return Err(Refused::new(
@@ -118,19 +139,14 @@ impl<DB: AtDatabase> AtConnection<DB> {
             return Err(failed);
         }
         let (mut phase_one, key) = registered.expect("it is registered where that did not fail");
-        let AtConnection { shared, mut local, turn, .. } = self;
+        let AtConnection { shared, local, turn, .. } = self;
         let support = shared.xa.as_ref().expect("a statement fell back only where there is XA");
         let name = support.name(&context, key);
-        // The empty transaction is for sqlx, which believes that it is still in one.
-        let text = format!("{}; BEGIN", support.prepare(&name));
         phase_one.sent();
-        local.sending();
-        let prepared = DB::sql(&mut local).run(&text).await;
-        local.answered();
-        local.rollback().await.ok();
+        let prepared = local.prepare(support, &name).await;
         drop(turn);
         match prepared {
-            Ok(_) => {
+            Ok(()) => {
                 phase_one.done();
                 Ok(())
             }
@@ -153,8 +169,12 @@ impl<DB: AtDatabase> AtConnection<DB> {
             return Err(AtError::DeadlinePassed.into());
         }
         let Gathered { keys, mut assumed, .. } = std::mem::take(&mut self.gathered);
+        self.release_savepoints().await?;
         let link = self.shared.link.clone();
-        let branch = link.next_branch_id().await.map_err(AtError::from)?;
+        let branch = match self.local.branch() {
+            Some(name) => name.key.branch,
+            None => link.next_branch_id().await.map_err(AtError::from)?,
+        };
         let (wait, _waiting) = self.wait_inside();
         let registration = Registration {
             branch,
@@ -180,6 +200,19 @@ impl<DB: AtDatabase> AtConnection<DB> {
             return Err(AtError::DeadlinePassed.into());
         }
         Ok(())
+    }
+}
+
+impl<DB: AtDatabase> Shared<DB> {
+    /// A new branch that must begin as one; `None` where nothing falls back, or any local transaction can
+    /// be prepared.
+    pub(super) async fn branch(
+        &self,
+        context: &TransactionContext,
+    ) -> Result<Option<Branch>, AtError> {
+        let Some(xa) = self.xa.as_ref().filter(|xa| xa.must_begin()) else { return Ok(None) };
+        let branch = self.link.next_branch_id().await.map_err(AtError::from)?;
+        Ok(xa.branch(context, BranchKey { xid: context.xid().clone(), branch }))
     }
 }
 

@@ -72,6 +72,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
     ) -> Result<Vec<Step<DB>>, AtError> {
         self.ready().await?;
         let read = DB::plan_locking_read(statement.sql.as_str())?;
+        self.is_untouched = false;
         self.local.sending();
         let rows = match make_read_ready::<DB>(&mut self.local, &read).await {
             Ok(ready) => self.locking_read(&ready, &mut statement, hold).await,

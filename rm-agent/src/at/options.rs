@@ -92,8 +92,9 @@ impl AtOptions {
         self
     }
 
-    /// What becomes of a statement that AT cannot undo. Default: it is refused. PostgreSQL only; the
-    /// server must be able to prepare transactions.
+    /// What becomes of a statement that AT cannot undo. Default: it is refused. The server must be able to
+    /// prepare transactions, which SQLite cannot; MySQL and MariaDB must be told at the begin, see
+    /// [`AtPool::with_fallback`](crate::AtPool::with_fallback).
     #[must_use]
     pub fn fallback(mut self, fallback: Fallback) -> Self {
         self.fallback = fallback;

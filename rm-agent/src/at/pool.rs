@@ -23,7 +23,7 @@ use super::error::AtError;
 use super::held::Held;
 use super::options::{AtOptions, Fallback};
 use super::phase_two::{AtParticipant, CONNECTIONS};
-use super::plan::Plan;
+use super::plan::{Plan, Refused};
 use super::ready::make_ready;
 use super::transaction::AtTransaction;
 use super::upkeep::Upkeep;
@@ -35,8 +35,19 @@ use crate::link::Link;
 use crate::session::Claim;
 use crate::xa::Support;
 
+const SQLITE_CANNOT_FALL_BACK: &str = "SQLite has no prepared transactions, so nothing can fall back to \
+     XA there: leave `AtOptions::fallback` out";
+
 /// A resource in AT mode. Cheap to clone.
-pub struct AtPool<DB: AtDatabase>(pub(super) Arc<Shared<DB>>);
+pub struct AtPool<DB: AtDatabase>(pub(super) Arc<Shared<DB>>, Begins);
+
+/// As what local transactions of a global one begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    Undoable,
+    /// So that they can be prepared, where that must be known at the begin.
+    FallingBack,
+}
 
 /// What all users of a resource share.
 pub(super) struct Shared<DB: AtDatabase> {
@@ -103,7 +114,9 @@ impl<DB: AtDatabase> AtPool<DB> {
         let xa = match options.fallback {
             Fallback::Refuse => None,
             Fallback::Xa | Fallback::XaWithoutLocks => {
-                check_fallback(local.kind())?;
+                if local.kind() == Kind::Sqlite {
+                    return Err(AtError::Unsuitable(SQLITE_CANNOT_FALL_BACK));
+                }
                 let (database, wall) = (Arc::clone(&own), options.environment.wall);
                 let support = Support::check(&mut *local, database, uid, wall).await;
                 Some(support.map_err(AtError::from_xa)?)
@@ -142,7 +155,28 @@ impl<DB: AtDatabase> AtPool<DB> {
             xa,
             upkeep,
         };
-        Ok(AtPool(Arc::new(shared)))
+        Ok(AtPool::of(Arc::new(shared)))
+    }
+
+    pub(super) fn of(shared: Arc<Shared<DB>>) -> Self {
+        AtPool(shared, Begins::Undoable)
+    }
+
+    /// The same resource, for local transactions in which any statement may fall back to XA.
+    ///
+    /// MySQL and MariaDB must be told at its begin that a local transaction will be prepared, so there
+    /// each one of this pool in a global transaction is an XA branch, whatever runs in it. From the pool
+    /// itself only a *first* statement can fall back. On PostgreSQL both are the same.
+    ///
+    /// # Errors
+    /// [`AtError::Refused`] if the resource was attached without [`AtOptions::fallback`].
+    pub fn with_fallback(&self) -> Result<Self, AtError> {
+        if self.0.xa.is_none() {
+            let why = "the resource was attached without a fallback";
+            let instead = "attach it with `AtOptions::fallback`";
+            return Err(Refused::new("local transaction", why, instead).into());
+        }
+        Ok(AtPool(Arc::clone(&self.0), Begins::FallingBack))
     }
 
     /// The declared id of the resource.
@@ -198,6 +232,10 @@ impl<DB: AtDatabase> AtPool<DB> {
                 return Err(AtError::DeadlinePassed);
             }
         }
+        let branch = match (&context, self.1) {
+            (Some(context), Begins::FallingBack) => shared.branch(context).await?,
+            (Some(_) | None, Begins::Undoable) | (None, Begins::FallingBack) => None,
+        };
         let until = Instant::now() + wait;
         let busy = |_| {
             let why = "other local transactions keep it for too long";
@@ -212,8 +250,14 @@ impl<DB: AtDatabase> AtPool<DB> {
         let connection = connection.map_err(failed)?;
         let writer = timeout_at(until, Arc::clone(&shared.writer).acquire_owned());
         let writer = writer.await.map_err(busy)?.expect("the semaphore is never closed");
-        let begin = DB::begin(context.as_ref().map(TransactionContext::remaining));
-        let local = Held::begin(connection, begin).await.map_err(failed)?;
+        let local = match branch {
+            Some(branch) => Held::begin_branch(connection, branch).await,
+            None => {
+                let left = context.as_ref().map(TransactionContext::remaining);
+                Held::begin(connection, DB::begin(left)).await
+            }
+        };
+        let local = local.map_err(failed)?;
         let turn = Turn { _writer: writer, _entrant: entrant };
         let connection = AtConnection {
             shared: Arc::clone(shared),
@@ -225,6 +269,8 @@ impl<DB: AtDatabase> AtPool<DB> {
             conflict: None,
             again: None,
             savepoints: 0,
+            outermost: None,
+            is_untouched: true,
             abandoned: None,
         };
         Ok(AtTransaction { connection, claim })
@@ -247,9 +293,14 @@ impl<DB: AtDatabase> AtPool<DB> {
                     connection.sending();
                     let ready = make_ready::<DB>(&mut connection, sql).await;
                     connection.answered();
-                    let ready = ready?;
-                    shared.cache.insert(sql, ready);
-                    Ok(true)
+                    match ready {
+                        Ok(ready) => {
+                            shared.cache.insert(sql, ready);
+                            Ok(true)
+                        }
+                        Err(AtError::Refused(_)) if shared.xa.is_some() => Ok(false),
+                        Err(error) => Err(error),
+                    }
                 }
                 Ok(Plan::LockingRead(_) | Plan::Change(_)) => Ok(false),
                 // In a branch of its own, which falls back to XA.
@@ -260,21 +311,11 @@ impl<DB: AtDatabase> AtPool<DB> {
     }
 }
 
-/// Only there can a local transaction be prepared that was not begun for it.
-fn check_fallback(kind: Kind) -> Result<(), AtError> {
-    match kind {
-        Kind::Postgres => Ok(()),
-        Kind::Sqlite => Err(AtError::Unsuitable(
-            "SQLite has no prepared transactions, so nothing can fall back to XA there",
-        )),
-        Kind::Mysql => Err(AtError::Unsuitable(
-            "MySQL and MariaDB must know at its begin that a local transaction will be prepared, so \
-             AT cannot fall back to XA there: use an `XaPool` for such statements",
-        )),
+/// Why a local transaction did not begin.
+pub(super) fn begin_failed<DB: AtDatabase>(error: sqlx::Error) -> AtError {
+    if DB::was_left_open(&error) {
+        return AtError::LeftOpen;
     }
-}
-
-fn begin_failed<DB: AtDatabase>(error: sqlx::Error) -> AtError {
     match DB::classify(&error) {
         Failure::Busy => AtError::Busy(Box::new(error)),
         Failure::Unique | Failure::Constraint | Failure::Statement | Failure::Other => {
@@ -285,7 +326,7 @@ fn begin_failed<DB: AtDatabase>(error: sqlx::Error) -> AtError {
 
 impl<DB: AtDatabase> Clone for AtPool<DB> {
     fn clone(&self) -> Self {
-        AtPool(Arc::clone(&self.0))
+        AtPool(Arc::clone(&self.0), self.1)
     }
 }
 

@@ -64,6 +64,11 @@ pub(crate) trait Dialect: Send + Sync {
         Ok(None)
     }
 
+    /// What a name in a statement that falls back stands for. Asked only where one can.
+    async fn named(&self, _sql: &mut dyn Sql, _name: &str) -> Result<Named, DbError> {
+        Ok(Named::Nothing)
+    }
+
     /// Prepares a local transaction for restoring.
     async fn begin_restore(&self, sql: &mut dyn Sql) -> Result<(), DbError>;
 
@@ -85,6 +90,18 @@ pub(crate) trait Dialect: Send + Sync {
     }
     /// Looks for rows of a child table that refer to the row.
     fn referring(&self, table: &Table, child: &Child, row: &Row) -> Spoken;
+}
+
+/// What a name in a statement stands for, where its table is to be locked as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// A table, as lock keys name it.
+    Table(String),
+    /// What cannot be locked, or not be undone, and why.
+    Unfit(String),
+    /// No table: a name of the statement's own (`WITH …`), or one that the database does not know and will
+    /// say so.
+    Nothing,
 }
 
 /// What becomes of rows.

@@ -45,6 +45,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// Those of [`AtConnection::savepoint`].
     pub async fn set_mark(&mut self) -> Result<SavepointMark, AtError> {
         self.ready().await?;
+        self.is_untouched = false;
         self.savepoints += 1;
         let mark = SavepointMark {
             number: self.savepoints,
@@ -54,6 +55,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         };
         // Dropped here, the savepoint may stay; it holds nothing and ends with the transaction.
         self.tell(&format!("SAVEPOINT pactum_{}", mark.number)).await?;
+        self.outermost.get_or_insert(mark.number);
         Ok(mark)
     }
 
@@ -63,7 +65,22 @@ impl<DB: AtDatabase> AtConnection<DB> {
     /// Those of [`AtSavepoint::release`].
     pub async fn release_mark(&mut self, mark: &SavepointMark) -> Result<(), AtError> {
         self.ready().await?;
-        self.tell(&format!("RELEASE SAVEPOINT pactum_{}", mark.number)).await
+        self.release(mark.number).await
+    }
+
+    async fn release(&mut self, number: u64) -> Result<(), AtError> {
+        self.tell(&format!("RELEASE SAVEPOINT pactum_{number}")).await?;
+        self.outermost.take_if(|outermost| *outermost == number);
+        Ok(())
+    }
+
+    /// Releases what is open: on PostgreSQL a row that is written inside of a savepoint does not show
+    /// that it belongs to the local transaction.
+    pub(super) async fn release_savepoints(&mut self) -> Result<(), AtError> {
+        match self.outermost {
+            Some(number) => self.release(number).await,
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn roll_back_abandoned(&mut self) -> Result<(), AtError> {

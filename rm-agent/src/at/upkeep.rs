@@ -54,7 +54,7 @@ impl<DB: AtDatabase> AtPool<DB> {
                 sleep(pause).await;
                 pause = PURGE_EVERY;
                 let Some(shared) = shared.upgrade() else { return };
-                let pool = AtPool(shared);
+                let pool = AtPool::of(shared);
                 match pool.purge_barrier().await {
                     Ok(rows) => debug!(txn.resource = %pool.resource(), rows, "barrier purged"),
                     Err(error) => {

@@ -22,7 +22,9 @@ use async_trait::async_trait;
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
-pub(crate) use driver::{Driver, OwnConnections, POSTGRES_BARRIER_PLACE, in_mysql_database};
+pub(crate) use driver::{
+    Driver, OwnConnections, POSTGRES_ALONE, POSTGRES_BARRIER_PLACE, in_mysql_database,
+};
 pub(crate) use mysql::{
     MySqlDatabase, MySqlSql, add_value as add_mysql_value, classify as classify_mysql,
     read_row as read_mysql_row,
@@ -71,6 +73,14 @@ pub(crate) struct DbError {
 }
 
 impl DbError {
+    /// What sqlx said.
+    pub(crate) fn into_sqlx(self) -> sqlx::Error {
+        match self.source.downcast::<sqlx::Error>() {
+            Ok(error) => *error,
+            Err(source) => sqlx::Error::AnyDriverError(source),
+        }
+    }
+
     /// What went wrong, with every cause, in one line.
     pub(crate) fn chain(&self) -> String {
         format!("{}: {}", self.doing, self.source)

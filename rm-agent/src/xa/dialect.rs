@@ -53,11 +53,12 @@ impl Dialect {
         }
     }
 
-    /// Whether a branch did not begin because a transaction was left open on the connection.
-    pub(super) fn was_left_open(self, error: &DbError) -> bool {
+    /// Begins a branch whose barrier row is written at its end, where the database must know at its begin
+    /// that it will be prepared.
+    pub(super) fn begin_bare(self, name: &Name, limits: Limits) -> Option<String> {
         match self {
-            Dialect::Postgres => postgres::was_left_open(error),
-            Dialect::Mysql(_) => mysql::was_left_open(error),
+            Dialect::Postgres => None,
+            Dialect::Mysql(_) => Some(mysql::begin_bare(name, limits)),
         }
     }
 

@@ -149,10 +149,7 @@ impl XaError {
         match error.failure {
             Failure::Busy => XaError::Busy(Box::new(error)),
             Failure::Unique | Failure::Constraint | Failure::Statement | Failure::Other => {
-                match error.source.downcast::<sqlx::Error>() {
-                    Ok(error) => XaError::Database(*error),
-                    Err(source) => XaError::Database(sqlx::Error::AnyDriverError(source)),
-                }
+                XaError::Database(error.into_sqlx())
             }
         }
     }

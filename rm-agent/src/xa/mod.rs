@@ -41,9 +41,10 @@ mod upkeep;
 
 pub use connection::XaConnection;
 pub use error::XaError;
+pub(crate) use name::Name;
 pub use options::XaOptions;
 pub use pool::XaPool;
-pub(crate) use support::Support;
+pub(crate) use support::{Branch, Support};
 pub use transaction::XaTransaction;
 pub(crate) use transaction::settle;
 pub(crate) use upkeep::rounds;

@@ -34,13 +34,18 @@ pub(super) fn read_listed(row: &Row) -> Option<Name> {
     Name::from_mysql(format.as_integer()?, first.as_integer()?, data)
 }
 
-/// The lock wait is the session's, and is given back with the connection where that is free again.
 pub(super) fn begin(name: &Name, limits: Limits, row: &str) -> String {
+    format!("{}; {row}", begin_bare(name, limits))
+}
+
+/// The lock wait is the session's, and is given back with the connection where that is free again. A
+/// shorter one of the session's stays.
+pub(super) fn begin_bare(name: &Name, limits: Limits) -> String {
     // Whole seconds; zero would not wait at all.
     let seconds = limits.lock_wait.min(limits.left).as_secs().max(1);
     format!(
-        "SET @pactum_lock_wait = @@SESSION.innodb_lock_wait_timeout, \
-         SESSION innodb_lock_wait_timeout = {seconds}; XA START {}; {row}",
+        "SET @pactum_lock_wait = @@SESSION.innodb_lock_wait_timeout, SESSION \
+         innodb_lock_wait_timeout = least(@@SESSION.innodb_lock_wait_timeout, {seconds}); XA START {}",
         name.mysql()
     )
 }
@@ -63,11 +68,6 @@ pub(super) fn abandon(name: &Name) -> String {
 /// Makes a connection that goes back to its pool as it was.
 pub(super) const GIVE_BACK: &str =
     "SET SESSION innodb_lock_wait_timeout = coalesce(@pactum_lock_wait, 50)";
-
-/// `XAER_OUTSIDE`: a branch begins in no open transaction.
-pub(super) fn was_left_open(error: &DbError) -> bool {
-    number(error) == Some(1400)
-}
 
 pub(super) fn refusal(error: &DbError) -> Refusal {
     match number(error) {

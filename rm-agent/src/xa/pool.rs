@@ -223,10 +223,7 @@ impl<DB: AtDatabase> XaPool<DB> {
         let row = barrier::insert_open_text(table, &name.key, name.store, Mode::Xa, wall);
         let text = prepared.dialect.begin(name, limits, &row);
         let begun = DB::sql(held).run(&text).await;
-        begun.map(drop).map_err(|error| match prepared.dialect.was_left_open(&error) {
-            true => XaError::LeftOpen,
-            false => begin_failed(error),
-        })
+        begun.map(drop).map_err(begin_failed::<DB>)
     }
 
     /// Runs `body` as a branch of the running task's global transaction, and prepares it if `body`
@@ -275,7 +272,10 @@ impl<DB: AtDatabase> XaPool<DB> {
     }
 }
 
-fn begin_failed(error: DbError) -> XaError {
+fn begin_failed<DB: AtDatabase>(error: DbError) -> XaError {
+    if error.source.downcast_ref().is_some_and(DB::was_left_open) {
+        return XaError::LeftOpen;
+    }
     match error.failure {
         Failure::Unique => XaError::RolledBack,
         Failure::Busy | Failure::Constraint | Failure::Statement | Failure::Other => {

@@ -11,7 +11,7 @@ use sqlx::error::DatabaseError;
 
 use super::dialect::{Limits, Refusal};
 use super::name::Name;
-use crate::db::{DbError, Row};
+use crate::db::{DbError, POSTGRES_ALONE as ALONE, Row};
 
 /// The longest time that the server takes as a limit, in milliseconds.
 const TIMEOUT_MS_MAX: u128 = i32::MAX as u128;
@@ -23,10 +23,6 @@ pub(super) const LIST: &str = "SELECT name FROM pg_catalog.pg_prepared_xacts \
 pub(super) const BARRIER_TABLE: &str = "SELECT format('%I.%I', n.nspname, c.relname) \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.oid = to_regclass('pactum_barrier')";
-
-/// Fails inside a transaction that somebody left open on the connection, which began before this message
-/// did: `BEGIN` only warns of it, and what was changed in it would be prepared with the branch.
-const ALONE: &str = "SELECT 1 / (now() = statement_timestamp())::int";
 
 pub(super) fn read_listed(row: &Row) -> Option<Name> {
     row.first()?.as_text().and_then(Name::from_postgres)
@@ -67,11 +63,6 @@ fn probe(name: &Name, table: &str) -> String {
         name.key.xid,
         name.key.branch.0.cast_signed(),
     )
-}
-
-/// Whether it is [`ALONE`] that failed: nothing else at a begin divides.
-pub(super) fn was_left_open(error: &DbError) -> bool {
-    code(error).as_deref() == Some("22012")
 }
 
 pub(super) fn refusal(error: &DbError) -> Refusal {

@@ -10,6 +10,7 @@ use pactum_core::time::WallTime;
 use pactum_core::transaction::BranchMode;
 
 use super::check;
+use super::dialect::{AfterPrepare, Dialect, Limits};
 use super::error::XaError;
 use super::janitor::Janitor;
 use super::name::{DatabaseMark, Name};
@@ -25,6 +26,17 @@ pub(crate) struct Support {
     pub(crate) prepared: Arc<Prepared>,
     /// The barrier's table, under a name that means the same in every session.
     pub(super) table: String,
+}
+
+/// What is said on the connection of a branch that must begin as one, beside its prepare.
+#[derive(Debug)]
+pub(crate) struct Branch {
+    pub(crate) name: Name,
+    pub(crate) start: String,
+    /// Commits it without preparing it.
+    pub(crate) commit: String,
+    /// Ends it without a trace.
+    pub(crate) abandon: String,
 }
 
 impl Support {
@@ -51,6 +63,33 @@ impl Support {
         let participant = XaParticipant { prepared: Arc::clone(&self.prepared) };
         link.attach(resource.clone(), uid, BranchMode::Xa, Arc::new(participant)).await?;
         Ok(())
+    }
+
+    /// A branch that must begin as one; `None` where any local transaction can be prepared. Its barrier
+    /// row is written at its end.
+    pub(crate) fn branch(&self, context: &TransactionContext, key: BranchKey) -> Option<Branch> {
+        let name = self.name(context, key);
+        let left = context.remaining();
+        let dialect = self.prepared.dialect;
+        let start = dialect.begin_bare(&name, Limits { lock_wait: left, left })?;
+        let (commit, abandon) = (self.commit_one_phase(&name), dialect.abandon(&name));
+        Some(Branch { name, start, commit, abandon })
+    }
+
+    /// Whether a branch must begin as one.
+    pub(crate) fn must_begin(&self) -> bool {
+        match self.prepared.dialect {
+            Dialect::Postgres => false,
+            Dialect::Mysql(_) => true,
+        }
+    }
+
+    /// Whether the connection on which a branch was prepared is as any other.
+    pub(crate) fn frees_its_connection(&self) -> bool {
+        match self.prepared.dialect.after_prepare() {
+            AfterPrepare::Free => true,
+            AfterPrepare::Bound => false,
+        }
     }
 
     /// The name of a branch here.

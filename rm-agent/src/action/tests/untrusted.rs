@@ -6,11 +6,13 @@ use std::time::Duration;
 use pactum_core::id::StoreId;
 use pactum_core::transaction::{Action, BranchMode, Resolution};
 use pactum_proto::v1::ParkReason;
+use pactum_testkit::wait::wait_until;
 
 use super::on_every_database;
-use super::world::{TestDatabase, Withdraw, World, is_later, parked};
-use crate::action::ActionError;
+use super::world::{TestDatabase, Withdraw, World, is_later, parked, withdrawal};
+use crate::action::{ActionError, PhaseOneError};
 use crate::branch::{Answer, Task, Work};
+use crate::link::fake::Said;
 
 const SURELY: Task = Task::Rollback { phase_one_done: true };
 
@@ -18,7 +20,52 @@ on_every_database!(
     a_row_that_somebody_changed_is_touched_no_more,
     an_action_that_nobody_registered_waits_for_somebody_who_did,
     a_context_of_another_version_is_migrated_left_to_others_or_parked,
+    a_transaction_that_somebody_left_open_is_not_joined,
 );
+
+/// Goal: nobody else's work is committed with a branch, or by its begin. Method: every connection of the
+/// pool has an open transaction, and in one of them money was taken.
+async fn a_transaction_that_somebody_left_open_is_not_joined<DB: TestDatabase>() {
+    let world = World::<DB>::new().await;
+    let mut connections = Vec::new();
+    while let Some(connection) = world.pool.try_acquire() {
+        connections.push(connection);
+    }
+    while u32::try_from(connections.len()).unwrap() < world.pool.options().get_max_connections() {
+        connections.push(world.pool.acquire().await.unwrap());
+    }
+    for connection in &mut connections {
+        DB::sql(connection).run("BEGIN").await.unwrap();
+    }
+    let change = "UPDATE account SET balance = 1 WHERE id = 1";
+    DB::sql(&mut connections[0]).run(change).await.unwrap();
+    // They are handed out again in this order, before any new one: on SQLite first the one that keeps
+    // the others from writing.
+    let count = connections.len();
+    for (place, connection) in connections.into_iter().enumerate() {
+        drop(connection);
+        let is_back = async || world.pool.num_idle() == place + 1;
+        wait_until("the connection is back", Duration::from_secs(10), is_back).await.unwrap();
+    }
+    for round in 0..count {
+        let context = world.context();
+        let error = match round % 2 {
+            0 => world.withdraw.try_in(&context, withdrawal(5)).await.unwrap_err(),
+            _ => world.deposit.run_in(&context, 5).await.unwrap_err(),
+        };
+        let PhaseOneError::Action(error @ ActionError::LeftOpen) = error else {
+            panic!("{round}: {error:?}")
+        };
+        assert!(error.is_retryable());
+        let [Said::Failed(_)] = world.fake.said()[round..] else {
+            panic!("{:?}", world.fake.said())
+        };
+    }
+    assert!(world.script.calls().is_empty());
+    let (context, branch) = world.tried(5).await;
+    assert_eq!(world.fake.work(context.xid(), branch, Task::Commit).await, Answer::Done);
+    assert_eq!(world.account().await, (95, 0));
+}
 
 async fn a_row_that_somebody_changed_is_touched_no_more<DB: TestDatabase>() {
     let world = World::<DB>::new().await;

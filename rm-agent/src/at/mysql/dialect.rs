@@ -6,9 +6,9 @@
 use async_trait::async_trait;
 use sqlx::mysql::MySqlDatabaseError;
 
-use super::table;
+use super::{named, table};
 use crate::at::build::{Build, Spelling};
-use crate::at::restore::{Dialect, Spoken, Turn};
+use crate::at::restore::{Dialect, Named, Spoken, Turn};
 use crate::at::table::{Child, Column, Table};
 use crate::db::{DbError, Row, Sql, Value};
 
@@ -93,6 +93,10 @@ impl Dialect for MySqlDialect {
         let names: Vec<Value> = names.iter().map(Value::text).collect();
         let rows = sql.query(&asked, &names).await?;
         Ok(rows.first().and_then(|row| row[0].as_text()).map(str::to_owned))
+    }
+
+    async fn named(&self, sql: &mut dyn Sql, name: &str) -> Result<Named, DbError> {
+        named::named(sql, name).await
     }
 
     /// Everything that a restore needs is set when its connection is opened.

@@ -21,6 +21,7 @@ mod compile;
 mod dialect;
 mod insert;
 mod literal;
+mod named;
 mod own;
 mod query;
 mod raw;

@@ -130,7 +130,7 @@ pub(crate) async fn load(sql: &mut dyn Sql, written: &str) -> Result<Option<Tabl
     facts.looked();
     Ok(Some(Table {
         written: written.to_owned(),
-        lock_name: if server.folds_names { name.to_lowercase() } else { name.clone() },
+        lock_name: server.lock_name(&name),
         version: format!("{definition}{AROUND}{}", around.describe()),
         fingerprint: raw.fingerprint(),
         columns: shape.columns,
@@ -205,7 +205,12 @@ pub(super) struct Server {
 }
 
 impl Server {
-    async fn load(sql: &mut dyn Sql) -> Result<Server, DbError> {
+    /// One spelling for each table.
+    pub(super) fn lock_name(&self, name: &str) -> String {
+        if self.folds_names { name.to_lowercase() } else { name.to_owned() }
+    }
+
+    pub(super) async fn load(sql: &mut dyn Sql) -> Result<Server, DbError> {
         let asked = "SELECT database(), @@lower_case_table_names, version(), \
                      @@innodb_autoinc_lock_mode";
         let rows = sql.query(asked, &[]).await?;
@@ -243,7 +248,7 @@ fn is_mariadb(version: &str) -> bool {
 }
 
 /// The table's name of a name that may be `` `database`.`table` ``; `None` if that is another database.
-fn in_database<'w>(written: &'w str, server: &Server) -> Option<&'w str> {
+pub(super) fn in_database<'w>(written: &'w str, server: &Server) -> Option<&'w str> {
     let Some(quoted) = written.strip_prefix('`') else { return Some(written) };
     let (database, table) = quoted.strip_suffix('`')?.split_once("`.`")?;
     let same = if server.folds_names {
@@ -254,7 +259,11 @@ fn in_database<'w>(written: &'w str, server: &Server) -> Option<&'w str> {
     same.then_some(table)
 }
 
-async fn find(sql: &mut dyn Sql, server: &Server, written: &str) -> Result<Option<Row>, DbError> {
+pub(super) async fn find(
+    sql: &mut dyn Sql,
+    server: &Server,
+    written: &str,
+) -> Result<Option<Row>, DbError> {
     let rows = sql
         .query(
             "SELECT table_name, table_type, coalesce(engine, ''), coalesce(create_options, '') \

@@ -51,6 +51,17 @@ fn is_only(ident: &Ident) -> bool {
     ident.value.eq_ignore_ascii_case("only")
 }
 
+/// The table under a name, as the database's dialect takes it.
+pub(super) fn table(
+    kind: Kind,
+    statement: &'static str,
+    name: &ObjectName,
+) -> Result<String, Refused> {
+    let unknown =
+        || Refused::new(statement, "a table's name is not understood", "name the tables plainly");
+    reference(kind, statement, &idents(name).ok_or_else(unknown)?)
+}
+
 fn reference(kind: Kind, statement: &'static str, name: &[&Ident]) -> Result<String, Refused> {
     let elsewhere = |why: &'static str| {
         Err(Refused::new(

@@ -12,6 +12,7 @@ use sqlparser::parser::Parser;
 use super::Refused;
 use super::classify::single;
 use super::control::only_reads;
+use super::names::table;
 use crate::db::Kind;
 
 /// First words of statements about rows.
@@ -22,11 +23,11 @@ const UNNAMED: [&str; 3] = ["CALL", "DO", "EXECUTE"];
 /// How deeply expressions may nest; the parser is recursive.
 const NESTING_MAX: usize = 100;
 
-/// The tables that a statement names, as written; empty if it names none, or none that the parser
-/// finds.
+/// The tables that a statement names, as [`Dialect::named`](super::super::restore::Dialect::named) takes
+/// them; empty if it names none, or none that the parser finds.
 ///
 /// # Errors
-/// [`Refused`] if it is no statement about rows.
+/// [`Refused`] if it is no statement about rows, or ends the local transaction.
 pub(crate) fn named_tables(sql: &str, kind: Kind) -> Result<Vec<String>, Refused> {
     let text = single(sql, kind)?;
     only_reads(sql, kind)?;
@@ -34,7 +35,14 @@ pub(crate) fn named_tables(sql: &str, kind: Kind) -> Result<Vec<String>, Refused
     if UNNAMED.contains(&first.as_str()) {
         return Ok(Vec::new());
     }
-    if !ROWS.contains(&first.as_str()) {
+    let is_about_rows = match kind {
+        Kind::Postgres | Kind::Sqlite => ROWS.contains(&first.as_str()),
+        // TRUNCATE commits by itself there.
+        Kind::Mysql => {
+            first == "REPLACE" || (ROWS.contains(&first.as_str()) && first != "TRUNCATE")
+        }
+    };
+    if !is_about_rows {
         let why = "only statements about rows can run in a branch that falls back to XA";
         return Err(Refused::new("statement", why, "run it outside, through `bypass()`"));
     }
@@ -42,25 +50,33 @@ pub(crate) fn named_tables(sql: &str, kind: Kind) -> Result<Vec<String>, Refused
         .with_recursion_limit(NESTING_MAX)
         .with_tokens_with_locations(text.tokens)
         .parse_statements();
-    let mut names = Names(Vec::new());
+    let mut names = Names { kind, found: Vec::new() };
     // What the parser does not understand names nothing that could be relied on.
-    if let Ok(statements) = parsed {
-        let _ = statements.visit(&mut names);
+    if let Ok(statements) = parsed
+        && let ControlFlow::Break(refused) = statements.visit(&mut names)
+    {
+        return Err(refused);
     }
-    Ok(names.0)
+    Ok(names.found)
 }
 
-struct Names(Vec<String>);
+struct Names {
+    kind: Kind,
+    found: Vec<String>,
+}
 
 impl Visitor for Names {
-    type Break = ();
+    type Break = Refused;
 
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        let name = relation.to_string();
-        if !self.0.contains(&name) {
-            self.0.push(name);
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Refused> {
+        match table(self.kind, "statement", relation) {
+            Ok(name) if self.found.contains(&name) => ControlFlow::Continue(()),
+            Ok(name) => {
+                self.found.push(name);
+                ControlFlow::Continue(())
+            }
+            Err(refused) => ControlFlow::Break(refused),
         }
-        ControlFlow::Continue(())
     }
 }
 
@@ -86,9 +102,28 @@ mod tests {
             ("CALL withdraw(1)", &[]),
             ("DO $$ BEGIN DELETE FROM a; END $$", &[]),
         ] {
-            let mut named = named_tables(sql, Kind::Postgres).unwrap();
+            let named = named_tables(sql, Kind::Postgres).unwrap();
+            let mut named: Vec<String> = named.iter().map(|name| name.replace('"', "")).collect();
             named.sort();
             assert_eq!(named, tables, "{sql}");
+        }
+    }
+
+    #[test]
+    fn on_mysql_names_have_other_quotes_and_truncate_is_a_commit() {
+        for (sql, tables) in [
+            ("UPDATE a JOIN `b` USING (id) SET a.x = 1, b.x = 2", &["a", "b"][..]),
+            ("DELETE a, b FROM a JOIN b ON a.id = b.id", &["a", "b"]),
+            ("REPLACE INTO app.a SELECT * FROM b", &["`app`.`a`", "b"]),
+            ("SELECT withdraw(1)", &[]),
+            ("DO withdraw(1)", &[]),
+        ] {
+            let mut named = named_tables(sql, Kind::Mysql).unwrap();
+            named.sort();
+            assert_eq!(named, tables, "{sql}");
+        }
+        for sql in ["TRUNCATE a", "XA END 'x'", "UPDATE x.y.z SET a = 1", "LOCK TABLES a WRITE"] {
+            assert!(named_tables(sql, Kind::Mysql).is_err(), "{sql}");
         }
     }
 

@@ -123,8 +123,14 @@ fn with(part: Option<&Part>) -> String {
     part.map(|part| format!("{} ", part.sql)).unwrap_or_default()
 }
 
+/// In the message of the error by which an UPDATE says that a row of its image got another key.
+pub(super) const MOVED: &str = "pactum: the row has another key now";
+
 /// The rows are read and locked first, in the statement's own FROM; what waited for another
 /// transaction there meets the row as that one left it. Then each is changed by its key.
+///
+/// If that transaction has given the row another key, the statement, which sees the rows as they were
+/// before it began, finds none by it. Plain SQL would have changed the row, so this one fails.
 fn update_with_before(change: &Change, update: &Update, table: &Table) -> String {
     let Source { with: common, from, set, condition: wanted, .. } = &update.rows;
     let target = &change.target;
@@ -144,18 +150,29 @@ fn update_with_before(change: &Change, update: &Update, table: &Table) -> String
         .enumerate()
         .map(|(number, place)| format!("{target}.{} = {BEFORE}.__pactum_k{number}", column(*place)))
         .collect();
+    let there: Vec<String> = table
+        .primary
+        .iter()
+        .enumerate()
+        .map(|(number, place)| {
+            format!("__pactum_there.{} = {BEFORE}.__pactum_k{number}", column(*place))
+        })
+        .collect();
     let asked = change.returning.as_ref();
     let asked = asked.map(|part| format!("{}, ", own_columns(&part.sql, target)));
     let before: Vec<String> =
         (0..table.columns.len()).map(|place| format!("{BEFORE}.__pactum_b{place}")).collect();
     format!(
         "{}UPDATE {from} SET {set} FROM (SELECT {}, {} FROM {from}{} FOR NO KEY UPDATE) {BEFORE} \
-         WHERE {} RETURNING {}{}, {}",
+         WHERE {} AND CASE WHEN EXISTS (SELECT FROM {} __pactum_there WHERE {}) THEN true \
+         ELSE ({BEFORE}.__pactum_k0::text || ' {MOVED}')::boolean END RETURNING {}{}, {}",
         with(common.as_ref()),
         keys.join(", "),
         images.join(", "),
         condition(wanted.as_ref()),
         same_row.join(" AND "),
+        table.name,
+        there.join(" AND "),
         asked.unwrap_or_default(),
         before.join(", "),
         captures(table, target),

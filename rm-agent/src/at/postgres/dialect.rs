@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::table;
 use crate::at::build::{Build, Spelling};
-use crate::at::restore::{Dialect, Spoken, Turn};
+use crate::at::restore::{Dialect, Named, Spoken, Turn};
 use crate::at::table::{Child, Column, Table};
 use crate::db::{DbError, Row, Sql, Value};
 
@@ -16,6 +16,14 @@ pub(super) struct PostgresDialect;
 
 /// What the protocol can count.
 const PARAMETERS_MAX: usize = 65_535;
+
+/// The plain table under a name, as lock keys name it; a NULL where it is a view, a partition or the
+/// like, whose rows are also another table's.
+const PLAIN_TABLE: &str = "SELECT CASE WHEN c.relkind = 'r' AND NOT c.relispartition AND NOT EXISTS \
+     (SELECT FROM pg_catalog.pg_inherits h WHERE c.oid IN (h.inhrelid, h.inhparent)) \
+     THEN format('%I.%I', n.nspname, c.relname) END \
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.oid = to_regclass(?1)::oid";
 
 /// A name, quoted so that it can be nothing but a name.
 pub(super) fn quote(name: &str) -> String {
@@ -100,6 +108,15 @@ impl Dialect for PostgresDialect {
                      AND p.pronamespace <> 'pg_catalog'::regnamespace ORDER BY 1 LIMIT 1";
         let rows = sql.query(asked, &[names]).await?;
         Ok(rows.first().and_then(|row| row[0].as_text()).map(str::to_owned))
+    }
+
+    async fn named(&self, sql: &mut dyn Sql, name: &str) -> Result<Named, DbError> {
+        let found = sql.query(PLAIN_TABLE, &[Value::text(name)]).await?;
+        Ok(match found.first().map(|row| row[0].as_text()) {
+            None => Named::Nothing,
+            Some(Some(table)) => Named::Table(table.to_owned()),
+            Some(None) => Named::Unfit("is no plain table that could be locked".to_owned()),
+        })
     }
 
     async fn begin_restore(&self, sql: &mut dyn Sql) -> Result<(), DbError> {

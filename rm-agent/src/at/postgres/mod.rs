@@ -139,6 +139,10 @@ impl Engine for Postgres {
         result.rows_affected()
     }
 
+    fn has_drifted(error: &sqlx::Error) -> bool {
+        error.as_database_error().is_some_and(|error| error.message().contains(compile::MOVED))
+    }
+
     fn commit_condition(assumed: &Assumed, first: usize) -> (String, Vec<Value>) {
         let mut condition = SETTINGS.map(|(holds, _)| holds).join(" AND ");
         let mut values = Vec::new();

@@ -312,3 +312,8 @@ async fn a_transaction_that_met_two_schemas_runs_again() {
     assert_eq!(runs, 2);
     assert_eq!(world.fake.roll_back(context.xid()).await, vec![Answer::Done]);
 }
+
+#[tokio::test]
+async fn a_transaction_that_somebody_left_open_is_not_joined() {
+    super::left_open::a_transaction_that_somebody_left_open_is_not_joined::<sqlx::Sqlite>().await;
+}

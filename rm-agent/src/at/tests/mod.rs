@@ -8,6 +8,7 @@ mod commit;
 mod contention;
 mod cut_short;
 mod executor;
+mod left_open;
 mod locks;
 mod matrix;
 mod on_mysql;

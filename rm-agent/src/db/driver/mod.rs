@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use super::{DbError, Failure, LocalDatabase, Sql, Value};
 
 pub(crate) use mysql::in_database as in_mysql_database;
-pub(crate) use postgres::BARRIER_PLACE as POSTGRES_BARRIER_PLACE;
+pub(crate) use postgres::{ALONE as POSTGRES_ALONE, BARRIER_PLACE as POSTGRES_BARRIER_PLACE};
 
 /// A database of sqlx that branches work on.
 #[allow(private_interfaces, reason = "sealed: nobody else can name or implement it")]
@@ -35,9 +35,16 @@ pub trait Driver: Database {
     const UPDATES_RETURN: bool;
 
     /// Begins a local transaction that will write, in one round trip. If nothing of it matters after
-    /// `left`, no statement of it should take longer, where the database can be told so in passing.
+    /// `left`, no statement of it should take longer, where the database can be told so in passing. It
+    /// fails on a connection on which somebody left a transaction open: what was changed there would be
+    /// committed with this one.
     #[doc(hidden)]
     fn begin(left: Option<Duration>) -> SqlStr;
+
+    /// Whether that is why a local transaction, or a branch, did not begin. Such a connection is to be
+    /// closed.
+    #[doc(hidden)]
+    fn was_left_open(error: &sqlx::Error) -> bool;
 
     /// The local commit of a transaction in which somebody else's code ran. It fails if there is nothing
     /// to commit any more: because a statement failed and that was not told, or because the transaction

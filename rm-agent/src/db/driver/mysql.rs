@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
-use sqlx::mysql::MySqlPoolOptions;
+use sqlx::mysql::{MySqlDatabaseError, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, MySqlPool, SqlStr};
 use tokio::sync::Semaphore;
 
@@ -22,9 +22,23 @@ impl Driver for MySql {
     const UPDATES_RETURN: bool = false;
 
     /// A limit could only be set for the session, and would stay when its connection goes back to the
-    /// pool.
+    /// pool. START TRANSACTION commits what is open; what goes before it, in the same message, is refused
+    /// there, and otherwise says what holds for a transaction that writes.
     fn begin(_left: Option<Duration>) -> SqlStr {
-        SqlStr::from_static("START TRANSACTION")
+        SqlStr::from_static("SET TRANSACTION READ WRITE; START TRANSACTION")
+    }
+
+    fn was_left_open(error: &sqlx::Error) -> bool {
+        let number = error.as_database_error().and_then(|error| {
+            error.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number)
+        });
+        match number {
+            // Characteristics of a transaction that is under way; `XAER_OUTSIDE`, of a branch.
+            Some(1568 | 1400) => true,
+            Some(_) => false,
+            // sqlx itself knows of one.
+            None => matches!(error, sqlx::Error::InvalidSavePointStatement),
+        }
     }
 
     fn sql(connection: &mut MySqlConnection) -> Box<dyn Sql + '_> {

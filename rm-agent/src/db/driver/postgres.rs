@@ -18,6 +18,10 @@ const TIMEOUT_MS_MAX: u128 = i32::MAX as u128;
 /// Which table the session's `search_path` finds under the barrier's name.
 pub(crate) const BARRIER_PLACE: &str = "to_regclass('pactum_barrier')::oid::text";
 
+/// Fails inside a transaction that somebody left open on the connection, which began before this message
+/// did: BEGIN only warns of it.
+pub(crate) const ALONE: &str = "SELECT 1 / (now() = statement_timestamp())::int";
+
 #[allow(private_interfaces, reason = "sealed, see the trait")]
 impl Driver for Postgres {
     const WRITERS: usize = Semaphore::MAX_PERMITS;
@@ -27,14 +31,24 @@ impl Driver for Postgres {
     /// session's stays; that this is asked settles the isolation, which must be the default anyway.
     /// It is parsed each time, so it says as little as it can.
     fn begin(left: Option<Duration>) -> SqlStr {
-        let Some(left) = left else { return SqlStr::from_static("BEGIN") };
-        // Rounded up, so that the deadline has passed when the limit has.
-        let milliseconds = (left.as_millis() + 1).min(TIMEOUT_MS_MAX);
-        let sql = format!(
-            "BEGIN; SELECT set_config('statement_timeout', '{milliseconds}', true) WHERE \
-             current_setting('statement_timeout')::interval NOT BETWEEN '1ms' AND '{milliseconds}ms'"
-        );
-        AssertSqlSafe(sql).into_sql_str()
+        let limit = left.map_or_else(String::new, |left| {
+            // Rounded up, so that the deadline has passed when the limit has.
+            let milliseconds = (left.as_millis() + 1).min(TIMEOUT_MS_MAX);
+            format!(
+                ", CASE WHEN current_setting('statement_timeout')::interval NOT BETWEEN '1ms' AND \
+                 '{milliseconds}ms' THEN set_config('statement_timeout', '{milliseconds}', true) END"
+            )
+        });
+        AssertSqlSafe(format!("BEGIN; {ALONE}{limit}")).into_sql_str()
+    }
+
+    /// Nothing else at a begin divides; one in which a statement failed takes no other; or sqlx itself
+    /// knows of one.
+    fn was_left_open(error: &sqlx::Error) -> bool {
+        match error.as_database_error() {
+            Some(error) => matches!(error.code().as_deref(), Some("22012" | "25P02")),
+            None => matches!(error, sqlx::Error::InvalidSavePointStatement),
+        }
     }
 
     /// COMMIT of a transaction in which a statement failed rolls back and says that all is well, so a

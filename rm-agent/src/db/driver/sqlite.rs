@@ -25,6 +25,14 @@ impl Driver for Sqlite {
         SqlStr::from_static("BEGIN IMMEDIATE")
     }
 
+    /// The database has no code for it; or sqlx itself knows of one.
+    fn was_left_open(error: &sqlx::Error) -> bool {
+        match error.as_database_error() {
+            Some(error) => error.message().contains("within a transaction"),
+            None => matches!(error, sqlx::Error::InvalidSavePointStatement),
+        }
+    }
+
     fn sql(connection: &mut SqliteConnection) -> Box<dyn Sql + '_> {
         Box::new(SqliteSql(connection))
     }

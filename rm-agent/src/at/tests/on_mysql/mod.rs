@@ -3,6 +3,7 @@
 mod arguments;
 mod chosen;
 mod commit;
+mod fallback;
 mod locks;
 mod queries;
 mod refusals;
@@ -78,4 +79,9 @@ async fn a_commit_may_be_dropped_at_any_await() {
 #[tokio::test]
 async fn a_read_may_be_dropped_at_any_await() {
     super::cut_short::a_read_may_be_dropped_at_any_await::<sqlx::MySql>().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_somebody_left_open_is_not_joined() {
+    super::left_open::a_transaction_that_somebody_left_open_is_not_joined::<sqlx::MySql>().await;
 }

@@ -34,12 +34,15 @@ async fn until_a_session(pool: &PgPool, condition: &str) {
     tokio::time::timeout(limit, async { while !found().await {} }).await.expect(condition);
 }
 
-async fn until_somebody_waits(pool: &PgPool) {
+pub(super) async fn until_somebody_waits(pool: &PgPool) {
     until_a_session(pool, "wait_event_type = 'Lock'").await;
 }
 
 /// Another session that has changed rows and not committed.
-async fn writer(world: &World, statement: &'static str) -> Transaction<'static, Postgres> {
+pub(super) async fn writer(
+    world: &World,
+    statement: &'static str,
+) -> Transaction<'static, Postgres> {
     let mut other = world.pool.begin().await.unwrap();
     sqlx::query(statement).execute(&mut *other).await.unwrap();
     other

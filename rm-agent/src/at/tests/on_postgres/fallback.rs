@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use pactum_core::transaction::BranchMode;
-use pactum_testkit::server::{self, Kind};
-
 use super::World;
 use crate::at::tests::world::{options, take};
 use crate::at::{AtError, AtOptions, Fallback};
 use crate::branch::Environment;
 use crate::branch::{Answer, Task};
 use crate::link::fake::{Fake, Said};
+use pactum_core::transaction::BranchMode;
 
 const SCHEMA: &str = "CREATE TABLE account (id INT PRIMARY KEY, balance INT NOT NULL); \
      CREATE TABLE entry (note TEXT); CREATE VIEW rich AS SELECT * FROM account; \
@@ -154,42 +152,121 @@ async fn the_coordinator_asks_the_mode_that_it_was_registered_in() {
     assert_eq!(world.value("SELECT count(*)::text FROM entry").await, "'0'");
 }
 
-/// The other databases say why not when they are attached.
+/// A resource that was attached without it, and a database that never can, say so.
 #[tokio::test]
 async fn only_where_it_can_be_done() {
     let dir = tempfile::tempdir().unwrap();
     let lite = crate::at::tests::world::file_pool(&dir).await;
     let (fake, fallback) = (Arc::new(Fake::default()), falling_back(Fallback::Xa));
-    let refused = crate::at::AtPool::attach_over(
-        fake.clone(),
-        "bank-a".parse().unwrap(),
-        lite,
-        fallback.clone(),
-    );
+    let refused = crate::at::AtPool::attach_over(fake, "bank-a".parse().unwrap(), lite, fallback);
     let error = refused.await.unwrap_err();
     assert!(error.to_string().contains("SQLite has no prepared transactions"), "{error}");
-    let database = server::database(Kind::Mysql, "at").await.unwrap();
-    let pool = sqlx::MySqlPool::connect(&database.url()).await.unwrap();
-    let refused = crate::at::AtPool::attach_over(fake, "bank-b".parse().unwrap(), pool, fallback);
-    let error = refused.await.unwrap_err();
-    assert!(error.to_string().contains("at its begin"), "{error}");
+    let error = World::new(SCHEMA).await.at.with_fallback().unwrap_err();
+    assert!(error.to_string().contains("AtOptions::fallback"), "{error}");
 }
 
-/// A savepoint that was rolled back is still open in the database, and the barrier row would be written
-/// inside of it: the branch is refused, and nothing of it stays.
+/// Here nothing has to be known at the begin: one that is declared is as any other.
 #[tokio::test]
-async fn a_branch_that_falls_back_in_an_open_savepoint_is_not_prepared() {
+async fn a_declared_branch_falls_back_only_if_it_has_to() {
+    let mut world = world(Fallback::Xa).await;
+    world.at = world.at.with_fallback().unwrap();
+    for (run, mode) in [
+        (&["INSERT INTO account VALUES (3, 5)"][..], BranchMode::At),
+        (&["INSERT INTO account VALUES (3, 5)", "TRUNCATE entry"], BranchMode::Xa),
+    ] {
+        let context = world.context();
+        world.run(&context, run).await.unwrap();
+        assert_eq!(world.fake.registrations(context.xid())[0].mode, mode);
+        assert_eq!(world.fake.roll_back(context.xid()).await, [Answer::Done]);
+    }
+}
+
+/// Goal: a savepoint that is still open at the end is no part of the barrier row's making. Method: the
+/// ways to leave one open, and one in another; the prepared branch is then committed.
+#[tokio::test]
+async fn a_branch_with_open_savepoints_is_prepared() {
+    const TAKE: &str = "UPDATE account SET balance = balance - 30 WHERE id = 1";
+    for (way, balance, notes) in [
+        ("rolled back", "70", "1"),
+        ("rolled back, inside of another", "40", "1"),
+        ("both rolled back", "100", "1"),
+        ("dropped", "70", "1"),
+        ("a mark that stays", "70", "0"),
+        ("released, inside of a mark that stays", "40", "0"),
+    ] {
+        let world = world(Fallback::Xa).await;
+        let context = world.context();
+        let mut tx = world.at.begin_in(&context).await.unwrap();
+        match way {
+            "rolled back" | "dropped" => {
+                let mut savepoint = tx.savepoint().await.unwrap();
+                sqlx::query("TRUNCATE entry").execute(&mut *savepoint).await.unwrap();
+                match way {
+                    "dropped" => drop(savepoint),
+                    _ => savepoint.rollback().await.unwrap(),
+                }
+                sqlx::query(TAKE).execute(&mut *tx).await.unwrap();
+            }
+            "rolled back, inside of another" => {
+                let mut outer = tx.savepoint().await.unwrap();
+                sqlx::query(TAKE).execute(&mut *outer).await.unwrap();
+                let mut inner = outer.savepoint().await.unwrap();
+                sqlx::query("TRUNCATE entry").execute(&mut *inner).await.unwrap();
+                inner.rollback().await.unwrap();
+                sqlx::query(TAKE).execute(&mut *outer).await.unwrap();
+                outer.release().await.unwrap();
+            }
+            "both rolled back" => {
+                let mut outer = tx.savepoint().await.unwrap();
+                sqlx::query(TAKE).execute(&mut *outer).await.unwrap();
+                let mut inner = outer.savepoint().await.unwrap();
+                sqlx::query("TRUNCATE entry").execute(&mut *inner).await.unwrap();
+                inner.rollback().await.unwrap();
+                outer.rollback().await.unwrap();
+                sqlx::query("INSERT INTO account VALUES (3, 5)").execute(&mut *tx).await.unwrap();
+            }
+            "a mark that stays" => {
+                tx.set_mark().await.unwrap();
+                sqlx::query("TRUNCATE entry").execute(&mut *tx).await.unwrap();
+                sqlx::query(TAKE).execute(&mut *tx).await.unwrap();
+            }
+            _ => {
+                tx.set_mark().await.unwrap();
+                sqlx::query(TAKE).execute(&mut *tx).await.unwrap();
+                let inner = tx.set_mark().await.unwrap();
+                sqlx::query("TRUNCATE entry").execute(&mut *tx).await.unwrap();
+                tx.release_mark(&inner).await.unwrap();
+                sqlx::query(TAKE).execute(&mut *tx).await.unwrap();
+            }
+        }
+        tx.commit().await.unwrap_or_else(|error| panic!("{way}: {error:?}"));
+        assert_eq!(listed(&world).await, 1, "{way}");
+        assert_eq!(world.fake.commit(context.xid()).await, [Answer::Done], "{way}");
+        let found = world.value("SELECT balance::text FROM account WHERE id = 1").await;
+        assert_eq!(found, format!("'{balance}'"), "{way}");
+        let found = world.value("SELECT count(*)::text FROM entry").await;
+        assert_eq!(found, format!("'{notes}'"), "{way}");
+        assert_eq!(world.barrier().await, ["open"], "{way}");
+    }
+}
+
+/// A statement that failed inside of an open savepoint has failed the transaction, and releasing the
+/// savepoint does not cure it.
+#[tokio::test]
+async fn an_open_savepoint_does_not_hide_a_failed_transaction() {
     let world = world(Fallback::Xa).await;
     let context = world.context();
-    let mut transaction = world.at.begin_in(&context).await.unwrap();
-    let mut savepoint = transaction.savepoint().await.unwrap();
-    sqlx::query("TRUNCATE entry").execute(&mut *savepoint).await.unwrap();
-    savepoint.rollback().await.unwrap();
-    let taken = "UPDATE account SET balance = 70 WHERE id = 1";
-    sqlx::query(taken).execute(&mut *transaction).await.unwrap();
-    let error = transaction.commit().await.unwrap_err();
+    let mut tx = world.at.begin_in(&context).await.unwrap();
+    tx.set_mark().await.unwrap();
+    sqlx::query("TRUNCATE entry").execute(&mut *tx).await.unwrap();
+    assert!(sqlx::query("SELECT 1 / 0").execute(tx.bypass()).await.is_err());
+    assert!(tx.commit().await.is_err());
+    // A savepoint of the application's own is none that the agent releases.
+    let mut tx = world.at.begin_in(&context).await.unwrap();
+    sqlx::query("TRUNCATE entry").execute(&mut *tx).await.unwrap();
+    sqlx::query("SAVEPOINT own").execute(tx.bypass()).await.unwrap();
+    let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, AtError::LocalCommit(_)), "{error:?}");
     assert_eq!(listed(&world).await, 0);
     assert_eq!(world.value("SELECT count(*)::text FROM entry").await, "'1'");
-    assert_eq!(world.value("SELECT balance::text FROM account WHERE id = 1").await, "'100'");
 }

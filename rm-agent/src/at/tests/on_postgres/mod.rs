@@ -5,6 +5,7 @@ mod basics;
 mod concurrency;
 mod fallback;
 mod locks;
+mod moved;
 mod refusals;
 mod shown;
 mod statements;
@@ -109,4 +110,14 @@ async fn a_commit_may_be_dropped_at_any_await() {
 #[tokio::test]
 async fn a_read_may_be_dropped_at_any_await() {
     super::cut_short::a_read_may_be_dropped_at_any_await::<sqlx::Postgres>().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_somebody_left_open_is_not_joined() {
+    super::left_open::a_transaction_that_somebody_left_open_is_not_joined::<sqlx::Postgres>().await;
+}
+
+#[tokio::test]
+async fn a_failed_one_is_not_joined_either() {
+    super::left_open::a_failed_one_is_not_joined_either::<sqlx::Postgres>().await;
 }
