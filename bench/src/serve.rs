@@ -55,7 +55,11 @@ pub(crate) fn run(options: Options) -> Result<()> {
         let file = file.with_context(|| format!("create {}", path.display()))?;
         tracing_subscriber::fmt().with_writer(file).with_ansi(false).init();
     }
-    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(pactum_coordinator::worker_threads())
+        .enable_all()
+        .build();
+    let runtime = runtime.context("start the runtime")?;
     let server = runtime.block_on(start(&options.data_dir))?;
     let address = server.address().context("it listens on a socket")?;
     child::say_listening(&format!("http://{address}"))?;

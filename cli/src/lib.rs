@@ -44,7 +44,11 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitC
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(pactum_coordinator::worker_threads())
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(execute(cli)),
         Err(error) => report(&anyhow::Error::new(error).context("start the runtime")),
     }

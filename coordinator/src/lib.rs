@@ -36,3 +36,4 @@ pub use environment::Environment;
 pub use metrics::{BUCKETS, Histogram, Stats};
 pub use options::{AttachmentOptions, EngineOptions, InvalidOption, ServerOptions, SessionOptions};
 pub use server::{Server, StartError};
+pub use tasks::worker_threads;

@@ -8,6 +8,14 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How many worker threads a runtime needs that runs a coordinator and little else: half of the cores.
+/// One task decides everything, and large batches have a thread of their own. More workers mostly wake
+/// each other for a task that is done sooner than they are awake.
+#[must_use]
+pub fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
+
 /// The tasks of one server. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tasks {

@@ -16,6 +16,16 @@ use crate::transaction::{Action, BranchMode, Caller, ParkReason, Resolution, Rol
 pub enum Event {
     /// A transaction manager begins a global transaction.
     BeginRequested(Box<Begin>),
+    /// A transaction manager has begun a global transaction under a number that its session was given.
+    /// One-way: what is refused is heard by whoever asks for the transaction next.
+    NamedBegun(Box<NamedBegin>),
+    /// Such a begin was refused before it came here: its number is not begun any more.
+    NamedBeginRefused {
+        /// The session that was given the number.
+        session: SessionId,
+        /// The number.
+        number: XidNumber,
+    },
     /// It asks for the commit. Repeats answer the outcome that stands.
     CommitRequested {
         /// Which one.
@@ -115,6 +125,13 @@ pub enum Event {
         /// Answered with a block.
         reply: ReplyTo,
     },
+    /// The session wants numbers to begin transactions under.
+    XidsRequested {
+        /// The session.
+        session: SessionId,
+        /// Answered with a block.
+        reply: ReplyTo,
+    },
     /// The session is gone.
     SessionClosed {
         /// Which one.
@@ -172,9 +189,12 @@ impl Event {
             Event::SessionOpened { reply, .. }
             | Event::AttachRequested { reply, .. }
             | Event::BranchIdsRequested { reply, .. }
+            | Event::XidsRequested { reply, .. }
             | Event::RetryRequested { reply, .. }
             | Event::ForgetRequested { reply, .. } => Some(*reply),
-            Event::ClaimReleased { .. }
+            Event::NamedBegun(_)
+            | Event::NamedBeginRefused { .. }
+            | Event::ClaimReleased { .. }
             | Event::WaitCancelled { .. }
             | Event::PhaseTwoAnswered { .. }
             | Event::SessionClosed { .. }
@@ -221,6 +241,21 @@ pub struct Begin {
     pub outer: Option<XidNumber>,
     /// Where the answer goes.
     pub reply: ReplyTo,
+}
+
+/// A begin under a number that the transaction manager chose from its session's block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedBegin {
+    /// The session that was given the number. The number is worth nothing without it.
+    pub session: SessionId,
+    /// The number.
+    pub number: XidNumber,
+    /// For people.
+    pub name: Arc<str>,
+    /// How long it may stay undecided.
+    pub timeout: Duration,
+    /// The transaction that it suspends.
+    pub outer: Option<XidNumber>,
 }
 
 /// A registration.
@@ -359,7 +394,7 @@ pub enum PhaseTwoAnswer {
 }
 
 /// The ids from `first` up to but not including `end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct IdBlock {
     /// The first id of the block.
     pub first: u64,

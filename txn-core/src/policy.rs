@@ -40,6 +40,9 @@ pub struct Policy {
     pub waiters_max: usize,
     /// How many branch ids a session gets at a time.
     pub branch_id_block: u64,
+    /// How many numbers of transactions a session gets at a time. 4096: a second of a busy service,
+    /// and a reserved block has hundreds.
+    pub xid_block: u64,
 }
 
 impl Default for Policy {
@@ -60,6 +63,7 @@ impl Default for Policy {
             active_transactions_max: 4_000_000,
             waiters_max: 100_000,
             branch_id_block: 1 << 16,
+            xid_block: 1 << 12,
         }
     }
 }

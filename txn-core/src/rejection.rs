@@ -14,6 +14,9 @@ use crate::transaction::{BranchMode, Resolution};
 pub enum Rejection {
     /// No ids are left in the reserved block: ask again in a moment.
     NotReady,
+    /// The transaction is named by a session, whose begin of it has not arrived yet: ask again in a
+    /// moment.
+    NotBegun,
     /// The transaction ended longer ago than the history reaches: its outcome is not known any more.
     Expired,
     /// Nothing is known of the transaction, and the request did not name this store: check the

@@ -99,6 +99,8 @@ pub enum Reply {
     PhaseOneRecorded,
     /// A block of branch ids: for a new session, or a further one.
     BranchIds(IdBlock),
+    /// A block of numbers that the session may begin transactions under.
+    Xids(IdBlock),
     /// The resources are bound, and the session works on them.
     Attached(Vec<ResourceRow>),
     /// So many branches are tried again.
@@ -241,6 +243,10 @@ pub enum Volatile {
     NodeLost(NodeId),
     /// Branch ids were handed out.
     BranchIdsIssued(IdBlock, NodeId),
+    /// Numbers of transactions were handed out, for the session to begin under.
+    XidsIssued(IdBlock, SessionId),
+    /// A begin under this number of the session was refused, so it will never be begun.
+    NeverBegun(SessionId, XidNumber),
     /// More ids were asked for.
     IdsAskedFor,
     /// More ids are reserved.

@@ -97,7 +97,9 @@ fn answer(request: Request) -> Option<Answer> {
         | Request::Ping(_)
         | Request::CancelWait(_)
         | Request::Credit(_)
-        | Request::ReleaseClaim(_) => None,
+        | Request::ReleaseClaim(_)
+        | Request::Xids(_)
+        | Request::NamedBegin(_) => None,
     }
 }
 

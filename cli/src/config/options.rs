@@ -97,6 +97,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     ),
     option!("policy.waiters_max", server.policy.waiters_max, Count(0..=10 * MILLION)),
     option!("policy.branch_id_block", server.policy.branch_id_block, Count(1..=1 << 32)),
+    option!("policy.xid_block", server.policy.xid_block, Count(1..=1 << 20)),
     option!("engine.queue_batches_max", server.engine.queue_batches_max, Count(1..=MILLION)),
     option!("engine.begins_queued_max", server.engine.begins_queued_max, Count(1..=10 * MILLION)),
     option!("engine.batch_events_max", server.engine.batch_events_max, Count(1..=MILLION)),

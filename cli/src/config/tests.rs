@@ -261,6 +261,7 @@ fn every_field_of_the_coordinators_options_can_be_set() {
         active_transactions_max: _,
         waiters_max: _,
         branch_id_block: _,
+        xid_block: _,
     } = policy;
     let EngineOptions {
         queue_batches_max: _,
@@ -280,7 +281,7 @@ fn every_field_of_the_coordinators_options_can_be_set() {
     let AttachmentOptions { expires_in: _, take_wait_max: _, take_max: _, attachments_max: _ } =
         attachment;
     // Directory and log; top, policy, engine, session, attachment.
-    assert_eq!(OPTIONS.len(), 3 + 6 + 16 + 5 + 6 + 4);
+    assert_eq!(OPTIONS.len(), 3 + 6 + 17 + 5 + 6 + 4);
 }
 
 #[test]

@@ -123,6 +123,9 @@ fn named(event: &Event) -> Option<XidNumber> {
             | Timer::History => None,
         },
         Event::BeginRequested(_)
+        | Event::NamedBegun(_)
+        | Event::NamedBeginRefused { .. }
+        | Event::XidsRequested { .. }
         | Event::ClaimReleased { .. }
         | Event::WaitCancelled { .. }
         | Event::SessionOpened { .. }

@@ -2,7 +2,7 @@
 //!
 //! A large batch is written by a thread of its own, beside which the next one is decided. A small one
 //! is written by the driver's task: there is hardly anything to decide meanwhile, and waking another
-//! thread, which wakes the database's, costs more than the work.
+//! thread costs more than the work.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use pactum_core::id::Epoch;
 use pactum_core::step::Write;
 use pactum_core::time::WallTime;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::store::{self, Store};
@@ -70,7 +71,12 @@ impl Writer {
         match &job {
             Job::Batch { writes, .. } if writes.len() < ROWS_APART => {
                 let store = Arc::clone(&self.store);
-                let work = async move { perform(&*store, job).await };
+                let work = async move {
+                    // The store may keep this thread until it is done; what the last batch released
+                    // leaves first.
+                    yield_now().await;
+                    perform(&*store, job).await
+                };
                 let caught = AssertUnwindSafe(work).catch_unwind().map(Result::ok);
                 self.here = Some(caught.boxed());
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pactum_core::event::Event;
-use pactum_core::id::NodeId;
+use pactum_core::id::{NodeId, XidNumber};
 use pactum_core::lock::wait::ClaimId;
 use pactum_core::step::ReplyTo;
 use pactum_proto::convert::{self, CanCommit, RequestReader, WorkAnswer};
@@ -118,6 +118,7 @@ impl FrameReader<'_> {
                 self.engine.admit_begin()?;
                 self.requests.begin(begin, Some(self.node), reply)?
             }
+            Frame::NamedBegin(begin) => self.named_begin(begin, read),
             Frame::Commit(commit) => self.requests.commit(commit, reply)?,
             Frame::Rollback(rollback) => self.requests.rollback(&rollback, reply)?,
             Frame::RollbackScope(rollback) => self.requests.rollback_scope(&rollback, reply)?,
@@ -145,6 +146,7 @@ impl FrameReader<'_> {
             Frame::BranchIds(v1::BranchIdsRequest {}) => {
                 Event::BranchIdsRequested { session, reply }
             }
+            Frame::Xids(v1::XidsRequest {}) => Event::XidsRequested { session, reply },
             Frame::WorkResult(result) => {
                 let answer = match self.requests.work_result(result, session)? {
                     WorkAnswer::CanCommit(question, said) => {
@@ -181,6 +183,20 @@ impl FrameReader<'_> {
         };
         Ok(Some(event))
     }
+
+    /// Nobody waits for a named begin. If it is refused here, the group must know: whoever asks for
+    /// the transaction would else be told that its begin is on its way.
+    fn named_begin(&self, begin: v1::NamedBegin, read: &mut Read) -> Event {
+        let (session, number) = (self.link.id(), XidNumber(begin.number));
+        let admitted = self.engine.admit_begin();
+        match admitted.and_then(|()| self.requests.named_begin(begin, session)) {
+            Ok(event) => event,
+            Err(error) => {
+                read.refuse(0, error);
+                Event::NamedBeginRefused { session, number }
+            }
+        }
+    }
 }
 
 impl Read {
@@ -206,12 +222,14 @@ fn awaits_answer(frame: &v1::ClientFrame) -> bool {
             | Frame::Claim(_)
             | Frame::Check(_)
             | Frame::Attach(_)
-            | Frame::BranchIds(_),
+            | Frame::BranchIds(_)
+            | Frame::Xids(_),
         ) => true,
         // A report may want an answer or not.
         Some(Frame::PhaseOne(_)) => frame.correlation != 0,
         Some(
             Frame::Hello(_)
+            | Frame::NamedBegin(_)
             | Frame::WorkResult(_)
             | Frame::Ping(_)
             | Frame::CancelWait(_)

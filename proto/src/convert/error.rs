@@ -97,6 +97,11 @@ pub fn rejection(group: &GroupName, rejection: &Rejection) -> v1::Error {
             "no transaction ids are reserved yet; try again in a moment",
             Duration::from_millis(50),
         ),
+        Rejection::NotBegun => unavailable(
+            "the global transaction is named by a session that has not begun it yet; try again in a \
+             moment",
+            Duration::from_millis(10),
+        ),
         Rejection::Expired => error(
             ErrorCode::Expired,
             "xid",

@@ -106,6 +106,7 @@ impl Identity {
             Reply::KeysFree => Frame::ClaimGranted(0),
             Reply::PhaseOneRecorded => Frame::PhaseOneRecorded(true),
             Reply::BranchIds(block) => Frame::BranchIds(block.into()),
+            Reply::Xids(block) => Frame::Xids(block.into()),
             // A frame names one resource.
             Reply::Attached(rows) => {
                 let id = rows.first().map(|row| row.id.as_str().to_owned());
@@ -178,6 +179,7 @@ fn error_of(frame: Frame) -> v1::Error {
         | Frame::ClaimGranted(_)
         | Frame::Attached(_)
         | Frame::BranchIds(_)
+        | Frame::Xids(_)
         | Frame::Work(_)
         | Frame::Pong(_)
         | Frame::Ping(_)

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pactum_core::event::{Begin, Event, Proof, Target};
+use pactum_core::event::{Begin, Event, NamedBegin, Proof, Target};
 use pactum_core::id::{
-    BranchId, GroupName, Malformed, NodeId, ResourceId, ResourceUid, ScopeId, StoreId, Xid,
-    XidNumber,
+    BranchId, GroupName, Malformed, NodeId, ResourceId, ResourceUid, ScopeId, SessionId, StoreId,
+    Xid, XidNumber,
 };
 use pactum_core::step::ReplyTo;
 use pactum_core::transaction::{Caller, SCOPE_DEPTH_MAX};
@@ -83,15 +83,11 @@ impl RequestReader {
         node: Option<NodeId>,
         reply: ReplyTo,
     ) -> Result<Event, v1::Error> {
-        let name = required("name", request.name, NAME_BYTES_MAX)?;
+        let name = name(request.name)?;
         let timeout = self.timeout(request.timeout_ms)?;
         let key = bounded("idempotency_key", request.idempotency_key, IDEMPOTENCY_KEY_BYTES_MAX)?;
-        let outer = match request.outer_xid.as_str() {
-            "" => None,
-            xid => Some(self.xid("outer_xid", xid)?),
-        };
+        let outer = self.outer(&request.outer_xid)?;
         let idempotency_key = (!key.is_empty()).then(|| Arc::from(key));
-        let name = name.into();
         Ok(Event::BeginRequested(Box::new(Begin {
             name,
             timeout,
@@ -100,6 +96,21 @@ impl RequestReader {
             outer,
             reply,
         })))
+    }
+
+    /// A begin under a number of the session's own.
+    ///
+    /// # Errors
+    /// The typed refusal of the first field at fault.
+    pub fn named_begin(
+        &self,
+        begin: v1::NamedBegin,
+        session: SessionId,
+    ) -> Result<Event, v1::Error> {
+        let number = XidNumber(begin.number);
+        let (name, timeout) = (name(begin.name)?, self.timeout(begin.timeout_ms)?);
+        let outer = self.outer(&begin.outer_xid)?;
+        Ok(Event::NamedBegun(Box::new(NamedBegin { session, number, name, timeout, outer })))
     }
 
     /// A request to commit.
@@ -223,6 +234,10 @@ impl RequestReader {
         ))
     }
 
+    fn outer(&self, text: &str) -> Result<Option<XidNumber>, v1::Error> {
+        (!text.is_empty()).then(|| self.xid("outer_xid", text)).transpose()
+    }
+
     fn xid(&self, field: &str, text: &str) -> Result<XidNumber, v1::Error> {
         let parsed = if text.len() > XID_BYTES_MAX { Err(Malformed::Xid) } else { text.parse() };
         let xid: Xid = parsed.map_err(|malformed| match text {
@@ -342,6 +357,10 @@ impl RequestReader {
             )),
         }
     }
+}
+
+fn name(name: String) -> Result<Arc<str>, v1::Error> {
+    required("name", name, NAME_BYTES_MAX).map(Into::into)
 }
 
 fn check_version(theirs: u32) -> Result<(), v1::Error> {

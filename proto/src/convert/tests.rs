@@ -361,6 +361,7 @@ fn every_rejection_has_its_place_in_the_table() {
     let no_database = Rejection::NoDatabase { resource: resource.clone(), mode: BranchMode::At };
     let table = [
         (Rejection::NotReady, "TX0014  0 `` 50"),
+        (Rejection::NotBegun, "TX0014  0 `` 10"),
         (Rejection::Expired, "TX0006 xid 0 `` 0"),
         (Rejection::UnknownTransaction, "TX0005 xid 0 `` 0"),
         (Rejection::LostState(branch), "TX0012 done_branch_ids 0 `` 0"),

@@ -193,7 +193,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
         }
         let limit = self.shared.options.undo_log_bytes_max;
         let stored = undo::store(&undo, limit).ok_or(AtError::UndoLogTooLarge { limit })?;
-        let key = BranchKey { xid: context.xid().clone(), branch };
+        let key = BranchKey { xid: context.xid_here().clone(), branch };
         assumed.barrier.clone_from(&self.shared.barrier_place);
         // The agent named the branch, so its row can be written while the coordinator makes the
         // registration durable. Both are waited for, whatever the other brings.

@@ -187,7 +187,7 @@ impl<DB: AtDatabase> AtConnection<DB> {
             lock_only: false,
             claim,
         };
-        let key = BranchKey { xid: context.xid().clone(), branch };
+        let key = BranchKey { xid: context.xid_here().clone(), branch };
         assumed.barrier.clone_from(&self.shared.barrier_place);
         let bodiless = Stored { format: 0, body: String::new() };
         let (phase_one, written) = tokio::join!(

@@ -82,7 +82,7 @@ impl PhaseOne {
     }
 
     pub(crate) fn key(&self) -> BranchKey {
-        BranchKey { xid: self.context.xid().clone(), branch: self.branch }
+        BranchKey { xid: self.context.xid_here().clone(), branch: self.branch }
     }
 
     /// From here on, what was committed is the database's to say.

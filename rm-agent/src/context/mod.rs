@@ -26,6 +26,8 @@ use pactum_core::id::{BranchId, ScopeId, StoreId, Xid};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::session::Riding;
+
 pub use current::Suspended;
 pub(crate) use current::waiting_xid;
 pub(crate) use nested::{OpenScope, Undoing};
@@ -54,6 +56,8 @@ struct Transaction {
     xid: Xid,
     store_id: StoreId,
     deadline: Instant,
+    /// The begin, if it waits for the first request that names the transaction.
+    begin: Option<Riding>,
     /// How many nested scopes are being undone without anyone who waits for it.
     undoing: watch::Sender<usize>,
     /// How many nested scopes were neither kept nor rolled back.
@@ -75,12 +79,17 @@ struct Record {
 impl TransactionContext {
     /// A context for a transaction whose remaining time is known.
     pub(crate) fn new(xid: Xid, store_id: StoreId, remaining: Duration) -> Self {
-        Self::outermost(xid, store_id, remaining, Arc::default(), false)
+        Self::outermost(xid, store_id, remaining, Arc::default(), false, None)
     }
 
     /// The context of a transaction that this process began.
     pub(crate) fn managed(xid: Xid, store_id: StoreId, remaining: Duration) -> Self {
-        Self::outermost(xid, store_id, remaining, Arc::default(), true)
+        Self::outermost(xid, store_id, remaining, Arc::default(), true, None)
+    }
+
+    /// The same, of one whose begin is still here.
+    pub(crate) fn named(xid: Xid, store_id: StoreId, timeout: Duration, begin: Riding) -> Self {
+        Self::outermost(xid, store_id, timeout, Arc::default(), true, Some(begin))
     }
 
     /// The context that a caller in another process sent.
@@ -90,7 +99,7 @@ impl TransactionContext {
         remaining: Duration,
         scopes: Arc<[ScopeId]>,
     ) -> Self {
-        Self::outermost(xid, store_id, remaining, scopes, false)
+        Self::outermost(xid, store_id, remaining, scopes, false, None)
     }
 
     fn outermost(
@@ -99,11 +108,13 @@ impl TransactionContext {
         remaining: Duration,
         scopes: Arc<[ScopeId]>,
         managed_here: bool,
+        begin: Option<Riding>,
     ) -> Self {
         let transaction = Transaction {
             xid,
             store_id,
             deadline: Instant::now() + remaining,
+            begin,
             undoing: watch::Sender::new(0),
             open_scopes: AtomicUsize::new(0),
         };
@@ -116,10 +127,25 @@ impl TransactionContext {
         }))
     }
 
-    /// The global transaction's id.
+    /// The global transaction's id. Whoever reads it may hand it to somebody else, who asks the
+    /// coordinator for the transaction; so if that was not told of it yet, it is now.
     #[must_use]
     pub fn xid(&self) -> &Xid {
+        if let Some(begin) = &self.0.transaction.begin {
+            begin.leave();
+        }
+        self.xid_here()
+    }
+
+    /// The same, for what is sent to the coordinator by this agent, behind the begin, or stays here.
+    pub(crate) fn xid_here(&self) -> &Xid {
         &self.0.transaction.xid
+    }
+
+    /// Whether its begin waits for the first request that names it.
+    #[cfg(test)]
+    pub(crate) fn waits_to_begin(&self) -> bool {
+        self.0.transaction.begin.is_some()
     }
 
     /// The coordinator's store that made it.

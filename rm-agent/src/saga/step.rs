@@ -140,7 +140,7 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> Step<DB, S> {
             claim: None,
         };
         let row = OpenRow {
-            key: BranchKey { xid: transaction.xid().clone(), branch },
+            key: BranchKey { xid: transaction.xid_here().clone(), branch },
             store: transaction.store_id(),
             mode: Mode::Saga,
             format: S::VERSION,

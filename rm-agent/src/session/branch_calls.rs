@@ -75,7 +75,7 @@ impl Session {
     ) -> Result<Claim, CallError> {
         let until = self.until(Some(context), wait)?;
         let request = Request::Claim(v1::ClaimRequest {
-            xid: context.xid().to_string(),
+            xid: context.xid_here().to_string(),
             store_id: wire::store(context),
             resource_id: resource.to_string(),
             locks: wire::locks(locks),
@@ -109,7 +109,7 @@ impl Session {
     ) -> Result<(), CallError> {
         let until = self.until(context, wait)?;
         let request = Request::Check(v1::CheckRequest {
-            xid: context.map_or_else(String::new, |context| context.xid().to_string()),
+            xid: context.map_or_else(String::new, |context| context.xid_here().to_string()),
             store_id: context.map_or_else(Default::default, wire::store),
             resource_id: resource.to_string(),
             locks: wire::locks(locks),
@@ -151,7 +151,7 @@ impl Session {
         branch: BranchId,
     ) {
         let Some(place) = self.failed_report_place() else {
-            tracing::warn!(txn.xid = %context.xid(), "too many failed phase ones to report");
+            tracing::warn!(txn.xid = %context.xid_here(), "too many failed phase ones to report");
             return;
         };
         let request =
@@ -163,7 +163,7 @@ impl Session {
                 session.call(Urgency::Decision, request, Some(context.store_id()), until).await;
             if let Err(error) = answer {
                 tracing::warn!(
-                    txn.xid = %context.xid(), txn.branch_id = %branch, %error,
+                    txn.xid = %context.xid_here(), txn.branch_id = %branch, %error,
                     "a failed phase one was not recorded"
                 );
             }
@@ -201,7 +201,7 @@ impl Session {
         let until = Instant::now() + wait + self.answer_wait_max();
         let Some(context) = context else { return Ok(until) };
         if context.remaining().is_zero() {
-            let xid = context.xid();
+            let xid = context.xid_here();
             let message = format!(
                 "the deadline of global transaction `{xid}` has passed: it rolls back, so do no more \
                  work in it"
@@ -219,7 +219,7 @@ fn report(
     result: v1::PhaseOneResult,
 ) -> v1::PhaseOneReport {
     v1::PhaseOneReport {
-        xid: context.xid().to_string(),
+        xid: context.xid_here().to_string(),
         store_id: wire::store(context),
         branch_id: branch.0,
         result: result.into(),

@@ -1,6 +1,6 @@
 //! What the rest of the agent asks of the coordinator.
 //!
-//! Every request may be repeated: a begin carries its key, a registration its branch id, the others
+//! Every request may be repeated: a begin that is asked carries its key, a registration its branch id, the others
 //! change nothing the second time. So a call that loses its stream is asked again on the next one,
 //! until its caller's own end; only then it is [`CallError::NoAnswer`], which never means *failed*.
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use pactum_core::id::{ResourceId, ResourceUid, ScopeId, StoreId, Xid};
 use pactum_core::transaction::BranchMode;
+use pactum_proto::convert::NAME_BYTES_MAX;
 use pactum_proto::v1;
 use pactum_proto::v1::client_frame::Frame as Request;
 use pactum_proto::v1::server_frame::Frame as Answer;
@@ -18,7 +19,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::environment::Environment;
-use super::link::{Answered, Lost};
+use super::link::{Answered, Link, Lost};
+use super::names::Taken;
 use super::outbox::Urgency;
 use super::shared::{Shared, State, ask_again_after};
 use super::{CallError, Participant, connect};
@@ -128,8 +130,52 @@ impl Session {
         result
     }
 
-    /// Asks for a new global transaction.
+    /// Begins a new global transaction: under a number that the coordinator gave before, or it is
+    /// asked for one.
+    ///
+    /// Dropping the future, or what it returns, leaves a transaction behind that its deadline rolls
+    /// back, or none.
     pub(crate) async fn begin(
+        &self,
+        name: &str,
+        timeout: Duration,
+        outer: Option<&Xid>,
+    ) -> Result<TransactionContext, CallError> {
+        let link = self.shared().link_now().filter(|_| (1..=NAME_BYTES_MAX).contains(&name.len()));
+        let taken = link.as_ref().map(|link| link.names.take(timeout, outer, Instant::now()));
+        let Some((link, Taken { xid, ask })) = link.zip(taken) else {
+            return self.ask_begin(name, timeout, outer).await;
+        };
+        let begun = match xid {
+            Some(xid) => tell_begin(&link, xid, name, timeout, outer),
+            None => self.ask_begin(name, timeout, outer).await,
+        };
+        if ask {
+            self.ask_for_names(link);
+        }
+        begun
+    }
+
+    /// Asks for the next block of numbers.
+    fn ask_for_names(&self, link: Arc<Link>) {
+        self.spawn("transaction-names", async move {
+            match link.request(Urgency::Decision, Request::Xids(v1::XidsRequest {})).await {
+                Ok(Answered { frame: Answer::Xids(block), asked_at }) => {
+                    link.names.granted(block, asked_at);
+                }
+                Ok(Answered { frame: Answer::Error(error), .. })
+                    if error.code() == v1::ErrorCode::Unavailable =>
+                {
+                    link.names.not_now();
+                }
+                // It does not know what is asked.
+                Ok(_) => link.names.never(),
+                Err(Lost) => {}
+            }
+        });
+    }
+
+    async fn ask_begin(
         &self,
         name: &str,
         timeout: Duration,
@@ -224,6 +270,25 @@ impl Session {
     pub(super) fn shared(&self) -> &Shared {
         &self.0.shared
     }
+}
+
+/// Begins under a number that is ours. The frame travels with the first that names the transaction.
+fn tell_begin(
+    link: &Link,
+    xid: Xid,
+    name: &str,
+    timeout: Duration,
+    outer: Option<&Xid>,
+) -> Result<TransactionContext, CallError> {
+    let begin = Request::NamedBegin(v1::NamedBegin {
+        number: xid.number.0,
+        name: name.to_owned(),
+        timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        outer_xid: outer.map_or_else(String::new, Xid::to_string),
+    });
+    // The coordinator counts the time from when it hears this: ours is the first to run out.
+    let riding = link.let_ride(begin);
+    Ok(TransactionContext::named(xid, link.store, timeout, riding))
 }
 
 pub(super) fn refusal(code: v1::ErrorCode, message: String) -> CallError {

@@ -27,6 +27,7 @@ use tonic::Streaming;
 
 use super::attachments::Attachment;
 use super::link::{Link, Lost};
+use super::names::Names;
 use super::outbox::{Outbox, Urgency};
 use super::shared::{Shared, State, ask_again_after};
 
@@ -137,7 +138,9 @@ async fn handshake(shared: &Shared) -> Result<Opened, Ended> {
         .ok_or(Ended::NoWelcome("its store id is not 16 bytes"))?;
     shared.note_store(store);
     shared.ids.restart(store, welcome.branch_ids);
-    let link = Arc::new(Link::new(store, welcome.request_window, outbox));
+    let group = welcome.group.parse().map_err(|_| Ended::NoWelcome("its group is malformed"))?;
+    let names = Names::new(group, Duration::from_millis(welcome.transaction_timeout_max_ms));
+    let link = Arc::new(Link::new(store, welcome.request_window, outbox, names));
     let heartbeat = Duration::from_millis(welcome.heartbeat_ms.into());
     let heartbeat = heartbeat.clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
     Ok(Opened { link, incoming, first, heartbeat })
@@ -213,6 +216,7 @@ fn on_frame(shared: &Shared, link: &Arc<Link>, frame: v1::ServerFrame) {
         Some(Answer::Goodbye(_)) => tracing::info!("the coordinator is draining"),
         Some(Answer::Error(error)) if correlation == 0 => {
             tracing::warn!(error = error.message, "the coordinator refused a one-way frame");
+            link.names.refused();
         }
         Some(Answer::Welcome(_)) | None => {
             tracing::warn!(correlation, "a frame without a meaning here arrived");
@@ -225,6 +229,7 @@ fn on_frame(shared: &Shared, link: &Arc<Link>, frame: v1::ServerFrame) {
             | Answer::Error(_)
             | Answer::Attached(_)
             | Answer::BranchIds(_)
+            | Answer::Xids(_)
             | Answer::PhaseOneRecorded(_)
             | Answer::Scope(_)
             | Answer::Opinion(_)

@@ -18,7 +18,8 @@ use pactum_proto::v1::{CancelWait, ClientFrame, Credit, ReleaseClaim};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::outbox::{Outbox, Urgency};
+use super::names::Names;
+use super::outbox::{Outbox, Riding, Urgency};
 
 /// How much work may be pushed at once. 4096: sixteen full batches of one resource.
 const WORK_CREDIT: u32 = 4096;
@@ -40,6 +41,8 @@ pub(super) struct Answered {
 pub(super) struct Link {
     /// The store that this stream's coordinator speaks for.
     pub(super) store: StoreId,
+    /// Numbers for transactions that this stream's coordinator gave.
+    pub(super) names: Names,
     outbox: Arc<Outbox>,
     waiting: Mutex<Waiting>,
     correlation: AtomicU64,
@@ -57,13 +60,14 @@ struct Waiting {
 }
 
 impl Link {
-    pub(super) fn new(store: StoreId, window: u32, outbox: Arc<Outbox>) -> Self {
+    pub(super) fn new(store: StoreId, window: u32, outbox: Arc<Outbox>, names: Names) -> Self {
         let window = usize::try_from(window).unwrap_or(Semaphore::MAX_PERMITS).max(1);
         let decisions = Arc::new(Semaphore::new(window.div_ceil(2)));
         let entries =
             if window == 1 { Arc::clone(&decisions) } else { Arc::new(Semaphore::new(window / 2)) };
         let link = Link {
             store,
+            names,
             outbox,
             waiting: Mutex::default(),
             correlation: AtomicU64::new(1),
@@ -102,6 +106,11 @@ impl Link {
     /// Sends a one-way frame.
     pub(super) fn send(&self, urgency: Urgency, frame: Request) {
         self.outbox.push(urgency, ClientFrame { correlation: 0, frame: Some(frame) });
+    }
+
+    /// Sends a one-way frame together with the next frame of any kind, and before it.
+    pub(super) fn let_ride(&self, frame: Request) -> Riding {
+        self.outbox.let_ride(ClientFrame { correlation: 0, frame: Some(frame) })
     }
 
     /// Sends a frame whose answer nobody waits for, under a correlation of its own.
@@ -209,12 +218,16 @@ mod tests {
 
     use super::*;
 
+    fn names() -> Names {
+        Names::new("g".parse().unwrap(), std::time::Duration::ZERO)
+    }
+
     /// Goal: the coordinator never sees a cancellation before its request; it would then wait for
     /// nobody. Method: a caller that leaves while its request is still queued.
     #[tokio::test]
     async fn a_cancellation_does_not_overtake_its_request() {
         let outbox = Arc::new(Outbox::default());
-        let link = Link::new(StoreId(1), 8, Arc::clone(&outbox));
+        let link = Link::new(StoreId(1), 8, Arc::clone(&outbox), names());
         let claim = Request::Claim(ClaimRequest::default());
         assert!(link.request(Urgency::Entry, claim.clone()).now_or_never().is_none());
         let frames = outbox.next_batch().await.unwrap().frames;
@@ -226,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_on_a_link_that_ends_hears_that_it_is_lost() {
-        let link = Arc::new(Link::new(StoreId(1), 2, Arc::default()));
+        let link = Arc::new(Link::new(StoreId(1), 2, Arc::default(), names()));
         let ask = |link: &Arc<Link>| {
             let link = Arc::clone(link);
             let ids = Request::BranchIds(pactum_proto::v1::BranchIdsRequest {});

@@ -14,6 +14,7 @@
 //!   attachments.rs, lanes.rs   from pushed work to the participants, in batches
 //!   reports.rs    phase-one reports, kept until they cannot matter any more
 //!   ids.rs        branch ids, from blocks
+//!   names.rs      numbers for transactions, from blocks
 //!   wire.rs       conversions          environment.rs  randomness and the way to the coordinator
 //!   tasks.rs      what runs beside its callers
 //! ```
@@ -26,6 +27,7 @@ mod environment;
 mod ids;
 mod lanes;
 mod link;
+mod names;
 mod outbox;
 mod outcome_calls;
 mod reports;
@@ -46,6 +48,7 @@ use crate::branch::{Answer, BranchKey, Work};
 
 pub(crate) use calls::Session;
 pub(crate) use environment::{DialEndpoint, Environment};
+pub(crate) use outbox::Riding;
 pub(crate) use outcome_calls::VETO_REASON_BYTES_MAX;
 pub(crate) use outcome_calls::{Opinion, Question};
 

@@ -10,7 +10,8 @@
 //! and the one-way frames follow an answer that came through the same stream.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pactum_proto::v1::{ClientBatch, ClientFrame};
 use prost::Message as _;
@@ -34,7 +35,23 @@ pub(super) enum Urgency {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queues: Mutex<Queues>,
-    ready: Notify,
+    ready: Arc<Notify>,
+}
+
+/// A frame that waits for the next one to leave with it.
+#[derive(Debug)]
+pub(crate) struct Riding {
+    leaves_now: AtomicBool,
+    ready: Arc<Notify>,
+}
+
+impl Riding {
+    /// It waits no longer.
+    pub(crate) fn leave(&self) {
+        if !self.leaves_now.swap(true, Ordering::Relaxed) {
+            self.ready.notify_one();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -47,17 +64,26 @@ struct Queues {
 impl Outbox {
     /// Queues a frame; once the outbox is closed it is dropped, as if the stream had lost it.
     pub(super) fn push(&self, urgency: Urgency, frame: ClientFrame) {
-        {
-            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            if queues.closed {
-                return;
-            }
-            match urgency {
-                Urgency::Decision => queues.decisions.push_back(frame),
-                Urgency::Entry => queues.entries.push_back(frame),
-            }
-        }
+        self.queue(urgency, frame);
         self.ready.notify_one();
+    }
+
+    /// Queues a frame that leaves with whatever is pushed next, and before it; or when its
+    /// [`Riding`] says so. It goes with the decisions, or one of those could overtake it.
+    pub(super) fn let_ride(&self, frame: ClientFrame) -> Riding {
+        self.queue(Urgency::Decision, frame);
+        Riding { leaves_now: AtomicBool::new(false), ready: Arc::clone(&self.ready) }
+    }
+
+    fn queue(&self, urgency: Urgency, frame: ClientFrame) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if queues.closed {
+            return;
+        }
+        match urgency {
+            Urgency::Decision => queues.decisions.push_back(frame),
+            Urgency::Entry => queues.entries.push_back(frame),
+        }
     }
 
     /// Takes no more; what is queued is still written.

@@ -63,7 +63,7 @@ impl Session {
     ) -> Result<v1::Outcome, CallError> {
         let done = context.done_branches();
         let request = Request::Commit(v1::CommitRequest {
-            xid: context.xid().to_string(),
+            xid: context.xid_here().to_string(),
             store_id: wire::store(context),
             done_branch_ids: done.into_iter().map(|branch| branch.0).collect(),
             wait: wait.into(),
@@ -86,7 +86,7 @@ impl Session {
         wait: v1::Wait,
     ) -> Result<ScopeOutcome, CallError> {
         let request = Request::RollbackScope(v1::RollbackScopeRequest {
-            xid: context.xid().to_string(),
+            xid: context.xid_here().to_string(),
             store_id: wire::store(context),
             scope: scope.0,
             wait: wait.into(),
@@ -105,7 +105,7 @@ impl Session {
         let transaction = Outcome::try_from(scope.transaction.unwrap_or_default());
         let transaction = transaction.map_err(|_| unclear())?;
         if transaction.status.is_decided() {
-            self.shared().reports.decided(context.xid());
+            self.shared().reports.decided(context.xid_here());
         }
         Ok(ScopeOutcome { undone, transaction })
     }
@@ -117,7 +117,7 @@ impl Session {
         questions: &[Question],
     ) -> Result<Opinion, CallError> {
         let request = Request::CanCommit(v1::CanCommitRequest {
-            xid: context.xid().to_string(),
+            xid: context.xid_here().to_string(),
             store_id: wire::store(context),
             questions: questions.iter().map(wire::question).collect(),
         });
@@ -136,7 +136,7 @@ impl Session {
         let until = Instant::now() + VETO_WAIT_MAX;
         if let Err(error) = self.ask_veto(context, reason, until).await {
             tracing::warn!(
-                txn.xid = %context.xid(), %error,
+                txn.xid = %context.xid_here(), %error,
                 "the coordinator could not be told of a veto: the caller is"
             );
         }
@@ -150,7 +150,7 @@ impl Session {
         until: Instant,
     ) -> Result<v1::Outcome, CallError> {
         let request = Request::Veto(v1::VetoRequest {
-            xid: context.xid().to_string(),
+            xid: context.xid_here().to_string(),
             store_id: wire::store(context),
             scopes: wire::scopes(context),
             reason: reason[..reason.floor_char_boundary(VETO_REASON_BYTES_MAX)].to_owned(),
@@ -165,7 +165,7 @@ impl Session {
         request: Request,
         until: Instant,
     ) -> Result<v1::Outcome, CallError> {
-        self.ask_outcome_in(context.xid(), context.store_id(), request, until).await
+        self.ask_outcome_in(context.xid_here(), context.store_id(), request, until).await
     }
 
     /// Asks where a transaction stands that nobody here may have the context of. An answer that this

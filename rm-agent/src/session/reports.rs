@@ -50,7 +50,7 @@ impl Reports {
         branch: BranchId,
     ) {
         let report = Report {
-            key: BranchKey { xid: context.xid().clone(), branch },
+            key: BranchKey { xid: context.xid_here().clone(), branch },
             store: context.store_id(),
             resource: resource.clone(),
             deadline: context.deadline(),

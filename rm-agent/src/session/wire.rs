@@ -79,7 +79,7 @@ pub(super) fn register(
     registration: &Registration,
 ) -> v1::RegisterRequest {
     v1::RegisterRequest {
-        xid: context.xid().to_string(),
+        xid: context.xid_here().to_string(),
         store_id: store(context),
         branch_id: registration.branch.0,
         resource_id: registration.resource.to_string(),

@@ -61,7 +61,7 @@ async fn begin<DB: ActionDatabase, A: TccAction<DB>>(
         claim: None,
     };
     let row = OpenRow {
-        key: BranchKey { xid: transaction.xid().clone(), branch },
+        key: BranchKey { xid: transaction.xid_here().clone(), branch },
         store: transaction.store_id(),
         mode: Mode::Tcc,
         format: A::VERSION,

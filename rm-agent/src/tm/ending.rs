@@ -94,7 +94,7 @@ impl Ending {
     /// Asks for the rollback. Only for a transaction whose commit was never asked for.
     pub(super) async fn roll_back(&self) -> Outcome {
         let request = Request::Rollback(v1::RollbackRequest {
-            xid: self.context.xid().to_string(),
+            xid: self.context.xid_here().to_string(),
             store_id: wire::store(&self.context),
             wait: self.wait.to_wire().into(),
         });
@@ -121,7 +121,7 @@ impl Ending {
     /// Where it stands; `None` while it is not decided.
     pub(super) async fn look(&self, wait: Wait) -> Result<Option<Outcome>, CallError> {
         let request = Request::Get(v1::GetRequest {
-            xid: self.context.xid().to_string(),
+            xid: self.context.xid_here().to_string(),
             store_id: wire::store(&self.context),
             wait: wait.to_wire().into(),
         });
@@ -154,7 +154,7 @@ impl Ending {
     ) -> Outcome {
         answer.unwrap_or_else(|error| {
             tracing::warn!(
-                txn.xid = %self.context.xid(), %error,
+                txn.xid = %self.context.xid_here(), %error,
                 "the coordinator was not told of a rollback: its deadline does it"
             );
             Outcome::without_commit(cause)

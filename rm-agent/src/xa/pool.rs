@@ -160,7 +160,7 @@ impl<DB: AtDatabase> XaPool<DB> {
         let connection = connection
             .map_err(|_| XaError::Busy("no connection of the pool became free in time".into()))?;
         let mut held = Held::new(connection.map_err(XaError::Database)?);
-        let key = BranchKey { xid: context.xid().clone(), branch };
+        let key = BranchKey { xid: context.xid_here().clone(), branch };
         let name = shared.support.name(context, key);
 
         // The agent named the branch, so its row can be written while the coordinator makes the

@@ -188,7 +188,10 @@ impl Group {
     fn apply_volatile(&mut self, volatile: &Volatile) {
         match volatile {
             Volatile::Began { row, deadline } => {
-                self.ids.xid_issued(row.number);
+                // A number of a session's block was issued with the block.
+                if !self.ids.may_have_issued(row.number) {
+                    self.ids.xids_issued(row.number.0 + 1);
+                }
                 self.admit(row, false, *deadline);
             }
             Volatile::DeadlineSet(xid, deadline) => {
@@ -258,6 +261,11 @@ impl Group {
                 self.ids.forget_node(*node);
             }
             Volatile::BranchIdsIssued(block, node) => self.ids.branches_issued(*block, *node),
+            Volatile::XidsIssued(block, session) => {
+                self.ids.xids_issued(block.end);
+                self.sessions.give_xids(*session, *block);
+            }
+            Volatile::NeverBegun(session, number) => self.sessions.never_begins(*session, *number),
             Volatile::IdsAskedFor => self.ids.asked_for = true,
             Volatile::IdsReserved(xids, branches) => self.ids.add(*xids, *branches),
         }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Group;
-use crate::event::{Event, Proof, Timer};
+use super::named::Names;
+use crate::event::{Event, IdBlock, Proof, Timer};
 use crate::id::{NodeId, ResourceId, ResourceNumber, ResourceUid, SessionId, XidNumber};
 use crate::rejection::Rejection;
 use crate::step::{Reply, ReplyTo, Step, Volatile, Write};
@@ -32,6 +33,7 @@ pub(super) struct Sessions {
 struct Session {
     node: NodeId,
     resources: Vec<ResourceNumber>,
+    names: Names,
 }
 
 impl Sessions {
@@ -57,7 +59,7 @@ impl Sessions {
     pub(super) fn hash_into(&self, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
         for (id, session) in &self.open {
-            (id, session.node, &session.resources).hash(hasher);
+            (id, session.node, &session.resources, &session.names).hash(hasher);
         }
     }
 
@@ -86,7 +88,7 @@ impl Sessions {
 
     pub(super) fn open(&mut self, id: SessionId, node: NodeId) {
         *self.of_node.entry(node).or_default() += 1;
-        self.open.insert(id, Session { node, resources: Vec::new() });
+        self.open.insert(id, Session { node, resources: Vec::new(), names: Names::default() });
     }
 
     pub(super) fn attach(&mut self, id: SessionId, resource: ResourceNumber) {
@@ -96,6 +98,29 @@ impl Sessions {
             session.resources.push(resource);
             *self.of_resource.entry(resource).or_default() += 1;
         }
+    }
+
+    pub(super) fn give_xids(&mut self, id: SessionId, block: IdBlock) {
+        if let Some(session) = self.open.get_mut(&id) {
+            session.names.add(block);
+        }
+    }
+
+    pub(super) fn never_begins(&mut self, id: SessionId, number: XidNumber) {
+        if let Some(session) = self.open.get_mut(&id) {
+            session.names.refuse(number);
+        }
+    }
+
+    /// The node of the session, if a begin under this number is its to make.
+    pub(super) fn may_begin(&self, id: SessionId, number: XidNumber) -> Option<NodeId> {
+        let session = self.open.get(&id)?;
+        session.names.may_begin(number).then_some(session.node)
+    }
+
+    /// Whether some session may begin a transaction under this number.
+    pub(super) fn may_yet_begin(&self, number: XidNumber) -> bool {
+        self.open.values().any(|session| session.names.may_begin(number))
     }
 
     pub(super) fn close(&mut self, id: SessionId) {

@@ -30,22 +30,21 @@ impl Group {
         let Some(number) = self.ids.next_xid() else {
             return self.ask_for_ids(Step::rejected(begin.reply, Rejection::NotReady));
         };
-        let row = TransactionRow {
-            number,
-            name: begin.name.clone(),
-            node: begin.node,
-            status: Status::Active,
-            timeout: begin.timeout,
-            begun_at: at.wall,
-            ended_at: None,
-            idempotency_key: begin.idempotency_key.clone(),
-            outer: begin.outer,
-            undone_scopes: Vec::new(),
-        };
-        let deadline = at.mono.after(begin.timeout);
-        let mut step = Step::default();
-        step.note(Volatile::Began { row, deadline });
-        step.timers.push((deadline, Timer::Deadline(number)));
+        let mut step = began(
+            TransactionRow {
+                number,
+                name: begin.name.clone(),
+                node: begin.node,
+                status: Status::Active,
+                timeout: begin.timeout,
+                begun_at: at.wall,
+                ended_at: None,
+                idempotency_key: begin.idempotency_key.clone(),
+                outer: begin.outer,
+                undone_scopes: Vec::new(),
+            },
+            at,
+        );
         step.replies.push(Answer {
             to: begin.reply,
             reply: Reply::Begun { xid: number, remaining: begin.timeout },
@@ -76,7 +75,7 @@ impl Group {
         if left < 8 * self.policy().branch_id_block { self.ask_for_ids(step) } else { step }
     }
 
-    fn ask_for_ids(&self, mut step: Step) -> Step {
+    pub(super) fn ask_for_ids(&self, mut step: Step) -> Step {
         if !self.ids.asked_for {
             step.note(Volatile::IdsAskedFor);
             step.commands.push(Command::ReserveIds);
@@ -85,22 +84,38 @@ impl Group {
     }
 }
 
+/// Begins a transaction, with its deadline.
+pub(super) fn began(row: TransactionRow, at: Now) -> Step {
+    let deadline = at.mono.after(row.timeout);
+    let mut step = Step::default();
+    step.timers.push((deadline, Timer::Deadline(row.number)));
+    step.note(Volatile::Began { row, deadline });
+    step
+}
+
 impl Ids {
     fn next_xid(&self) -> Option<XidNumber> {
+        self.upcoming_xids(1).map(|block| XidNumber(block.first))
+    }
+
+    /// The next numbers, at most `count`; none if none are reserved.
+    pub(super) fn upcoming_xids(&self, count: u64) -> Option<IdBlock> {
         let block = if self.xids.first < self.xids.end { self.xids } else { self.next_xids };
-        (block.first < block.end).then_some(XidNumber(block.first))
+        let IdBlock { first, end } = block;
+        (first < end).then(|| IdBlock { first, end: end.min(first + count) })
     }
 
     /// Whether the spare block is gone.
-    fn runs_low(&self) -> bool {
+    pub(super) fn runs_low(&self) -> bool {
         self.next_xids.first == self.next_xids.end
     }
 
-    pub(super) fn xid_issued(&mut self, number: XidNumber) {
+    /// The numbers up to `end` were issued.
+    pub(super) fn xids_issued(&mut self, end: u64) {
         if self.xids.first >= self.xids.end {
             self.xids = std::mem::take(&mut self.next_xids);
         }
-        self.xids.first = number.0 + 1;
+        self.xids.first = end;
     }
 
     /// Blocks that were reserved: numbers of transactions stay in order of time, so the spare block

@@ -3,6 +3,7 @@
 //!
 //! An unknown number means *rolled back* only above the history horizon, and only to a caller that
 //! named this very store: a begin that was never stored was lost with us, so nothing of it exists.
+//! So it may not be said of a number whose begin may still be on its way (`named`).
 //! Below the horizon the outcome is past; a number never issued is no transaction at all.
 
 use super::Group;
@@ -44,6 +45,9 @@ impl Group {
         }
         if target.xid <= self.history.horizon() {
             return Err(Rejection::Expired);
+        }
+        if self.sessions.may_yet_begin(target.xid) {
+            return Err(Rejection::NotBegun);
         }
         if !target.store_named || !self.ids.may_have_issued(target.xid) {
             return Err(Rejection::UnknownTransaction);

@@ -10,7 +10,7 @@
 //!
 //! - `state`: what a group knows; `apply`: how it changes.
 //! - `lookup`: what is said of a transaction that a request names.
-//! - `begin`, `registration`, `waiting`, `wait_end`, `deadlock`, `phase_one`, `decision`, `scope`,
+//! - `begin`, `named`, `registration`, `waiting`, `wait_end`, `deadlock`, `phase_one`, `decision`, `scope`,
 //!   `delegation`, `phase_two`, `resolve`, `attachment`, `history`: one file for each part of the
 //!   protocol.
 
@@ -22,6 +22,7 @@ mod decision;
 mod delegation;
 mod history;
 mod lookup;
+mod named;
 mod phase_one;
 mod phase_two;
 mod registration;
@@ -101,6 +102,8 @@ impl Group {
     pub fn step(&self, event: &Event, at: Now) -> Step {
         match event {
             Event::BeginRequested(begin) => self.begin(begin, at),
+            Event::NamedBegun(begin) => self.named_begun(begin, at),
+            Event::NamedBeginRefused { session, number } => self.never_begins(*session, *number),
             Event::CommitRequested { target, done, delegate_to, caller } => {
                 self.commit_requested(*target, done, *delegate_to, *caller, at)
             }
@@ -135,6 +138,7 @@ impl Group {
             Event::BranchIdsRequested { session, reply } => {
                 self.branch_ids_requested(*session, *reply)
             }
+            Event::XidsRequested { session, reply } => self.xids_requested(*session, *reply),
             Event::SessionClosed { session } => self.session_closed(*session, at),
             Event::RetryRequested { target, reply } => self.retry_requested(*target, *reply, at),
             Event::ResolveRequested(request) => self.resolve_requested(request, at),

@@ -1,4 +1,4 @@
-//! The embedded store: one SQLite file in the data directory, written by one connection.
+//! The embedded store: one SQLite file in the data directory, written by one process.
 //!
 //! ```text
 //! data directory ── LOCK          held by the process that uses it: this is the lease
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - `open`: the directory, the lock, the schema, and the checkpoint before the first answer.
-//! - `write`: a batch as few statements; `small`: as one.
+//! - `write`: a batch as few statements; `small`: without SQLite's thread.
 //! - `read`: the group at start, and searches beside the writes.
 //! - `rows`: columns and values.
 //!

@@ -19,6 +19,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::Mutex;
 
 use super::SqliteStore;
+use super::small::Small;
 use super::write::Writer;
 use crate::store::{Seed, ids};
 
@@ -129,12 +130,13 @@ pub(super) async fn open(
     opening.make_durable(&mut connection, &file).await?;
     opening.lay_out_log()?;
     let store_id = opening.store_id(&mut connection).await?;
+    let small = opening.small(&file)?;
     let reading = options(&file).read_only(true);
     let readers = SqlitePoolOptions::new().max_connections(READERS_MAX);
     Ok(SqliteStore {
         directory: directory.to_owned(),
         store_id,
-        writer: Mutex::new(Writer::new(connection, group.clone(), store_id)),
+        writer: Mutex::new(Writer::new(connection, small, group.clone(), store_id)),
         readers: readers.connect_lazy_with(reading.clone()),
         reading,
         _lock: lock,
@@ -264,6 +266,13 @@ impl Opening<'_> {
                 log.sync_all()
             });
         self.doing("lay out the log", laid_out.map_err(sqlx::Error::Io))
+    }
+
+    /// The connection of small batches, with the settings of the other one.
+    fn small(&self, file: &Path) -> Result<Small, OpenError> {
+        let opened = Small::open(file, CHECKPOINT_PAGES, CACHE);
+        let opened = opened.map_err(|error| sqlx::Error::Io(io::Error::other(error)));
+        self.doing("open the file for small batches", opened)
     }
 
     async fn store_id(&self, connection: &mut SqliteConnection) -> Result<StoreId, OpenError> {

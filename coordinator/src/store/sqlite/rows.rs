@@ -16,8 +16,9 @@ use pactum_core::id::{BranchId, NodeId, ResourceId, ResourceNumber, ResourceUid,
 use pactum_core::recovery::Ended;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{Action, BranchRow, ResourceRow, TransactionRow};
+use rusqlite::types::Value;
+use sqlx::Arguments as _;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments as _, Sqlite};
 
 use crate::store::Error;
 use crate::store::codec::{self, corrupt};
@@ -101,18 +102,41 @@ pub(super) const BRANCH: Table = Table {
 };
 
 /// Values on their way to a statement.
-#[derive(Default)]
-pub(super) struct Values(pub(super) SqliteArguments);
+#[derive(Debug, Default)]
+pub(super) struct Values(Vec<Value>);
 
 impl Values {
     pub(super) fn with_capacity(count: usize) -> Self {
-        let mut arguments = SqliteArguments::default();
-        arguments.reserve(count, 0);
-        Values(arguments)
+        Values(Vec::with_capacity(count))
     }
 
-    fn add<'t, T: sqlx::Encode<'t, Sqlite> + sqlx::Type<Sqlite>>(&mut self, value: T) {
-        self.0.add(value).expect("numbers, text and bytes always encode");
+    /// Makes room for the next row's.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Value> {
+        self.0.iter()
+    }
+
+    pub(super) fn into_arguments(self) -> SqliteArguments {
+        let mut arguments = SqliteArguments::default();
+        arguments.reserve(self.0.len(), 0);
+        for value in self.0 {
+            let added = match value {
+                Value::Null => arguments.add(None::<i64>),
+                Value::Integer(number) => arguments.add(number),
+                Value::Real(number) => arguments.add(number),
+                Value::Text(text) => arguments.add(text),
+                Value::Blob(bytes) => arguments.add(bytes),
+            };
+            added.expect("numbers, text and bytes always encode");
+        }
+        arguments
+    }
+
+    fn add(&mut self, value: impl Into<Value>) {
+        self.0.push(value.into());
     }
 
     pub(super) fn number(&mut self, number: u64) {
@@ -124,7 +148,7 @@ impl Values {
     }
 
     pub(super) fn text(&mut self, text: Option<&str>) {
-        self.add(text);
+        self.add(text.map(str::to_owned));
     }
 }
 

@@ -1,78 +1,54 @@
-//! Writing a small batch as one text, in one trip to SQLite's thread and back.
+//! Writing a small batch where it was decided: SQLite called by the group's task itself.
 //!
 //! ```text
-//! both kinds of row   BEGIN IMMEDIATE; lease? else fail; put transactions; put branches; COMMIT
-//! one kind            put rows where lease?
+//! BEGIN IMMEDIATE ─ lease? ─ put transactions ─ put branches ─ COMMIT (fsync)      one thread, no trip
 //! ```
 //!
-//! A trip is two wake-ups, and a batch of one event in six trips spends far more time on them than on
-//! its rows. Each statement of a text wakes whoever waits for it as well, so rows of one kind, which is
-//! what a decision is and most registrations are, go as one statement that is its own transaction.
-//! Only common batches go this way, so that the texts stay few.
+//! sqlx runs SQLite on a thread of its own, so a statement is two wake-ups, and on a quiet machine a
+//! wake-up takes as long as a third of the fsync that all of it is for. Nobody could use the group's
+//! thread meanwhile but for the next batch, of which a quiet coordinator has none.
 //!
-//! Easy to get wrong: what a text leaves behind that does not come to its end, because a statement
-//! failed or nobody waited for it any more: an open transaction, into which the next batch would
-//! write. So whoever writes next first asks for it to be rolled back.
+//! Easy to get wrong: this thread also serves connections, so nothing here may wait for another
+//! process. A file that is busy is left to the other connection, which waits for it elsewhere.
+
+use std::path::Path;
+use std::time::Duration;
 
 use pactum_core::id::{Epoch, GroupName};
-use sqlx::SqlStr;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::{CachedStatement, Connection, ErrorCode, TransactionBehavior, params_from_iter};
 
-use super::rows::{BRANCH, TRANSACTION, ToRow as _, Values};
-use super::write::{leads, put, put_where, safe, unknown};
+use super::rows::{BRANCH, TRANSACTION, ToRow, Values};
+use super::write::put;
 use crate::store::Error;
 use crate::store::batch::Batch;
 
-/// The most rows of each kind. 8: 80 texts, and what sixteen callers at a time bring about.
-const ROWS_MAX: usize = 8;
+/// The most rows. 64: half a millisecond, and more are written by another thread anyhow.
+const ROWS_MAX: usize = 64;
 
-/// Whether the lease is of our epoch, as a condition. Its parameters come last.
-const HOLDS: &str = "EXISTS (SELECT 1 FROM lease WHERE group_name = ? AND epoch = ?)";
-/// The same as a statement of its own. Its parameters come first. `json` refuses what is no JSON, and nothing after it is run.
-const LEASE: &str = "SELECT json(iif(EXISTS (SELECT 1 FROM lease WHERE group_name = ? AND \
-                     epoch = ?), '1', 'the lease is another epoch''s'))";
+const LEASE: &str = "SELECT 1 FROM lease WHERE group_name = ? AND epoch = ?";
 
-/// The texts of small batches.
+/// The connection of small batches.
 #[derive(Debug)]
 pub(super) struct Small {
-    /// By the number of transactions, then of branches.
-    texts: Vec<Vec<SqlStr>>,
-    /// Whether a text may have been left unfinished.
-    unfinished: bool,
+    connection: Connection,
+    put_transaction: String,
+    put_branch: String,
 }
 
 impl Small {
-    pub(super) fn new() -> Self {
-        let text = |transactions, branches| match (transactions, branches) {
-            (rows, 0) => safe(put_where(&TRANSACTION, rows, HOLDS)),
-            (0, rows) => safe(put_where(&BRANCH, rows, HOLDS)),
-            (transactions, branches) => {
-                let (transactions, branches) =
-                    (put(&TRANSACTION, transactions), put(&BRANCH, branches));
-                safe(format!("BEGIN IMMEDIATE; {LEASE}; {transactions}; {branches}; COMMIT"))
-            }
-        };
-        let texts =
-            |transactions| (0..=ROWS_MAX).map(move |rows| text(transactions, rows)).collect();
-        let texts = (0..=ROWS_MAX).map(texts).collect();
-        Small { texts, unfinished: false }
+    pub(super) fn open(file: &Path, checkpoint_pages: u64, cache: &str) -> rusqlite::Result<Self> {
+        let connection = Connection::open(file)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", checkpoint_pages.cast_signed())?;
+        connection.pragma_update(None, "cache_size", cache)?;
+        let (put_transaction, put_branch) = (put(&TRANSACTION, 1), put(&BRANCH, 1));
+        Ok(Small { connection, put_transaction, put_branch })
     }
 
-    /// Rolls back what a text may have left open.
-    pub(super) async fn leave_nothing(&mut self, connection: &mut SqliteConnection) {
-        if self.unfinished {
-            // Refused if nothing is open, which is as good.
-            let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
-            self.unfinished = false;
-        }
-    }
-
-    /// Writes the batch if it is small; `None` if it is not, or not only rows.
-    ///
-    /// Dropped before it returns, the batch is rolled back or lands as a whole.
-    pub(super) async fn write(
+    /// Writes the batch if it is small; `None` if it is not, or not only rows, or the file is busy.
+    pub(super) fn write(
         &mut self,
-        connection: &mut SqliteConnection,
         group: &GroupName,
         epoch: Epoch,
         batch: &Batch,
@@ -82,51 +58,63 @@ impl Small {
             && pruned.is_empty()
             && dropped.is_empty()
             && resources.is_empty()
-            && !(transactions.is_empty() && branches.is_empty());
-        let text = self.texts.get(transactions.len())?.get(branches.len())?;
+            && transactions.len() + branches.len() <= ROWS_MAX;
         if !only_rows {
             return None;
         }
-        let one_kind = transactions.is_empty() || branches.is_empty();
-        let width =
-            TRANSACTION.columns.len() * transactions.len() + BRANCH.columns.len() * branches.len();
-        let mut values = Values::with_capacity(width + 2);
-        let lease = |values: &mut Values| {
-            values.text(Some(group.as_str()));
-            values.number(epoch.0);
-        };
-        if !one_kind {
-            lease(&mut values);
+        match self.write_rows(group, epoch, batch) {
+            Ok(Wrote::All) => Some(Ok(())),
+            Ok(Wrote::NotOurs) => Some(Err(Error::Refused(epoch))),
+            Ok(Wrote::Busy) => None,
+            Err(error) => Some(Err(Error::Unknown(Box::new(error)))),
         }
-        transactions.values().for_each(|row| row.to_row(&mut values));
-        branches.values().for_each(|row| row.to_row(&mut values));
-        if one_kind {
-            lease(&mut values);
-        }
-        self.unfinished = !one_kind;
-        let written = sqlx::query_with(text.clone(), values.0).execute(&mut *connection).await;
-        Some(match written {
-            Ok(done) if one_kind && done.rows_affected() == 0 => Err(Error::Refused(epoch)),
-            Ok(_) => {
-                self.unfinished = false;
-                Ok(())
-            }
-            Err(error) => self.failed(connection, group, epoch, error).await,
-        })
     }
 
-    /// Whether the lease was the reason, seen once nothing is open any more.
-    async fn failed(
+    /// What is not committed when this returns is rolled back.
+    fn write_rows(
         &mut self,
-        connection: &mut SqliteConnection,
         group: &GroupName,
         epoch: Epoch,
-        error: sqlx::Error,
-    ) -> Result<(), Error> {
-        self.leave_nothing(connection).await;
-        match leads(connection, group, epoch).await {
-            Ok(false) => Err(Error::Refused(epoch)),
-            Ok(true) | Err(_) => Err(unknown(error)),
+        batch: &Batch,
+    ) -> rusqlite::Result<Wrote> {
+        let Small { connection, put_transaction, put_branch } = self;
+        // Takes the lock that every change of the lease needs.
+        let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = match begun {
+            Ok(transaction) => transaction,
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                return Ok(Wrote::Busy);
+            }
+            Err(error) => return Err(error),
+        };
+        let lease = (group.as_str(), epoch.0.cast_signed());
+        if !transaction.prepare_cached(LEASE)?.exists(lease)? {
+            return Ok(Wrote::NotOurs);
         }
+        put_all(transaction.prepare_cached(put_transaction)?, batch.transactions.values())?;
+        put_all(transaction.prepare_cached(put_branch)?, batch.branches.values())?;
+        transaction.commit()?;
+        Ok(Wrote::All)
     }
+}
+
+enum Wrote {
+    All,
+    /// The lease is another epoch's: nothing.
+    NotOurs,
+    /// Somebody else has the file: nothing.
+    Busy,
+}
+
+fn put_all<'a, R: ToRow + 'a>(
+    mut put: CachedStatement<'_>,
+    rows: impl Iterator<Item = &'a R>,
+) -> rusqlite::Result<()> {
+    let mut values = Values::with_capacity(R::TABLE.columns.len());
+    for row in rows {
+        values.clear();
+        row.to_row(&mut values);
+        put.execute(params_from_iter(values.iter()))?;
+    }
+    Ok(())
 }

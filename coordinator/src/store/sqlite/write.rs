@@ -7,8 +7,8 @@
 //! A statement for many rows costs a tenth of as many statements. Their texts must be few, or
 //! SQLite would parse more than it writes, so rows go in chunks of fixed sizes.
 //!
-//! A small batch, which is what a quiet coordinator writes, goes as one text from BEGIN to COMMIT
-//! (`small`): each trip to SQLite's thread and back costs more than the work it is made for.
+//! A small batch, which is what a quiet coordinator writes, goes by a connection without a thread of
+//! its own (`small`): each trip to SQLite's thread and back costs more than the work it is made for.
 
 use pactum_core::event::IdBlock;
 use pactum_core::id::{Epoch, GroupName, StoreId, XidNumber};
@@ -31,7 +31,7 @@ use crate::store::{Error, Lease, ids};
 /// docs/performance.md.
 const CHUNKS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
-/// The one connection that writes.
+/// The two connections that write, never at the same time.
 #[derive(Debug)]
 pub(super) struct Writer {
     connection: SqliteConnection,
@@ -42,12 +42,17 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(connection: SqliteConnection, group: GroupName, store_id: StoreId) -> Self {
-        let (statements, small) = (Statements::new(), Small::new());
-        Writer { connection, group, store_id, statements, small }
+    pub(super) fn new(
+        connection: SqliteConnection,
+        small: Small,
+        group: GroupName,
+        store_id: StoreId,
+    ) -> Self {
+        Writer { connection, group, store_id, statements: Statements::new(), small }
     }
 
     pub(super) async fn close(self) {
+        drop(self.small);
         // What is not closed in order is recovered at the next start.
         let _ = self.connection.close().await;
     }
@@ -93,10 +98,7 @@ impl Writer {
 
     pub(super) async fn write(&mut self, epoch: Epoch, writes: Vec<Write>) -> Result<(), Error> {
         let batch = Batch::new(writes);
-        self.small.leave_nothing(&mut self.connection).await;
-        if let Some(written) =
-            self.small.write(&mut self.connection, &self.group, epoch, &batch).await
-        {
+        if let Some(written) = self.small.write(&self.group, epoch, &batch) {
             return written;
         }
         let mut transaction = begin(&mut self.connection).await?;
@@ -118,7 +120,7 @@ async fn begin(connection: &mut SqliteConnection) -> Result<Transaction<'_, Sqli
 }
 
 /// Whether the lease is still of this epoch.
-pub(super) async fn leads(
+async fn leads(
     connection: &mut SqliteConnection,
     group: &GroupName,
     epoch: Epoch,
@@ -128,7 +130,7 @@ pub(super) async fn leads(
     Ok(ours.fetch_optional(connection).await.map_err(unknown)?.is_some())
 }
 
-pub(super) fn unknown(error: sqlx::Error) -> Error {
+fn unknown(error: sqlx::Error) -> Error {
     Error::Unknown(Box::new(error))
 }
 
@@ -216,7 +218,9 @@ impl Chunked {
             while rows.len() >= *size {
                 let mut values = Values::with_capacity(size * self.width);
                 rows.by_ref().take(*size).for_each(|row| bind(row, &mut values));
-                sqlx::query_with(text.clone(), values.0).execute(&mut *connection).await?;
+                sqlx::query_with(text.clone(), values.into_arguments())
+                    .execute(&mut *connection)
+                    .await?;
             }
         }
         Ok(())
@@ -225,28 +229,16 @@ impl Chunked {
 
 /// Puts this many rows: new ones are inserted, those that are there get every value anew.
 pub(super) fn put(table: &Table, rows: usize) -> String {
-    put_from(table, &values(table, rows))
-}
-
-/// Puts them if the condition holds, whose parameters come after theirs.
-pub(super) fn put_where(table: &Table, rows: usize, condition: &str) -> String {
-    put_from(table, &format!("SELECT * FROM ({}) WHERE {condition}", values(table, rows)))
-}
-
-fn values(table: &Table, rows: usize) -> String {
-    let row = format!("({})", repeated("?", table.columns.len()));
-    format!("VALUES {}", repeated(&row, rows))
-}
-
-fn put_from(table: &Table, rows: &str) -> String {
     let Table { name, key, columns, text: _ } = table;
+    let row = format!("({})", repeated("?", columns.len()));
+    let rows = repeated(&row, rows);
     let set: Vec<_> = columns
         .iter()
         .filter(|column| !key.split(", ").any(|part| part == **column))
         .map(|column| format!("{column} = excluded.{column}"))
         .collect();
     let (columns, set) = (columns.join(", "), set.join(", "));
-    format!("INSERT INTO {name} ({columns}) {rows} ON CONFLICT ({key}) DO UPDATE SET {set}")
+    format!("INSERT INTO {name} ({columns}) VALUES {rows} ON CONFLICT ({key}) DO UPDATE SET {set}")
 }
 
 fn repeated(part: &str, times: usize) -> String {
@@ -254,6 +246,6 @@ fn repeated(part: &str, times: usize) -> String {
 }
 
 /// Only names and placeholders of ours go into these texts.
-pub(super) fn safe(text: String) -> SqlStr {
+fn safe(text: String) -> SqlStr {
     AssertSqlSafe(text).into_sql_str()
 }

@@ -107,7 +107,8 @@ impl Fake {
             heartbeat_ms: 60_000,
             branch_ids: Some(v1::IdBlock { first: 100, end: 1_000 }),
             coordinator_version: "0".to_owned(),
-            transaction_timeout_max_ms: 3_600_000,
+            // So every begin is asked for, unless a test says otherwise.
+            transaction_timeout_max_ms: 0,
         };
         change(&mut welcome);
         stream.send(0, Answer::Welcome(welcome));

@@ -4,6 +4,7 @@ mod connection;
 mod embedded;
 pub(crate) mod fake;
 mod logged;
+mod named;
 mod phase_two;
 mod requests;
 

@@ -11,6 +11,7 @@ mod delegation;
 mod history;
 mod ids;
 mod lookup;
+mod named;
 mod overtaking;
 mod phase_one;
 mod phase_two;

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! begin timeout=60               the next transaction: T1, T2, …
+//! xids s=1; named T1 s=1         session 1 gets numbers, and begins a transaction under one of them
 //! register T1 b1 a x,y~          branch b1 at resource a locks row x, shares row y of table t
 //! register T1 b2 a z in=s1,s2    the same within scope s2, which lies within s1
 //! given begin; begin             as two lines, of which nothing is printed

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::node;
 use crate::event::{
-    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Proof,
-    Register, RequestKeys, Resolve, Target, Timer,
+    Begin, Direction, Event, KeysFor, NamedBegin, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer,
+    Proof, Register, RequestKeys, Resolve, Target, Timer,
 };
 use crate::group::Group;
 use crate::id::{
@@ -25,6 +25,18 @@ pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
     let line = Line { text, words, options, reply };
     match verb {
         "begin" => line.begin(),
+        "named" => Event::NamedBegun(Box::new(NamedBegin {
+            session: line.session(),
+            number: XidNumber(number(line.word(0), 'T')),
+            name: Arc::from("test"),
+            timeout: line.seconds("timeout", 60.0),
+            outer: None,
+        })),
+        "refuse" => Event::NamedBeginRefused {
+            session: line.session(),
+            number: XidNumber(number(line.word(0), 'T')),
+        },
+        "xids" => Event::XidsRequested { session: line.session(), reply },
         "register" => line.register(),
         "claim" => line.keys(KeysFor::Claim),
         "check" => line.keys(KeysFor::Check),

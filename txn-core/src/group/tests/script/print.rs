@@ -133,6 +133,12 @@ fn note(volatile: &Volatile) -> String {
         Volatile::BranchIdsIssued(block, node) => {
             format!("branch ids to {} for n{}", block.end, node.0)
         }
+        Volatile::XidsIssued(block, session) => {
+            format!("T{}..{} are for session {session} to begin", block.first, block.end)
+        }
+        Volatile::NeverBegun(session, number) => {
+            format!("session {session} never begins T{number}")
+        }
         Volatile::IdsAskedFor => "ids asked for".to_owned(),
         Volatile::IdsReserved(..) => "ids reserved".to_owned(),
     }
@@ -167,6 +173,7 @@ fn reply(reply: &Reply) -> String {
         Reply::KeysFree => "free".to_owned(),
         Reply::PhaseOneRecorded => "recorded".to_owned(),
         Reply::BranchIds(block) => format!("branch ids {}..{}", block.first, block.end),
+        Reply::Xids(block) => format!("T{}..{} to begin", block.first, block.end),
         Reply::Attached(rows) => {
             let one = |row: &ResourceRow| format!("{} as {}", row.id, place(row.number));
             format!("attached {}", rows.iter().map(one).collect::<Vec<_>>().join(", "))
@@ -189,6 +196,7 @@ fn rejection(rejection: &Rejection) -> String {
         }
         Rejection::NotActive(told) => format!("NOT ACTIVE: {}", outcome(*told)),
         Rejection::NotReady
+        | Rejection::NotBegun
         | Rejection::Expired
         | Rejection::UnknownTransaction
         | Rejection::LostState(_)

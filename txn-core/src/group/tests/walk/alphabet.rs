@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::world::World;
 use crate::event::{
-    Begin, Direction, Event, KeysFor, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Proof,
-    Register, RequestKeys, Resolve, Target, Timer,
+    Begin, Direction, Event, KeysFor, NamedBegin, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer,
+    Proof, Register, RequestKeys, Resolve, Target, Timer,
 };
 use crate::group::tests::script::lock;
 use crate::id::{BranchId, NodeId, ResourceNumber, ResourceUid, ScopeId, SessionId, XidNumber};
@@ -50,6 +50,9 @@ pub(super) struct Alphabet {
     pub(super) scopes: &'static [&'static [u64]],
     /// The branches that commits may be left to.
     pub(super) delegates: &'static [u64],
+    /// Whether session 1 begins transaction 1 under a number of its own, perhaps after others have
+    /// spoken of it.
+    pub(super) named: bool,
 }
 
 const A: ResourceNumber = ResourceNumber(1);
@@ -69,6 +72,7 @@ pub(super) fn one_transaction() -> Alphabet {
         completion: true,
         scopes: &[],
         delegates: &[],
+        named: false,
     }
 }
 
@@ -145,6 +149,17 @@ pub(super) fn a_delegated_commit() -> Alphabet {
     }
 }
 
+/// A begin that nobody asked for, on a session that goes; its number may be spoken of before and after.
+pub(super) fn a_named_begin() -> Alphabet {
+    Alphabet {
+        parts: vec![PART],
+        acknowledged: vec![],
+        trouble: false,
+        named: true,
+        ..one_transaction()
+    }
+}
+
 pub(super) fn two_transactions() -> Alphabet {
     let part = |xid, id, resource, local| Part { xid, id, resource, locks: "x", local, ..PART };
     Alphabet {
@@ -165,6 +180,7 @@ pub(super) fn two_transactions() -> Alphabet {
         completion: false,
         scopes: &[],
         delegates: &[],
+        named: false,
     }
 }
 
@@ -188,6 +204,7 @@ pub(super) fn three_waiting() -> Alphabet {
         completion: false,
         scopes: &[],
         delegates: &[],
+        named: false,
     }
 }
 
@@ -199,7 +216,9 @@ impl Alphabet {
             node: NodeId(u128::from(number)),
             reply,
         };
-        vec![open(1), attach(1, "a", reply), open(2), attach(2, "b", reply)]
+        let xids = self.named.then_some(Event::XidsRequested { session: SessionId(1), reply });
+        let opened = vec![open(1), attach(1, "a", reply), open(2), attach(2, "b", reply)];
+        opened.into_iter().chain(xids).collect()
     }
 
     /// All that may happen now.
@@ -211,15 +230,19 @@ impl Alphabet {
             let known = world.rows.transactions.contains_key(&XidNumber(xid));
             let begun = known || world.group.transaction(XidNumber(xid)).is_some();
             let before = xid == 1 || world.group.idempotency.contains_key(&key(xid - 1));
-            if before {
+            if self.named {
+                events.push(named_begin(*timeout));
+                let (session, number) = (SessionId(1), XidNumber(xid));
+                events.push(Event::NamedBeginRefused { session, number });
+            } else if before {
                 events.push(self.begin(xid, *timeout, reply));
             }
-            if begun {
+            if begun || self.named {
                 self.of_transaction(xid, reply, &mut events);
             }
         }
         for part in &self.parts {
-            if world.group.idempotency.contains_key(&key(part.xid)) {
+            if self.named || world.group.idempotency.contains_key(&key(part.xid)) {
                 self.of_branch(part, world, reply, &mut events);
             }
         }
@@ -353,6 +376,16 @@ impl Alphabet {
             events.extend(timers.map(Event::from));
         }
     }
+}
+
+pub(super) fn named_begin(timeout: f64) -> Event {
+    Event::NamedBegun(Box::new(NamedBegin {
+        session: SessionId(1),
+        number: XidNumber(1),
+        name: Arc::from(""),
+        timeout: super::world::TICK.mul_f64(timeout),
+        outer: None,
+    }))
 }
 
 fn of_session(world: &World, reply: ReplyTo, events: &mut Vec<Event>) {

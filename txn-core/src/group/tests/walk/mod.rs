@@ -76,6 +76,13 @@ fn a_commit_is_left_to_its_only_branch() {
 }
 
 #[test]
+fn a_session_begins_under_a_number_of_its_own() {
+    let fates = "{Active, Committing, RollingBack(Requested), RollingBack(TimedOut), \
+                 RollingBack(Vetoed), RollingBack(ManagerLost)}";
+    assert_eq!(walk(&alphabet::a_named_begin()), (1_019, fates.to_owned()));
+}
+
+#[test]
 fn two_transactions_meet_on_two_keys() {
     let fates = "{Active, Committing, RollingBack(Requested), RollingBack(TimedOut), \
                  RollingBack(Vetoed), RollingBack(Deadlock), RollingBack(PhaseOneUnknown), \

@@ -1,14 +1,15 @@
 //! What is checked in every state of the walk, and at every step.
 
-use super::alphabet::{Alphabet, attach};
+use super::alphabet::{Alphabet, attach, named_begin};
 use super::world::World;
 use crate::event::{
     Direction, Event, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer, Target, Timer,
 };
 use crate::id::{BranchId, NodeId, SessionId, XidNumber};
 use crate::invariants;
-use crate::step::{Command, Step, TaskKind};
-use crate::transaction::{GlobalTransaction, Status};
+use crate::rejection::Rejection;
+use crate::step::{Command, Reply, Step, TaskKind};
+use crate::transaction::{GlobalTransaction, RollbackCause, Status};
 
 /// More steps than the longest way to the end of a group.
 const STEPS_TO_THE_END_MAX: usize = 100;
@@ -28,6 +29,7 @@ pub(super) fn check_step(world: &World, event: &Event) -> Option<World> {
     let step = world.group.step(event, world.at());
     if step.changes.is_empty() && step.follow_ups.is_empty() {
         check_replies(world, event, world, &step);
+        check_unrecorded(world, &step);
         return None;
     }
     let mut next = world.clone();
@@ -35,6 +37,7 @@ pub(super) fn check_step(world: &World, event: &Event) -> Option<World> {
     assert_eq!(step.violations, Vec::<&str>::new(), "{event:?}");
     check_replies(world, event, &next, &step);
     check_tasks(&next, &step);
+    check_unrecorded(&next, &step);
 
     // The same once more, as a repeat that was under way: whatever it answers, it stores nothing.
     let mut again = next.clone();
@@ -65,6 +68,21 @@ fn check_tasks(next: &World, step: &Step) {
                 assert!(!waiting.any(|other| other.row.resource == task.resource), "{txn:?}");
             }
         }
+    }
+}
+
+/// Who was told *unrecorded* was told for ever: no begin of that number is taken any more.
+fn check_unrecorded(next: &World, step: &Step) {
+    let unrecorded = Status::RolledBack(RollbackCause::Unrecorded);
+    let told = step.replies.iter().any(|answer| {
+        matches!(&answer.reply,
+            Reply::Outcome(told) | Reply::Rejected(Rejection::NotActive(told))
+                if told.status == unrecorded)
+            || matches!(answer.reply, Reply::Rejected(Rejection::LostState(_)))
+    });
+    if told && next.group.transaction(XidNumber(1)).is_none() {
+        let begun = next.group.step(&named_begin(1.5), next.at());
+        assert_eq!(begun.changes, [], "it was told to be rolled back, and begins");
     }
 }
 
