@@ -6,7 +6,7 @@
 //! ```
 //!
 //! On PostgreSQL any open local transaction can be prepared, so nothing has to be known at its begin.
-//! MySQL and MariaDB must be told: a local transaction of [`AtPool::with_fallback`] begins as a branch, and
+//! MySQL and MariaDB must be told: a local transaction of `AtPool::with_fallback` begins as a branch, and
 //! one whose first statement falls back begins once more.
 //!
 //! What was captured before is dropped: the database undoes those rows too. Their keys are registered all
