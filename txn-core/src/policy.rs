@@ -40,6 +40,12 @@ pub struct Policy {
     pub waiters_max: usize,
     /// How many branch ids a session gets at a time.
     pub branch_id_block: u64,
+    /// How many definitions of sagas are kept, versions counted.
+    pub definitions_max: usize,
+    /// How long a caller may wait for the end of a saga.
+    pub saga_wait_max: Duration,
+    /// How much longer than its time an attempt of a step is waited for: its answer is on its way.
+    pub attempt_grace: Duration,
 }
 
 impl Default for Policy {
@@ -60,6 +66,9 @@ impl Default for Policy {
             active_transactions_max: 4_000_000,
             waiters_max: 100_000,
             branch_id_block: 1 << 16,
+            definitions_max: 10_000,
+            saga_wait_max: Duration::from_secs(60),
+            attempt_grace: Duration::from_secs(1),
         }
     }
 }

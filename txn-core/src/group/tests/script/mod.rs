@@ -21,6 +21,7 @@
 
 mod parse;
 mod print;
+mod saga;
 
 pub(super) use parse::lock;
 
