@@ -112,6 +112,8 @@ pub enum Reply {
     Defined(DefinitionKey),
     /// Where a saga stands.
     Saga(Box<Standing>),
+    /// The saga has ended; the group keeps no more of it than this.
+    SagaEnded(XidNumber, Outcome),
     /// Refused; nothing was changed.
     Rejected(Rejection),
 }

@@ -11,7 +11,7 @@ use crate::id::{BranchId, XidNumber};
 use crate::lock::ResourceKey;
 use crate::lock::wait::{Claim, WaiterId};
 use crate::recovery::Ended;
-use crate::saga::{LiveSaga, SagaRow, StepState};
+use crate::saga::{LiveSaga, SagaRow};
 use crate::step::{Change, Volatile, Write};
 use crate::time::Timestamp;
 use crate::transaction::{
@@ -39,13 +39,7 @@ impl Group {
                 self.definitions.insert(defined.row.key.clone(), Arc::clone(defined));
             }
             Write::PutSaga(row) => self.put_saga(row),
-            Write::PutStep(row) => self.change_saga(row.xid, |saga| {
-                if matches!(row.state, StepState::Failed { .. }) {
-                    saga.note_failure(row.slot, row.error.as_ref());
-                }
-                saga.attempts.remove(&row.slot);
-                saga.run.record(&saga.graph, row);
-            }),
+            Write::PutStep(row) => self.change_saga(row.xid, |saga| saga.take(row)),
             Write::Prune { xids, horizon } => {
                 for key in self.history.prune(xids, *horizon) {
                     self.idempotency.remove(&key);

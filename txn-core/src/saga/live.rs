@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::check::{Fault, FindSaga, check};
 use super::definition::Definition;
 use super::graph::Graph;
-use super::row::{DefinitionKey, DefinitionRow, SagaRow, Slot, StepError, StepState};
+use super::row::{DefinitionKey, DefinitionRow, SagaRow, Slot, StepError, StepRow, StepState};
 use super::run::{Run, json};
 use crate::id::XidNumber;
 use crate::step::Outcome;
@@ -19,6 +19,22 @@ pub struct Defined {
     pub row: DefinitionRow,
     /// What it means.
     pub graph: Arc<Graph>,
+}
+
+/// Reads what a store held, in the order in which it was defined.
+///
+/// # Errors
+/// The first definition that is none, and why.
+pub fn read_all(rows: Vec<DefinitionRow>) -> Result<Vec<Arc<Defined>>, (DefinitionKey, Fault)> {
+    let mut known: BTreeMap<DefinitionKey, Arc<Graph>> = BTreeMap::new();
+    let mut all = Vec::with_capacity(rows.len());
+    for row in rows {
+        let read = Defined::read(&row.body, &|key| known.get(key).cloned());
+        let defined = read.map_err(|mut faults| (row.key.clone(), faults.swap_remove(0)))?;
+        known.insert(row.key, Arc::clone(&defined.graph));
+        all.push(Arc::new(defined));
+    }
+    Ok(all)
 }
 
 /// The graph follows from the row.
@@ -155,6 +171,15 @@ impl LiveSaga {
         }
     }
 
+    /// Takes in what is stored of a step.
+    pub fn take(&mut self, row: &Arc<StepRow>) {
+        if matches!(row.state, StepState::Failed { .. } | StepState::Undone) {
+            self.note_failure(row.slot, row.error.as_ref());
+        }
+        self.attempts.remove(&row.slot);
+        self.run.record(&self.graph, row);
+    }
+
     /// It rolls back: of its attempts only those count on that may be under way.
     pub fn turn_back(&mut self) {
         self.attempts.retain(|_, attempt| attempt.under_way);
@@ -162,7 +187,7 @@ impl LiveSaga {
     }
 
     /// Notes the first step that failed for good.
-    pub fn note_failure(&mut self, slot: Slot, error: Option<&Arc<StepError>>) {
+    fn note_failure(&mut self, slot: Slot, error: Option<&Arc<StepError>>) {
         if let (None, Some(error)) = (&self.failure, error) {
             self.failure = Some(Failure { slot, error: Arc::clone(error) });
         }

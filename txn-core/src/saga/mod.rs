@@ -35,7 +35,7 @@ mod tests;
 pub use check::{Fault, FindSaga, check};
 pub use definition::Definition;
 pub use graph::Graph;
-pub use live::{Attempt, Defined, Failure, LiveSaga, Standing};
+pub use live::{Attempt, Defined, Failure, LiveSaga, Standing, read_all};
 pub use plan::{Next, Undo, next_steps, undo};
 pub use row::{
     DefinitionKey, DefinitionRow, SAGA_WORDS_MAX, SagaRow, SagaVerb, SagaWord, Slot, StepError,

@@ -111,7 +111,7 @@ impl Values {
         Values(arguments)
     }
 
-    fn add<'t, T: sqlx::Encode<'t, Sqlite> + sqlx::Type<Sqlite>>(&mut self, value: T) {
+    pub(super) fn add<'t, T: sqlx::Encode<'t, Sqlite> + sqlx::Type<Sqlite>>(&mut self, value: T) {
         self.0.add(value).expect("numbers, text and bytes always encode");
     }
 
@@ -119,7 +119,7 @@ impl Values {
         self.add(number.cast_signed());
     }
 
-    fn bytes(&mut self, bytes: Option<impl Into<Vec<u8>>>) {
+    pub(super) fn bytes(&mut self, bytes: Option<impl Into<Vec<u8>>>) {
         self.add(bytes.map(Into::into));
     }
 
@@ -220,18 +220,20 @@ impl<'a> Fields<'a> {
         self.rest.next().ok_or_else(|| corrupt("a row of too few fields".to_owned()))
     }
 
-    fn number<N: FromStr>(&mut self) -> Result<N, Error> {
+    pub(super) fn number<N: FromStr>(&mut self) -> Result<N, Error> {
         let field = self.field()?;
         field.parse().map_err(|_| corrupt(format!("number `{field}`")))
     }
 
     /// Null is 0, which none of these numbers can be.
-    fn maybe_number<N: FromStr + PartialEq + From<u8>>(&mut self) -> Result<Option<N>, Error> {
+    pub(super) fn maybe_number<N: FromStr + PartialEq + From<u8>>(
+        &mut self,
+    ) -> Result<Option<N>, Error> {
         let number = self.number()?;
         Ok((number != N::from(0)).then_some(number))
     }
 
-    fn maybe_bytes(&mut self) -> Result<Option<&[u8]>, Error> {
+    pub(super) fn maybe_bytes(&mut self) -> Result<Option<&[u8]>, Error> {
         let field = self.field()?;
         if field == "-" {
             return Ok(None);
@@ -243,15 +245,15 @@ impl<'a> Fields<'a> {
         Ok(Some(&self.buffer))
     }
 
-    fn bytes(&mut self) -> Result<&[u8], Error> {
+    pub(super) fn bytes(&mut self) -> Result<&[u8], Error> {
         self.maybe_bytes()?.ok_or_else(|| corrupt("a null that must not be".to_owned()))
     }
 
-    fn text(&mut self) -> Result<&str, Error> {
+    pub(super) fn text(&mut self) -> Result<&str, Error> {
         utf8(self.bytes()?)
     }
 
-    fn maybe_text(&mut self) -> Result<Option<Arc<str>>, Error> {
+    pub(super) fn maybe_text(&mut self) -> Result<Option<Arc<str>>, Error> {
         let text = self.maybe_bytes()?.map(utf8).transpose()?;
         Ok(text.map(Into::into))
     }

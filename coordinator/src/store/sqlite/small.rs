@@ -1,8 +1,8 @@
 //! Writing a small batch as one text, in one trip to SQLite's thread and back.
 //!
 //! ```text
-//! both kinds of row   BEGIN IMMEDIATE; lease? else fail; put transactions; put branches; COMMIT
-//! one kind            put rows where lease?
+//! several kinds of row   BEGIN IMMEDIATE; lease? else fail; put transactions; put branches; …; COMMIT
+//! one kind               put rows where lease?
 //! ```
 //!
 //! A trip is two wake-ups, and a batch of one event in six trips spends far more time on them than on
@@ -15,15 +15,17 @@
 //! write. So whoever writes next first asks for it to be rolled back.
 
 use pactum_core::id::{Epoch, GroupName};
+use rustc_hash::FxHashMap;
 use sqlx::SqlStr;
 use sqlx::sqlite::SqliteConnection;
 
-use super::rows::{BRANCH, TRANSACTION, ToRow as _, Values};
+use super::rows::{BRANCH, TRANSACTION, Table, ToRow as _, Values};
+use super::saga_rows::{SAGA, STEP};
 use super::write::{leads, put, put_where, safe, unknown};
 use crate::store::Error;
 use crate::store::batch::Batch;
 
-/// The most rows of each kind. 8: 80 texts, and what sixteen callers at a time bring about.
+/// The most rows of each kind. 8: what sixteen callers at a time bring about, in a few dozen texts.
 const ROWS_MAX: usize = 8;
 
 /// Whether the lease is of our epoch, as a condition. Its parameters come last.
@@ -32,30 +34,33 @@ const HOLDS: &str = "EXISTS (SELECT 1 FROM lease WHERE group_name = ? AND epoch 
 const LEASE: &str = "SELECT json(iif(EXISTS (SELECT 1 FROM lease WHERE group_name = ? AND \
                      epoch = ?), '1', 'the lease is another epoch''s'))";
 
-/// The texts of small batches.
-#[derive(Debug)]
+/// The kinds of row that small batches have.
+const KINDS: [Table; 4] = [TRANSACTION, BRANCH, SAGA, STEP];
+
+/// The texts of small batches, made when they are first needed.
+#[derive(Debug, Default)]
 pub(super) struct Small {
-    /// By the number of transactions, then of branches.
-    texts: Vec<Vec<SqlStr>>,
+    /// By the number of rows of each kind.
+    texts: FxHashMap<[usize; KINDS.len()], SqlStr>,
     /// Whether a text may have been left unfinished.
     unfinished: bool,
 }
 
 impl Small {
-    pub(super) fn new() -> Self {
-        let text = |transactions, branches| match (transactions, branches) {
-            (rows, 0) => safe(put_where(&TRANSACTION, rows, HOLDS)),
-            (0, rows) => safe(put_where(&BRANCH, rows, HOLDS)),
-            (transactions, branches) => {
-                let (transactions, branches) =
-                    (put(&TRANSACTION, transactions), put(&BRANCH, branches));
-                safe(format!("BEGIN IMMEDIATE; {LEASE}; {transactions}; {branches}; COMMIT"))
-            }
+    fn text(&mut self, counts: [usize; KINDS.len()]) -> SqlStr {
+        let make = || {
+            let kinds = KINDS.iter().zip(counts).filter(|(_, rows)| *rows > 0);
+            let kinds: Vec<_> = kinds.collect();
+            safe(match kinds.as_slice() {
+                [(table, rows)] => put_where(table, *rows, HOLDS),
+                several => {
+                    let puts = several.iter().map(|(table, rows)| put(table, *rows));
+                    let puts = puts.collect::<Vec<_>>().join("; ");
+                    format!("BEGIN IMMEDIATE; {LEASE}; {puts}; COMMIT")
+                }
+            })
         };
-        let texts =
-            |transactions| (0..=ROWS_MAX).map(move |rows| text(transactions, rows)).collect();
-        let texts = (0..=ROWS_MAX).map(texts).collect();
-        Small { texts, unfinished: false }
+        self.texts.entry(counts).or_insert_with(make).clone()
     }
 
     /// Rolls back what a text may have left open.
@@ -77,20 +82,24 @@ impl Small {
         epoch: Epoch,
         batch: &Batch,
     ) -> Option<Result<(), Error>> {
-        let Batch { pruned, horizon, dropped, resources, transactions, branches } = batch;
+        let Batch { pruned, horizon, dropped, resources, definitions, .. } = batch;
+        let Batch { transactions, branches, sagas, steps, .. } = batch;
         let only_rows = horizon.is_none()
             && pruned.is_empty()
             && dropped.is_empty()
             && resources.is_empty()
-            && !(transactions.is_empty() && branches.is_empty());
-        let text = self.texts.get(transactions.len())?.get(branches.len())?;
-        if !only_rows {
+            && definitions.is_empty();
+        let counts = [transactions.len(), branches.len(), sagas.len(), steps.len()];
+        let one_kind = match counts.iter().filter(|rows| **rows > 0).count() {
+            0 => return None,
+            kinds => kinds == 1,
+        };
+        if !only_rows || counts.iter().any(|rows| *rows > ROWS_MAX) {
             return None;
         }
-        let one_kind = transactions.is_empty() || branches.is_empty();
-        let width =
-            TRANSACTION.columns.len() * transactions.len() + BRANCH.columns.len() * branches.len();
-        let mut values = Values::with_capacity(width + 2);
+        let text = self.text(counts);
+        let widths = KINDS.iter().zip(counts).map(|(table, rows)| table.columns.len() * rows);
+        let mut values = Values::with_capacity(widths.sum::<usize>() + 2);
         let lease = |values: &mut Values| {
             values.text(Some(group.as_str()));
             values.number(epoch.0);
@@ -100,11 +109,13 @@ impl Small {
         }
         transactions.values().for_each(|row| row.to_row(&mut values));
         branches.values().for_each(|row| row.to_row(&mut values));
+        sagas.values().for_each(|row| row.to_row(&mut values));
+        steps.values().for_each(|row| row.to_row(&mut values));
         if one_kind {
             lease(&mut values);
         }
         self.unfinished = !one_kind;
-        let written = sqlx::query_with(text.clone(), values.0).execute(&mut *connection).await;
+        let written = sqlx::query_with(text, values.0).execute(&mut *connection).await;
         Some(match written {
             Ok(done) if one_kind && done.rows_affected() == 0 => Err(Error::Refused(epoch)),
             Ok(_) => {

@@ -1,5 +1,6 @@
 //! Defining a saga, starting one, asking where one stands.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,12 @@ impl Group {
     #[must_use]
     pub fn definition(&self, key: &DefinitionKey) -> Option<&Arc<Defined>> {
         self.definitions.get(key)
+    }
+
+    /// Every definition.
+    #[must_use]
+    pub fn definitions(&self) -> &BTreeMap<DefinitionKey, Arc<Defined>> {
+        &self.definitions
     }
 
     /// The definition of a name: of this version, or the latest.
@@ -142,7 +149,9 @@ impl Group {
         let mut step = Step::default();
         match self.find_saga(target) {
             Err(rejection) => step.reject(reply, rejection),
-            Ok(FoundSaga::Ended(outcome)) => step.reply(reply, Reply::Outcome(outcome)),
+            Ok(FoundSaga::Ended(outcome)) => {
+                step.reply(reply, Reply::SagaEnded(target.xid, outcome));
+            }
             Ok(FoundSaga::Live(txn, saga)) => match wait {
                 None => tell(&mut step, reply, standing(txn, saga)),
                 Some(wait) => {

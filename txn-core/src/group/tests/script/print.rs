@@ -204,6 +204,7 @@ fn reply(reply: &Reply) -> String {
         Reply::Resolved => "resolved".to_owned(),
         Reply::Forgotten => "forgotten".to_owned(),
         Reply::Defined(key) => format!("defined {key}"),
+        Reply::SagaEnded(xid, told) => format!("T{xid} has ended: {}", outcome(*told)),
         Reply::Saga(standing) => {
             let paused = if standing.paused { ", paused" } else { "" };
             let output = standing.output.as_ref();
