@@ -8,6 +8,7 @@ use crate::id::{
 };
 use crate::lock::wait::{ClaimId, WaiterId};
 use crate::lock::{LockRequest, ResourceKey};
+use crate::saga::{Defined, SagaVerb, Slot, StepError};
 use crate::step::ReplyTo;
 use crate::transaction::{Action, BranchMode, Caller, ParkReason, Resolution, RollbackCause};
 
@@ -146,6 +147,61 @@ pub enum Event {
     },
     /// An operator says what shall become of a parked branch.
     ResolveRequested(Box<Resolve>),
+    /// A checked definition of a saga is to be kept.
+    DefineRequested {
+        /// The definition.
+        defined: Arc<Defined>,
+        /// Answered once it is durable.
+        reply: ReplyTo,
+    },
+    /// A saga is to start.
+    SubmitRequested(Box<Submit>),
+    /// Someone asks where a saga stands, and may wait for its end.
+    SagaRequested {
+        /// Which one.
+        target: Target,
+        /// How long the answer waits; `None` for not at all.
+        wait: Option<Duration>,
+        /// Where the answer goes.
+        reply: ReplyTo,
+    },
+    /// A participant answers an attempt of a step's action.
+    StepAnswered {
+        /// The session that answers: only one that proved the step's resource counts.
+        session: SessionId,
+        /// The saga.
+        xid: XidNumber,
+        /// The step.
+        slot: Slot,
+        /// What came of it.
+        answer: ActAnswer,
+    },
+    /// Somebody says how an action ended that answered *ongoing*.
+    StepCompleted {
+        /// The saga.
+        target: Target,
+        /// The step.
+        slot: Slot,
+        /// What it returned as JSON, or why it failed.
+        result: Result<Arc<[u8]>, Arc<StepError>>,
+        /// Where the answer goes.
+        reply: ReplyTo,
+    },
+    /// An external event came for a step that waits for one, or will.
+    SignalReceived {
+        /// The saga.
+        target: Target,
+        /// The step's path.
+        path: Arc<str>,
+        /// What came, as JSON.
+        payload: Arc<[u8]>,
+        /// Where the answer goes.
+        reply: ReplyTo,
+    },
+    /// An operator says what shall become of a saga, or of a step of it.
+    OperateRequested(Box<Operate>),
+    /// Something of a saga is over, so that more of it may be done. Made by the group itself.
+    SagaMoved(XidNumber),
     /// An operator wants a binding forgotten.
     ForgetRequested {
         /// The resource.
@@ -186,6 +242,12 @@ impl Event {
             Event::KeysRequested(request) => Some(request.reply),
             Event::PhaseOneReported(report) => report.reply,
             Event::ResolveRequested(request) => Some(request.reply),
+            Event::SubmitRequested(submit) => Some(submit.reply),
+            Event::OperateRequested(operate) => Some(operate.reply),
+            Event::DefineRequested { reply, .. }
+            | Event::SagaRequested { reply, .. }
+            | Event::StepCompleted { reply, .. }
+            | Event::SignalReceived { reply, .. } => Some(*reply),
             Event::SessionOpened { reply, .. }
             | Event::AttachRequested { reply, .. }
             | Event::BranchIdsRequested { reply, .. }
@@ -202,6 +264,8 @@ impl Event {
             | Event::TimerFired(_)
             | Event::KeysFreed(_)
             | Event::WaitGraphChanged(_)
+            | Event::StepAnswered { .. }
+            | Event::SagaMoved(_)
             | Event::RollbackDue(..) => None,
         }
     }
@@ -224,6 +288,17 @@ pub struct Proof {
     pub resource: ResourceId,
     /// The database behind it; `None` for a service without one.
     pub uid: Option<ResourceUid>,
+    /// The actions that the session offers there to declared sagas.
+    pub offers: Vec<Offer>,
+}
+
+/// An action that a session offers to declared sagas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its name.
+    pub action: Arc<str>,
+    /// Whether it has a compensation.
+    pub compensable: bool,
 }
 
 /// A begin.
@@ -354,6 +429,69 @@ pub struct Resolve {
     pub reply: ReplyTo,
 }
 
+/// A saga that is to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submit {
+    /// The name of its definition.
+    pub name: Arc<str>,
+    /// The version; `None` for the latest.
+    pub version: Option<u32>,
+    /// What it is given, as JSON.
+    pub input: Arc<[u8]>,
+    /// Against double submissions.
+    pub idempotency_key: Option<Arc<str>>,
+    /// How long the answer waits for the end; `None` for not at all.
+    pub wait: Option<Duration>,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+}
+
+/// What a participant says to an attempt of a step's action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActAnswer {
+    /// It took place.
+    Done {
+        /// What it returned, as JSON.
+        result: Arc<[u8]>,
+    },
+    /// This attempt did not take place.
+    Failed {
+        /// Why.
+        error: Arc<StepError>,
+        /// Another attempt cannot succeed.
+        is_final: bool,
+    },
+    /// Not now; try again.
+    Later {
+        /// After this delay, where one is known.
+        after: Option<Duration>,
+        /// Why, for people, where it was said.
+        reason: Option<Arc<str>>,
+    },
+    /// It is under way elsewhere.
+    Ongoing {
+        /// Ask again after this delay; `None` for not at all.
+        ask_after: Option<Duration>,
+    },
+}
+
+/// An operator's word on a saga.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operate {
+    /// The saga.
+    pub target: Target,
+    /// What is said.
+    pub verb: SagaVerb,
+    /// The step's path; `None` for the whole saga.
+    pub step: Option<Arc<str>>,
+    /// For a forced step: what it returned, as JSON.
+    pub result: Arc<[u8]>,
+    /// Why, for the record.
+    pub reason: Arc<str>,
+    /// Answered once it is durable.
+    pub reply: ReplyTo,
+}
+
 /// Done or failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PhaseOneResult {
@@ -411,6 +549,10 @@ pub enum Timer {
     Closing(XidNumber),
     /// Some branches may be tried again.
     PhaseTwo(XidNumber),
+    /// A step of a saga is to be looked at: an attempt's time, a pause or a wait is over.
+    Step(XidNumber, Slot),
+    /// A loaded saga goes on.
+    Saga(XidNumber),
     /// A caller has waited long enough for completion.
     Completion(XidNumber, ReplyTo),
     /// A wait for keys is over.

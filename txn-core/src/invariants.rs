@@ -8,6 +8,8 @@
 
 use crate::group::Group;
 use crate::lock::table::LockTable;
+use crate::saga::graph::{NodeKind, WaitFor};
+use crate::saga::{LiveSaga, StepRow, StepState};
 use crate::step::{Change, Volatile, Write};
 use crate::transaction::{
     Branch, BranchRow, GlobalTransaction, PhaseOne, PhaseTwo, RollbackCause, Status,
@@ -31,6 +33,9 @@ pub const PH_1: &str = "PH-1";
 pub const SC_1: &str = "SC-1";
 /// A delegated decision is ended by the result of its one branch, and by nothing else.
 pub const DG_1: &str = "DG-1";
+/// Of a declared saga: nothing is started before what it depends on is over, nothing undone before what
+/// depends on it; it ends when all of it is over, or undone.
+pub const SG_1: &str = "SG-1";
 /// Every transaction ends or has a parked branch: here, that nobody sleeps on free keys or in a cycle.
 pub const LV_1: &str = "LV-1";
 
@@ -45,7 +50,12 @@ pub fn permits(group: &Group, changes: &[Change]) -> Result<(), &'static str> {
         match write {
             Write::PutTransaction(row) => permits_transaction(group, row, before)?,
             Write::PutBranch(row) => permits_branch(group, row)?,
-            Write::PutResource(_) | Write::DropResource(_) | Write::Prune { .. } => {}
+            Write::PutStep(row) => permits_step(group, row)?,
+            Write::PutResource(_)
+            | Write::DropResource(_)
+            | Write::Prune { .. }
+            | Write::PutDefinition(_)
+            | Write::PutSaga(_) => {}
         }
     }
     Ok(())
@@ -56,7 +66,16 @@ fn permits_transaction(
     row: &TransactionRow,
     before: &[Change],
 ) -> Result<(), &'static str> {
-    let Some(txn) = group.transaction(row.number) else { return Err(GT_1) };
+    let Some(txn) = group.transaction(row.number) else {
+        let begins = before.iter().any(|change| match change {
+            Change::Volatile(Volatile::Began { row: begun, .. }) => begun == row,
+            Change::Volatile(_) | Change::Stored(_) => false,
+        });
+        return if begins { Ok(()) } else { Err(GT_1) };
+    };
+    if let Some(saga) = &txn.saga {
+        permits_end(saga, row.status)?;
+    }
     if !may_follow(txn.row.status, row.status) {
         return Err(GT_1);
     }
@@ -83,6 +102,41 @@ fn permits_transaction(
         }
         (_, Status::RolledBack(cause)) => confirmed(txn, Status::RollingBack(cause), before),
     }
+}
+
+/// A saga commits when every step of it is over, and has rolled back when all that may have happened is
+/// undone.
+fn permits_end(saga: &LiveSaga, status: Status) -> Result<(), &'static str> {
+    let fits = match status {
+        Status::Active | Status::RollingBack(_) => true,
+        Status::Committed => saga.run.output().is_some() && !saga.run.is_back(),
+        Status::RolledBack(_) => saga.run.is_undone(),
+        Status::Delegated | Status::Committing => false,
+    };
+    if fits { Ok(()) } else { Err(SG_1) }
+}
+
+/// Nothing is said of a step before its turn, and what is over stays over.
+fn permits_step(group: &Group, row: &StepRow) -> Result<(), &'static str> {
+    let Some((_, saga)) = group.saga(row.xid) else { return Err(SG_1) };
+    let (run, graph) = (&saga.run, &saga.graph);
+    let known = run.row(row.slot).map(|row| row.state);
+    let is_wait = graph
+        .locate(row.slot)
+        .is_some_and(|place| matches!(place.node().kind, NodeKind::Wait(WaitFor::Event { .. })));
+    let fits = match row.state {
+        StepState::Undone | StepState::UndoParked(_) => run.is_undoing(row.slot),
+        StepState::Open if run.is_back() => run.is_undoing(row.slot),
+        // An event may come before its wait.
+        StepState::Done if is_wait => !run.is_back() && known != Some(StepState::Skipped),
+        StepState::Waiting { .. }
+        | StepState::Done
+        | StepState::Failed { .. }
+        | StepState::Skipped
+        | StepState::Parked(_)
+        | StepState::Open => !run.is_back() && run.is_running(graph, row.slot),
+    };
+    if fits { Ok(()) } else { Err(SG_1) }
 }
 
 /// The moves that a status may make; staying is one, for a row that is written again.
@@ -204,7 +258,7 @@ pub fn holds(group: &Group) -> Result<(), (&'static str, String)> {
         if status.is_ended() {
             return Err((GT_4, format!("{xid} has ended and is still live")));
         }
-        if !status.is_undecided_here() && txn.is_complete_in(status) {
+        if txn.saga.is_none() && !status.is_undecided_here() && txn.is_complete_in(status) {
             return Err((GT_4, format!("{xid} is complete and has not ended")));
         }
         if status == Status::Delegated && txn.delegable().is_none() {

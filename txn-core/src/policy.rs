@@ -43,6 +43,12 @@ pub struct Policy {
     /// How many numbers of transactions a session gets at a time. 4096: a second of a busy service,
     /// and a reserved block has hundreds.
     pub xid_block: u64,
+    /// How many definitions of sagas are kept, versions counted.
+    pub definitions_max: usize,
+    /// How long a caller may wait for the end of a saga.
+    pub saga_wait_max: Duration,
+    /// How much longer than its time an attempt of a step is waited for: its answer is on its way.
+    pub attempt_grace: Duration,
 }
 
 impl Default for Policy {
@@ -64,6 +70,9 @@ impl Default for Policy {
             waiters_max: 100_000,
             branch_id_block: 1 << 16,
             xid_block: 1 << 12,
+            definitions_max: 10_000,
+            saga_wait_max: Duration::from_secs(60),
+            attempt_grace: Duration::from_secs(1),
         }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{NodeId, XidNumber};
+use crate::saga::{Defined, SagaRow, StepRow};
 use crate::time::{WallTime, remaining_after_load};
 use crate::transaction::{BranchRow, PhaseTwo, ResourceRow, Status, TransactionRow};
 
@@ -40,6 +41,12 @@ pub struct Found {
     pub branches: Vec<BranchRow>,
     /// Ended transactions, in order of their end.
     pub history: Vec<Ended>,
+    /// The definitions of sagas.
+    pub definitions: Vec<Arc<Defined>>,
+    /// The sagas among the unfinished.
+    pub sagas: Vec<SagaRow>,
+    /// The steps of those.
+    pub steps: Vec<StepRow>,
 }
 
 /// What to do with each unfinished transaction.

@@ -2,10 +2,12 @@
 //!
 //! Ordered by precedence: where several could apply, the first is the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{BranchId, ResourceId, ResourceUid, ScopeId, XidNumber};
 use crate::lock::key::EncodedKey;
+use crate::saga::DefinitionKey;
 use crate::step::Outcome;
 use crate::transaction::{BranchMode, Resolution};
 
@@ -106,8 +108,50 @@ pub enum Rejection {
         /// How many sessions.
         sessions: u64,
     },
+    /// The XID is that of a declared saga, which the coordinator drives by itself.
+    IsSaga(XidNumber),
+    /// The XID is that of a transaction that is no declared saga.
+    IsNoSaga(XidNumber),
+    /// No saga of this name and version is defined: define it first. Without a version: none of the name.
+    UnknownSaga {
+        /// The name.
+        name: Arc<str>,
+        /// The version.
+        version: Option<u32>,
+    },
+    /// The name and version stand for another definition: raise the version.
+    DefinitionTaken(DefinitionKey),
+    /// Nobody offers an action that the saga needs, or not with a compensation.
+    UnknownAction {
+        /// The first step that needs it.
+        step: Arc<str>,
+        /// The action.
+        action: Arc<str>,
+        /// Where.
+        resource: ResourceId,
+        /// Why it is not there.
+        why: ActionMissing,
+    },
+    /// What was said of a step of a saga means nothing where the step stands.
+    StepState {
+        /// The step's path.
+        step: Arc<str>,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
     /// A named rule would have been broken: nothing was written; report it.
     Invariant(&'static str),
+}
+
+/// Why an action is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionMissing {
+    /// No resource of this name has ever attached.
+    Resource,
+    /// Who is attached does not offer it.
+    Action,
+    /// It is offered without a compensation, and the step counts on one.
+    Compensation,
 }
 
 /// The limits that a group keeps.
@@ -123,4 +167,6 @@ pub enum Limit {
     Waiters,
     /// Nested scopes of one transaction that were rolled back.
     UndoneScopes,
+    /// Definitions of sagas.
+    Definitions,
 }

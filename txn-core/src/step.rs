@@ -12,11 +12,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Event, IdBlock, Timer};
+use crate::event::{Event, IdBlock, Offer, Timer};
 use crate::id::{BranchId, NodeId, ResourceNumber, ScopeId, SessionId, XidNumber};
 use crate::lock::ResourceKey;
 use crate::lock::wait::{Claim, ClaimId, Waiter, WaiterId};
 use crate::rejection::Rejection;
+use crate::saga::{Attempt, Defined, DefinitionKey, SagaRow, Slot, Standing, StepRow};
 use crate::time::Timestamp;
 use crate::transaction::{
     Action, BranchMode, BranchRow, Caller, Resolution, ResourceRow, Status, TransactionRow,
@@ -109,6 +110,12 @@ pub enum Reply {
     Resolved,
     /// The binding is gone.
     Forgotten,
+    /// The definition is kept.
+    Defined(DefinitionKey),
+    /// Where a saga stands.
+    Saga(Box<Standing>),
+    /// The saga has ended; the group keeps no more of it than this.
+    SagaEnded(XidNumber, Outcome),
     /// Refused; nothing was changed.
     Rejected(Rejection),
 }
@@ -151,6 +158,12 @@ pub enum Write {
     PutResource(ResourceRow),
     /// A resource's binding is forgotten.
     DropResource(ResourceNumber),
+    /// A definition of a saga.
+    PutDefinition(Arc<Defined>),
+    /// A saga's row, beside its transaction's.
+    PutSaga(SagaRow),
+    /// A step's row.
+    PutStep(Arc<StepRow>),
     /// Ended transactions leave the history, with their branches.
     Prune {
         /// Which.
@@ -241,6 +254,12 @@ pub enum Volatile {
     NodeGone(NodeId, Timestamp),
     /// It was given up.
     NodeLost(NodeId),
+    /// What a session offers to declared sagas at a resource; it replaces what it offered before.
+    OffersMade(SessionId, ResourceNumber, Vec<Offer>),
+    /// All rows of a saga are loaded: what is due now may have been sent by an earlier process.
+    SagaLoaded(XidNumber, Timestamp),
+    /// A step was sent, or is to be looked at again later.
+    StepAttempted(XidNumber, Slot, Attempt),
     /// Branch ids were handed out.
     BranchIdsIssued(IdBlock, NodeId),
     /// Numbers of transactions were handed out, for the session to begin under.
@@ -283,6 +302,8 @@ pub struct Task {
     pub action: Option<Arc<Action>>,
     /// What an operator decided while the branch was parked.
     pub resolution: Option<Resolution>,
+    /// For the compensation of a declared step: what its action returned, as JSON, where that is known.
+    pub result: Option<Arc<[u8]>>,
 }
 
 /// The kinds of task.
@@ -297,6 +318,11 @@ pub enum TaskKind {
     },
     /// Say how phase one ended.
     AskPhaseOne,
+    /// Run the action of a step of a declared saga; the action's payload is its input.
+    Act {
+        /// How long the attempt may take.
+        timeout: Duration,
+    },
 }
 
 impl Step {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::id::{BranchId, NodeId, ResourceId, ResourceNumber, ResourceUid, ScopeId, XidNumber};
 use crate::lock::LockRequest;
+use crate::saga::LiveSaga;
 use crate::step::ReplyTo;
 use crate::time::{Timestamp, WallTime};
 
@@ -412,6 +413,8 @@ pub struct GlobalTransaction {
     pub awaiting: Vec<ReplyTo>,
     /// Who waits for a scope to be undone.
     pub awaiting_scope: Vec<(ScopeId, ReplyTo)>,
+    /// Of a declared saga: its steps, which are no branches of this list.
+    pub saga: Option<Box<LiveSaga>>,
 }
 
 impl GlobalTransaction {
@@ -425,7 +428,8 @@ impl GlobalTransaction {
     #[must_use]
     pub fn parked_count(&self) -> u32 {
         let parked = self.branches.iter().filter(|branch| branch.is_parked()).count();
-        u32::try_from(parked).unwrap_or(u32::MAX)
+        let steps = self.saga.as_ref().map_or(0, |saga| saga.parked_count());
+        u32::try_from(parked).unwrap_or(u32::MAX).saturating_add(steps)
     }
 
     /// Whether every branch has confirmed `status` or need not.

@@ -87,7 +87,6 @@ fn answer(request: Request) -> Option<Answer> {
         | Request::RollbackScope(_)
         | Request::CanCommit(_)
         | Request::SubmitSaga(_)
-        | Request::GetSaga(_)
         | Request::Veto(_)
         | Request::Get(_)
         | Request::Claim(_)

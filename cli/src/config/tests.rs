@@ -262,6 +262,9 @@ fn every_field_of_the_coordinators_options_can_be_set() {
         waiters_max: _,
         branch_id_block: _,
         xid_block: _,
+        definitions_max: _,
+        saga_wait_max: _,
+        attempt_grace: _,
     } = policy;
     let EngineOptions {
         queue_batches_max: _,

@@ -79,7 +79,10 @@ impl Work {
 
     fn payload_bytes(&self) -> usize {
         match self {
-            Work::Task(task, _) => task.action.as_ref().map_or(0, |action| action.payload.len()),
+            Work::Task(task, _) => {
+                let payload = task.action.as_ref().map_or(0, |action| action.payload.len());
+                payload + task.result.as_ref().map_or(0, |result| result.len())
+            }
             Work::Question(work) => work.payload.len(),
         }
     }

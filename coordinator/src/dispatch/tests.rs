@@ -63,6 +63,7 @@ fn task(node: u128, branch: u64) -> Task {
         attempt: 1,
         action: None,
         resolution: None,
+        result: None,
     }
 }
 

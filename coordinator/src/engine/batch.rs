@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use pactum_core::id::XidNumber;
 use pactum_core::step::{Reply, ReplyTo, Task, Write};
 use pactum_core::time::Timestamp;
 
@@ -17,6 +18,8 @@ pub(super) enum Outgoing {
     Answer(ReplyTo, Reply),
     /// A task for a participant.
     Send(Task),
+    /// Something of a saga that is watched became durable.
+    Moved(XidNumber),
     /// An operator's answer.
     Seen(Box<dyn FnOnce() + Send>),
 }
@@ -26,6 +29,7 @@ impl fmt::Debug for Outgoing {
         match self {
             Outgoing::Answer(to, reply) => f.debug_tuple("Answer").field(to).field(reply).finish(),
             Outgoing::Send(task) => f.debug_tuple("Send").field(task).finish(),
+            Outgoing::Moved(xid) => f.debug_tuple("Moved").field(xid).finish(),
             Outgoing::Seen(_) => f.write_str("Seen"),
         }
     }

@@ -26,7 +26,8 @@ use std::sync::Arc;
 
 use pactum_core::event::Event;
 use pactum_core::group::Group;
-use pactum_core::step::{Change, Command, Release, Step};
+use pactum_core::id::XidNumber;
+use pactum_core::step::{Change, Command, Release, Step, Write};
 use pactum_core::time::{Now, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until};
@@ -209,6 +210,11 @@ impl Driver {
             self.dispatch.note(&change);
             match change {
                 Change::Stored(write) => {
+                    if self.engine.watchers.are_there()
+                        && let Some(xid) = of_saga(&write)
+                    {
+                        self.open.outgoing.push(Outgoing::Moved(xid));
+                    }
                     self.open.writes_since.get_or_insert(at.mono);
                     self.open.writes.push(write);
                 }
@@ -348,6 +354,7 @@ impl Driver {
         self.leading = leading;
         self.timers.add(timers);
         self.engine.set_phase(Phase::Serving(self.leading.clone()));
+        self.engine.watchers.all_moved();
     }
 
     fn release(&mut self, outgoing: Vec<Outgoing>) {
@@ -355,9 +362,24 @@ impl Driver {
             match out {
                 Outgoing::Answer(to, reply) => self.dispatch.answer(to, reply),
                 Outgoing::Send(task) => self.dispatch.send(task),
+                Outgoing::Moved(xid) => self.engine.watchers.moved(xid),
                 Outgoing::Seen(release) => release(),
             }
         }
+    }
+}
+
+/// The saga that a write may be of.
+fn of_saga(write: &Write) -> Option<XidNumber> {
+    match write {
+        Write::PutTransaction(row) => Some(row.number),
+        Write::PutSaga(row) => Some(row.xid),
+        Write::PutStep(row) => Some(row.xid),
+        Write::PutBranch(_)
+        | Write::PutResource(_)
+        | Write::DropResource(_)
+        | Write::PutDefinition(_)
+        | Write::Prune { .. } => None,
     }
 }
 

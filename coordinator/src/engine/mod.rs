@@ -22,6 +22,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod watchers;
 mod writer;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use driver::{Driver, chain};
 pub(crate) use queue::Inbox;
+pub(crate) use watchers::{Watcher, Watchers};
 
 use crate::dispatch::{Calls, Links, Questions};
 use crate::environment::{Clock, Environment};
@@ -117,6 +119,7 @@ pub(crate) struct Engine {
     pub(crate) links: Arc<Links>,
     pub(crate) calls: Arc<Calls>,
     pub(crate) questions: Arc<Questions>,
+    pub(crate) watchers: Arc<Watchers>,
     pub(crate) metrics: Arc<Metrics>,
     phase: watch::Sender<Phase>,
     stop: CancellationToken,
@@ -135,6 +138,7 @@ impl Engine {
             links: Arc::default(),
             calls: Arc::default(),
             questions: Arc::default(),
+            watchers: Arc::default(),
             metrics: Arc::default(),
             phase,
             stop: CancellationToken::new(),
@@ -254,6 +258,7 @@ impl Drop for EndGuard {
         self.engine.set_phase(Phase::Stopped);
         self.engine.links.end_all_unknown();
         self.engine.calls.end_all_unknown();
+        self.engine.watchers.all_moved();
         let result = self.result.take().unwrap_or(Err(EngineError::Panicked));
         self.report.send_replace(Some(result.map_err(Arc::new)));
     }

@@ -63,6 +63,14 @@ impl Story {
                     );
                 }
             }
+            Change::Stored(Write::PutStep(row)) if tracing::enabled!(tracing::Level::DEBUG) => {
+                tracing::debug!(
+                    txn.xid = %identity.xid(row.xid),
+                    txn.branch_id = row.slot.branch().0,
+                    state = ?row.state,
+                    "step of a saga moved"
+                );
+            }
             Change::Stored(_) | Change::Volatile(_) => {}
         }
     }
@@ -110,11 +118,18 @@ fn named(event: &Event) -> Option<XidNumber> {
         Event::PhaseOneReported(report) => Some(report.target.xid),
         Event::PhaseTwoAnswered { xid, .. } => Some(*xid),
         Event::KeysRequested(request) => request.target.map(|target| target.xid),
+        Event::StepAnswered { xid, .. } | Event::SagaMoved(xid) => Some(*xid),
+        Event::SagaRequested { target, .. }
+        | Event::StepCompleted { target, .. }
+        | Event::SignalReceived { target, .. } => Some(target.xid),
+        Event::OperateRequested(operate) => Some(operate.target.xid),
         Event::RollbackDue(xid, _) | Event::WaitGraphChanged(xid) => Some(*xid),
         Event::TimerFired(timer) => match timer {
             Timer::Deadline(xid)
             | Timer::Closing(xid)
             | Timer::PhaseTwo(xid)
+            | Timer::Step(xid, _)
+            | Timer::Saga(xid)
             | Timer::Completion(xid, _) => Some(*xid),
             Timer::WaitBound(_)
             | Timer::ClaimKept(_)
@@ -133,6 +148,8 @@ fn named(event: &Event) -> Option<XidNumber> {
         | Event::BranchIdsRequested { .. }
         | Event::SessionClosed { .. }
         | Event::ForgetRequested { .. }
+        | Event::DefineRequested { .. }
+        | Event::SubmitRequested(_)
         | Event::IdsReserved { .. }
         | Event::KeysFreed(_) => None,
     }

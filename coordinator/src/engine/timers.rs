@@ -142,6 +142,8 @@ fn transaction_of(timer: &Timer) -> Option<XidNumber> {
         Timer::Deadline(xid)
         | Timer::Closing(xid)
         | Timer::PhaseTwo(xid)
+        | Timer::Step(xid, _)
+        | Timer::Saga(xid)
         | Timer::Completion(xid, _) => Some(*xid),
         Timer::WaitBound(_)
         | Timer::ClaimKept(_)

@@ -5,15 +5,17 @@
 //! was written before its deletion is gone from the batch, one that is written after it stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use pactum_core::id::{BranchId, ResourceNumber, XidNumber};
+use pactum_core::saga::{DefinitionRow, SagaRow, Slot, StepRow};
 use pactum_core::step::Write;
 use pactum_core::transaction::{BranchRow, ResourceRow, TransactionRow};
 
 /// The net effect of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Transactions that leave the history, with their branches.
+    /// Transactions that leave the history, with their branches, sagas and steps.
     pub(super) pruned: BTreeSet<XidNumber>,
     /// The greatest number pruned, if anything was.
     pub(super) horizon: Option<XidNumber>,
@@ -22,6 +24,10 @@ pub(super) struct Batch {
     pub(super) resources: BTreeMap<ResourceNumber, ResourceRow>,
     pub(super) transactions: BTreeMap<XidNumber, TransactionRow>,
     pub(super) branches: BTreeMap<(XidNumber, BranchId), BranchRow>,
+    /// In the order in which they were defined.
+    pub(super) definitions: Vec<DefinitionRow>,
+    pub(super) sagas: BTreeMap<XidNumber, SagaRow>,
+    pub(super) steps: BTreeMap<(XidNumber, Slot), Arc<StepRow>>,
 }
 
 impl Batch {
@@ -44,6 +50,13 @@ impl Batch {
             Write::PutResource(row) => {
                 self.resources.insert(row.number, row);
             }
+            Write::PutDefinition(defined) => self.definitions.push(defined.row.clone()),
+            Write::PutSaga(row) => {
+                self.sagas.insert(row.xid, row);
+            }
+            Write::PutStep(row) => {
+                self.steps.insert((row.xid, row.slot), row);
+            }
             Write::DropResource(number) => {
                 self.resources.remove(&number);
                 self.dropped.insert(number);
@@ -64,6 +77,8 @@ impl Batch {
         for key in branches {
             self.branches.remove(&key);
         }
+        self.sagas.remove(&xid);
+        self.steps.retain(|(of, _), _| *of != xid);
         self.pruned.insert(xid);
     }
 }

@@ -1,5 +1,5 @@
 //! How the core's values look in a row: the small integers of each enum, and the bytes of the locks,
-//! of operators' decisions; `scopes` adds those of nested scopes.
+//! of operators' decisions; `scopes` adds those of nested scopes, `sagas` those of declared sagas.
 //!
 //! The numbers are stored, so they never change and are never derived from the order of variants.
 //! Locks are one value of the branch's row:
@@ -16,6 +16,7 @@
 //!
 //! Counts, lengths and moments are LEB128: seven bits a byte, lowest first, the high bit says that more follow.
 
+mod sagas;
 mod scopes;
 
 use pactum_core::lock::LockRequest;
@@ -26,6 +27,9 @@ use pactum_core::transaction::{
 };
 
 use super::Error;
+pub(super) use sagas::{
+    definitions, step_state_from_row, step_state_to_row, words_from_row, words_to_row,
+};
 pub(super) use scopes::{
     scopes_from_row, scopes_to_row, undone_scopes_from_row, undone_scopes_to_row,
 };

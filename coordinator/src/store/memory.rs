@@ -14,13 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pactum_core::event::IdBlock;
 use pactum_core::id::{BranchId, Epoch, ResourceNumber, XidNumber};
 use pactum_core::recovery::{Ended, Found};
+use pactum_core::saga::{DefinitionRow, SagaRow, Slot, StepRow, StepState};
 use pactum_core::step::Write;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{BranchRow, PhaseTwo, ResourceRow, TransactionRow};
 use tokio::sync::watch;
 
 use super::batch::Batch;
-use super::{AfterUnknown, Error, Lease, Listed, Search, Seed, Store, ended, ids};
+use super::{AfterUnknown, Error, Lease, Listed, Search, Seed, Store, codec, ended, ids};
 
 /// A store in memory. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
@@ -43,6 +44,9 @@ struct Rows {
     resources: BTreeMap<ResourceNumber, ResourceRow>,
     transactions: BTreeMap<XidNumber, TransactionRow>,
     branches: BTreeMap<(XidNumber, BranchId), BranchRow>,
+    definitions: Vec<DefinitionRow>,
+    sagas: BTreeMap<XidNumber, SagaRow>,
+    steps: BTreeMap<(XidNumber, Slot), StepRow>,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +92,9 @@ impl MemoryStore {
             resources: BTreeMap::new(),
             transactions: BTreeMap::new(),
             branches: BTreeMap::new(),
+            definitions: Vec::new(),
+            sagas: BTreeMap::new(),
+            steps: BTreeMap::new(),
         };
         let shared = Shared {
             rows: Mutex::new(rows),
@@ -239,10 +246,16 @@ impl Rows {
             for key in branches {
                 self.branches.remove(&key);
             }
+            self.sagas.remove(xid);
+            self.steps.retain(|(of, _), _| of != xid);
         }
         self.resources.extend(batch.resources);
         self.transactions.extend(batch.transactions);
         self.branches.extend(batch.branches);
+        self.definitions.extend(batch.definitions);
+        self.sagas.extend(batch.sagas);
+        self.steps
+            .extend(batch.steps.into_iter().map(|(key, row)| (key, Arc::unwrap_or_clone(row))));
         self.lease.horizon = self.lease.horizon.max(batch.horizon.unwrap_or(XidNumber(0)));
     }
 
@@ -258,8 +271,13 @@ impl Rows {
         branches
     }
 
-    fn load(&self) -> Found {
+    fn steps_of(&self, xid: XidNumber) -> impl Iterator<Item = &StepRow> {
+        self.steps.range((xid, Slot(0))..=(xid, Slot(u32::MAX))).map(|(_, row)| row)
+    }
+
+    fn load(&self) -> Result<Found, Error> {
         let mut found = Found::default();
+        found.definitions = codec::definitions(self.definitions.clone())?;
         found.resources.extend(self.resources.values().cloned());
         for row in self.transactions.values() {
             if row.status.is_ended() {
@@ -269,15 +287,22 @@ impl Rows {
                 found.history.push(Ended { xid: row.number, status, at, idempotency_key });
             } else {
                 found.branches.extend(self.branches_in_order(row.number));
+                found.sagas.extend(self.sagas.get(&row.number).cloned());
+                found.steps.extend(self.steps_of(row.number).cloned());
                 found.unfinished.push(row.clone());
             }
         }
         found.history.sort_by_key(|ended| (ended.at, ended.xid));
-        found
+        Ok(found)
     }
 
     fn listed(&self, row: &TransactionRow) -> Listed {
         let mut listed = Listed { row: row.clone(), branches: 0, parked: 0 };
+        for step in self.steps_of(row.number) {
+            listed.branches += 1;
+            let parked = matches!(step.state, StepState::Parked(_) | StepState::UndoParked(_));
+            listed.parked += u32::from(parked && !row.status.is_ended());
+        }
         for branch in self.branches_of(row.number) {
             listed.branches += 1;
             listed.parked += match branch.phase_two {
@@ -358,7 +383,7 @@ impl Store for MemoryStore {
             let source = "the load failed, as planned".into();
             return Err(Error::Read { doing: "read the group back", source });
         }
-        Ok(self.shared.rows().load())
+        self.shared.rows().load()
     }
 
     async fn search(&self, search: Search) -> Result<Vec<Listed>, Error> {
@@ -376,6 +401,12 @@ impl Store for MemoryStore {
             ended::fill_in(branch, &row);
         }
         Ok(Some((row, branches)))
+    }
+
+    async fn saga(&self, xid: XidNumber) -> Result<Option<(SagaRow, Vec<StepRow>)>, Error> {
+        let rows = self.shared.rows();
+        let saga = rows.sagas.get(&xid).cloned();
+        Ok(saga.map(|saga| (saga, rows.steps_of(xid).cloned().collect())))
     }
 }
 

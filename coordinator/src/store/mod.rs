@@ -24,6 +24,7 @@ mod suite;
 use pactum_core::event::IdBlock;
 use pactum_core::id::{Epoch, StoreId, XidNumber};
 use pactum_core::recovery::Found;
+use pactum_core::saga::{SagaRow, StepRow};
 use pactum_core::step::Write;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{BranchRow, TransactionRow};
@@ -143,4 +144,8 @@ pub trait Store: Send + Sync + 'static {
         &self,
         xid: XidNumber,
     ) -> Result<Option<(TransactionRow, Vec<BranchRow>)>, Error>;
+
+    /// A declared saga with its steps in order of their slots, ended or not; `None` if the transaction is
+    /// none.
+    async fn saga(&self, xid: XidNumber) -> Result<Option<(SagaRow, Vec<StepRow>)>, Error>;
 }

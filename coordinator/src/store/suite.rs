@@ -7,6 +7,7 @@ mod ids;
 mod lease;
 mod reading;
 pub(super) mod rows;
+mod sagas;
 mod writing;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::Store;
 pub(super) use ids::*;
 pub(super) use lease::*;
 pub(super) use reading::*;
+pub(super) use sagas::*;
 pub(super) use writing::*;
 
 /// Where a store's rows lie.
@@ -51,6 +53,8 @@ macro_rules! conformance {
                 a_park_report_reads_back,
                 what_operators_decided_reads_back,
                 an_action_reads_back,
+                a_saga_reads_back_with_its_definition_and_steps,
+                a_saga_is_pruned_with_its_transaction,
                 text_is_kept_byte_for_byte,
                 a_put_replaces_the_whole_row,
                 of_several_writes_of_one_row_the_last_counts,

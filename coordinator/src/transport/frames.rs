@@ -126,9 +126,9 @@ impl FrameReader<'_> {
                 read.questions.push((correlation, self.requests.can_commit(&asked)?));
                 return Ok(None);
             }
-            // Capability `sagas` is not announced yet.
-            Frame::SubmitSaga(_) | Frame::GetSaga(_) => {
-                return Err(convert::invalid("frame", "this coordinator drives no declared sagas"));
+            Frame::SubmitSaga(submit) => {
+                self.engine.admit_begin()?;
+                self.requests.submit_saga(submit, reply)?
             }
             Frame::Veto(veto) => self.requests.veto(&veto, reply)?,
             Frame::Get(get) => self.requests.get(&get, reply)?,
@@ -215,7 +215,6 @@ fn awaits_answer(frame: &v1::ClientFrame) -> bool {
             | Frame::RollbackScope(_)
             | Frame::CanCommit(_)
             | Frame::SubmitSaga(_)
-            | Frame::GetSaga(_)
             | Frame::Veto(_)
             | Frame::Get(_)
             | Frame::Register(_)

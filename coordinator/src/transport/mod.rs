@@ -4,6 +4,7 @@
 //! - `session`, `frames`, `outgoing`: the session stream: its reader, its frames, its writing side.
 //! - `attachment`: what a client without a stream is attached by.
 //! - `can_commit`: what a transaction manager asks participants through us.
+//! - `sagas`: declared sagas.
 //! - `admin`: what an operator asks.
 //! - `status`: typed errors as gRPC statuses, where they must be.
 //! - `connection`: connections that can be cut.
@@ -14,6 +15,7 @@ mod can_commit;
 pub(crate) mod connection;
 mod frames;
 mod outgoing;
+mod sagas;
 mod session;
 mod status;
 mod unary;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use pactum_core::event::Event;
 use pactum_core::step::{Reply, ReplyTo};
 use pactum_proto::v1::coordinator_server::CoordinatorServer;
+use pactum_proto::v1::sagas_server::SagasServer;
 use pactum_proto::v1::{self, admin_server::AdminServer};
 use pactum_proto::{DESCRIPTORS, convert};
 use tonic::service::Routes;
@@ -50,7 +53,8 @@ pub(crate) struct Context {
 }
 
 /// The services that the health service speaks for; the empty one is the whole server.
-pub(crate) const HEALTH_NAMES: [&str; 3] = ["", "pactum.v1.Coordinator", "pactum.v1.Admin"];
+pub(crate) const HEALTH_NAMES: [&str; 4] =
+    ["", "pactum.v1.Coordinator", "pactum.v1.Sagas", "pactum.v1.Admin"];
 
 /// All services.
 pub(crate) fn routes(context: &Context, health: HealthServer<impl Health>) -> Routes {
@@ -59,6 +63,8 @@ pub(crate) fn routes(context: &Context, health: HealthServer<impl Health>) -> Ro
         .max_decoding_message_size(bytes_max);
     let admin =
         AdminServer::new(admin::AdminService(context.clone())).max_decoding_message_size(bytes_max);
+    let sagas =
+        SagasServer::new(sagas::SagasService(context.clone())).max_decoding_message_size(bytes_max);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -66,6 +72,7 @@ pub(crate) fn routes(context: &Context, health: HealthServer<impl Health>) -> Ro
         .expect("the descriptors were compiled with this crate");
     let mut routes = Routes::builder();
     routes.add_service(coordinator);
+    routes.add_service(sagas);
     routes.add_service(admin);
     routes.add_service(health);
     routes.add_service(reflection);

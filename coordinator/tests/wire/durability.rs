@@ -10,6 +10,7 @@ use pactum_coordinator::{EngineError, ServerOptions};
 use pactum_core::event::IdBlock;
 use pactum_core::id::{Epoch, XidNumber};
 use pactum_core::recovery::Found;
+use pactum_core::saga::{SagaRow, StepRow};
 use pactum_core::step::Write;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{BranchRow, TransactionRow};
@@ -227,6 +228,10 @@ impl Store for Brittle {
         xid: XidNumber,
     ) -> Result<Option<(TransactionRow, Vec<BranchRow>)>, Error> {
         self.0.transaction(xid).await
+    }
+
+    async fn saga(&self, xid: XidNumber) -> Result<Option<(SagaRow, Vec<StepRow>)>, Error> {
+        self.0.saga(xid).await
     }
 }
 

@@ -8,6 +8,7 @@ use pactum_coordinator::{Embedded, Environment, Server, ServerOptions, StartErro
 use pactum_core::event::IdBlock;
 use pactum_core::id::{Epoch, XidNumber};
 use pactum_core::recovery::Found;
+use pactum_core::saga::{SagaRow, StepRow};
 use pactum_core::step::Write;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{BranchRow, TransactionRow};
@@ -70,6 +71,10 @@ impl Store for Gated {
         xid: XidNumber,
     ) -> Result<Option<(TransactionRow, Vec<BranchRow>)>, Error> {
         self.store.transaction(xid).await
+    }
+
+    async fn saga(&self, xid: XidNumber) -> Result<Option<(SagaRow, Vec<StepRow>)>, Error> {
+        self.store.saga(xid).await
     }
 }
 

@@ -63,3 +63,38 @@ CREATE TABLE branch (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX parked_branch ON branch (xid) WHERE park_reason IS NOT NULL;
+
+-- Definitions of sagas, in the order in which they were defined: a part comes before the whole.
+CREATE TABLE saga_definition (
+    name    TEXT    NOT NULL,
+    version INTEGER NOT NULL,
+    body    BLOB    NOT NULL,
+    UNIQUE (name, version)
+) STRICT;
+
+-- A declared saga, beside its global transaction.
+CREATE TABLE saga (
+    xid     INTEGER NOT NULL PRIMARY KEY,
+    name    TEXT    NOT NULL,
+    version INTEGER NOT NULL,
+    input   BLOB    NOT NULL,
+    paused  INTEGER NOT NULL,
+    words   BLOB
+) STRICT;
+
+-- A step of a saga of which there is something to keep. No row says that one is about to be done.
+CREATE TABLE saga_step (
+    xid           INTEGER NOT NULL,
+    slot          INTEGER NOT NULL,
+    state         INTEGER NOT NULL,
+    since         INTEGER,
+    park_reason   INTEGER,
+    took_place    INTEGER NOT NULL,
+    result        BLOB,
+    error_code    TEXT,
+    error_message TEXT,
+    report        BLOB,
+    PRIMARY KEY (xid, slot)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX parked_step ON saga_step (xid) WHERE park_reason IS NOT NULL;

@@ -214,6 +214,7 @@ pub(super) enum Answered {
     PhaseTwo(Direction),
     PhaseOne,
     CanCommit,
+    Act,
 }
 
 pub(super) fn answered(value: i32) -> Result<Answered, UnknownValue> {
@@ -223,7 +224,8 @@ pub(super) fn answered(value: i32) -> Result<Answered, UnknownValue> {
         v1::WorkKind::Rollback => Ok(Answered::PhaseTwo(Direction::Rollback)),
         v1::WorkKind::AskPhaseOne => Ok(Answered::PhaseOne),
         v1::WorkKind::CanCommit => Ok(Answered::CanCommit),
-        v1::WorkKind::Act | v1::WorkKind::Unspecified => Err(unknown),
+        v1::WorkKind::Act => Ok(Answered::Act),
+        v1::WorkKind::Unspecified => Err(unknown),
     }
 }
 

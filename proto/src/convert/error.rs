@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use pactum_core::id::{GroupName, XidNumber};
 use pactum_core::lock::key::EncodedKey;
-use pactum_core::rejection::{Limit, Rejection};
+use pactum_core::rejection::{ActionMissing, Limit, Rejection};
+use pactum_core::saga::Fault;
 use pactum_core::step::Outcome;
 use pactum_core::transaction::{BranchMode, Resolution, Status};
 
@@ -67,6 +68,23 @@ pub fn outcome_unknown() -> v1::Error {
         "the store did not answer, so it is not known whether the request took effect; ask again \
          for the outcome",
     )
+}
+
+/// A definition of a saga is not one.
+#[must_use]
+pub fn invalid_definition(faults: &[Fault]) -> v1::Error {
+    let first = faults.first().map_or_else(String::new, |fault| format!(": {fault}"));
+    let faults_on_wire = faults
+        .iter()
+        .map(|fault| v1::Fault { place: fault.place.clone(), message: fault.message.clone() });
+    v1::Error {
+        faults: faults_on_wire.collect(),
+        ..error(
+            ErrorCode::InvalidDefinition,
+            "definition",
+            format!("the definition has {} faults{first}", faults.len()),
+        )
+    }
 }
 
 /// A rule of the protocol would have been broken.
@@ -246,6 +264,64 @@ pub fn rejection(group: &GroupName, rejection: &Rejection) -> v1::Error {
                  finish the branches and stop its services first"
             ),
         ),
+        Rejection::IsSaga(xid) => invalid(
+            "xid",
+            format!(
+                "global transaction `{group}:{xid}` is a declared saga, which the coordinator drives \
+                 by itself; operate it with `pactum saga`, or roll it back"
+            ),
+        ),
+        Rejection::IsNoSaga(xid) => error(
+            ErrorCode::UnknownSaga,
+            "xid",
+            format!(
+                "global transaction `{group}:{xid}` is no declared saga; look at it with `pactum tx \
+                 show`"
+            ),
+        ),
+        Rejection::UnknownSaga { name, version } => {
+            let version =
+                version.map_or_else(String::new, |version| format!(" of version {version}"));
+            error(
+                ErrorCode::UnknownSaga,
+                "saga",
+                format!("no saga `{}`{version} is defined; define it first", shown(name)),
+            )
+        }
+        Rejection::DefinitionTaken(key) => error(
+            ErrorCode::DefinitionTaken,
+            "definition",
+            format!(
+                "saga `{key}` is defined already, with another content; raise `version`, because \
+                 sagas that run keep what they began with"
+            ),
+        ),
+        Rejection::UnknownAction { step, action, resource, why } => {
+            let why = match why {
+                ActionMissing::Resource => {
+                    "no such resource has ever attached; correct the name, or start its service"
+                }
+                ActionMissing::Action => {
+                    "nobody who is attached offers it; correct the name, or register the action"
+                }
+                ActionMissing::Compensation => {
+                    "it is offered without a compensation; mark the step `compensable: false`"
+                }
+            };
+            error(
+                ErrorCode::UnknownAction,
+                "saga",
+                format!("step `{step}` needs action `{action}` of resource `{resource}`: {why}"),
+            )
+        }
+        Rejection::StepState { step, why } => error(
+            ErrorCode::StepState,
+            "step",
+            format!(
+                "step `{}` of the saga: {why}; `pactum saga show` says where it stands",
+                shown(step)
+            ),
+        ),
         Rejection::Invariant(rule) => {
             internal(format!("invariant {rule} would have been broken; report this"))
         }
@@ -303,6 +379,9 @@ fn reached(limit: Limit, max: u64) -> v1::Error {
             "nested scopes of one global transaction that were rolled back; roll it back",
             0,
         ),
+        Limit::Definitions => {
+            ("definitions_max", "definitions of sagas; give old ones no new versions", 0)
+        }
         Limit::Waiters => ("waiters_max", "requests that wait for keys; try again later", 1_000),
     };
     let message = format!("the limit of {max} is reached for {what}, or raise the limit");

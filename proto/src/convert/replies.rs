@@ -114,7 +114,14 @@ impl Identity {
             }
             Reply::Rejected(rejection) => Frame::Error(error::rejection(&self.group, &rejection)),
             // An operator's answers never go over a session.
-            Reply::Retried(_) | Reply::Resolved | Reply::Forgotten => {
+            Reply::Saga(standing) => Frame::Saga(self.saga(&standing)),
+            Reply::SagaEnded(xid, outcome) => Frame::Saga(v1::Saga {
+                xid: self.xid(xid),
+                store_id: self.store_bytes(),
+                outcome: Some(outcome.into()),
+                ..v1::Saga::default()
+            }),
+            Reply::Retried(_) | Reply::Resolved | Reply::Forgotten | Reply::Defined(_) => {
                 Frame::Error(error::internal("an operator's answer came to a session"))
             }
         }
@@ -128,13 +135,24 @@ impl Identity {
             TaskKind::Commit => (v1::WorkKind::Commit, true),
             TaskKind::Rollback { phase_one_done } => (v1::WorkKind::Rollback, phase_one_done),
             TaskKind::AskPhaseOne => (v1::WorkKind::AskPhaseOne, false),
+            TaskKind::Act { .. } => (v1::WorkKind::Act, false),
+        };
+        let xid = self.xid(task.xid);
+        let (timeout_ms, token) = match task.kind {
+            TaskKind::Act { timeout } => {
+                let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+                (timeout, format!("{xid}/{}", task.branch))
+            }
+            TaskKind::Commit | TaskKind::Rollback { .. } | TaskKind::AskPhaseOne => {
+                Default::default()
+            }
         };
         let (action, payload) = task.action.as_ref().map_or_else(Default::default, |action| {
             (action.name.as_ref().to_owned(), Bytes::copy_from_slice(&action.payload))
         });
         v1::Work {
             kind: kind.into(),
-            xid: self.xid(task.xid),
+            xid,
             branch_id: task.branch.0,
             resource_id: resource.as_str().to_owned(),
             mode: v1::BranchMode::from(task.mode).into(),
@@ -146,7 +164,9 @@ impl Identity {
                 .resolution
                 .map_or(v1::Resolution::Unspecified, v1::Resolution::from)
                 .into(),
-            ..v1::Work::default()
+            result: task.result.as_deref().map(Bytes::copy_from_slice).unwrap_or_default(),
+            timeout_ms,
+            token,
         }
     }
 }

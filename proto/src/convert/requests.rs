@@ -16,7 +16,7 @@ use pactum_core::step::ReplyTo;
 use pactum_core::transaction::{Caller, SCOPE_DEPTH_MAX};
 
 use super::error::{foreign, invalid, invalid_over, limit_reached, protocol_version, shown};
-use super::{Identity, enums};
+use super::{Identity, enums, sagas};
 use crate::v1;
 
 /// The longest name of a transaction, in bytes.
@@ -326,6 +326,7 @@ impl RequestReader {
     pub fn resource(&self, resource: &v1::Resource) -> Result<Proof, v1::Error> {
         let id = resource_id(&resource.resource_id)?;
         let uid = resource.resource_uid.as_ref();
+        let offers = sagas::offers(&resource.actions)?;
         match resource.kind() {
             v1::ResourceKind::Database => {
                 let uid = ResourceUid::from_bytes(uid).ok_or_else(|| {
@@ -339,9 +340,11 @@ impl RequestReader {
                         ),
                     )
                 })?;
-                Ok(Proof { resource: id, uid: Some(uid) })
+                Ok(Proof { resource: id, uid: Some(uid), offers })
             }
-            v1::ResourceKind::Service if uid.is_empty() => Ok(Proof { resource: id, uid: None }),
+            v1::ResourceKind::Service if uid.is_empty() => {
+                Ok(Proof { resource: id, uid: None, offers })
+            }
             v1::ResourceKind::Service => Err(invalid_over(
                 "resource_uid",
                 0,
@@ -429,7 +432,7 @@ pub(super) fn scope_path(scopes: &[u64]) -> Result<Vec<ScopeId>, v1::Error> {
     }
 }
 
-fn required(field: &str, text: String, max: usize) -> Result<String, v1::Error> {
+pub(super) fn required(field: &str, text: String, max: usize) -> Result<String, v1::Error> {
     if text.is_empty() {
         return Err(invalid_over(
             field,
@@ -440,7 +443,7 @@ fn required(field: &str, text: String, max: usize) -> Result<String, v1::Error> 
     bounded(field, text, max)
 }
 
-fn bounded(field: &str, text: String, max: usize) -> Result<String, v1::Error> {
+pub(super) fn bounded(field: &str, text: String, max: usize) -> Result<String, v1::Error> {
     check_length(field, text.len(), max)?;
     Ok(text)
 }

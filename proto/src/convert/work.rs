@@ -13,6 +13,7 @@ use super::enums::{self, Answered};
 use super::error::invalid;
 use super::questions::Said;
 use super::requests::{RequestReader, branch_id};
+use super::sagas;
 use crate::v1::{self, work_result::Result as Wire};
 
 /// The largest park report that is kept, in bytes; a larger one keeps its reason and message.
@@ -25,7 +26,7 @@ const LATER_REASON_BYTES_MAX: usize = 1024;
 /// A participant's answer to a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkAnswer {
-    /// To phase two: ready to be handled.
+    /// To phase two, or to the action of a step: ready to be handled.
     PhaseTwo(Event),
     /// To *how did phase one end*; `None` if it could not tell.
     PhaseOne(XidNumber, BranchId, Option<PhaseOneResult>),
@@ -84,6 +85,10 @@ impl RequestReader {
             }
             Answered::PhaseOne => Ok(WorkAnswer::PhaseOne(xid, branch()?, phase_one(&answer))),
             Answered::CanCommit => Ok(WorkAnswer::CanCommit(question, said(answer))),
+            Answered::Act => {
+                let event = sagas::act_answered(session, (xid, branch()?), answer)?;
+                Ok(WorkAnswer::PhaseTwo(event))
+            }
         }
     }
 }
@@ -152,6 +157,6 @@ fn encoded(mut report: v1::ParkReport) -> Arc<[u8]> {
     report.encode_to_vec().into()
 }
 
-fn cut(text: &str, bytes_max: usize) -> &str {
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }

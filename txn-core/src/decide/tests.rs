@@ -61,6 +61,7 @@ fn transaction(status: Status, phase_one: PhaseOne, closing: bool) -> GlobalTran
         }],
         awaiting: Vec::new(),
         awaiting_scope: Vec::new(),
+        saga: None,
     }
 }
 

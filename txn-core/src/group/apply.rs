@@ -4,11 +4,14 @@
 //! living through them. Locks follow from the rows: a branch holds its keys as long as
 //! [`Branch::holds_locks`] says so.
 
+use std::sync::Arc;
+
 use super::Group;
 use crate::id::{BranchId, XidNumber};
 use crate::lock::ResourceKey;
 use crate::lock::wait::{Claim, WaiterId};
 use crate::recovery::Ended;
+use crate::saga::{LiveSaga, SagaRow};
 use crate::step::{Change, Volatile, Write};
 use crate::time::Timestamp;
 use crate::transaction::{
@@ -32,12 +35,40 @@ impl Group {
             Write::PutBranch(row) => self.put_branch(row),
             Write::PutResource(row) => self.bindings.insert(row.clone()),
             Write::DropResource(number) => self.bindings.remove(*number),
+            Write::PutDefinition(defined) => {
+                self.definitions.insert(defined.row.key.clone(), Arc::clone(defined));
+            }
+            Write::PutSaga(row) => self.put_saga(row),
+            Write::PutStep(row) => self.change_saga(row.xid, |saga| saga.take(row)),
             Write::Prune { xids, horizon } => {
                 for key in self.history.prune(xids, *horizon) {
                     self.idempotency.remove(&key);
                 }
             }
         }
+    }
+
+    fn put_saga(&mut self, row: &SagaRow) {
+        let Some(defined) = self.definitions.get(&row.definition).map(Arc::clone) else { return };
+        let xid = row.xid;
+        self.change(xid, |txn| match &mut txn.saga {
+            Some(saga) => saga.row.clone_from(row),
+            None => {
+                let saga = LiveSaga::new(row.clone(), Arc::clone(&defined.graph));
+                txn.saga = Some(Box::new(saga));
+            }
+        });
+        if self.transactions.contains_key(&xid) {
+            self.sagas.insert(xid);
+        }
+    }
+
+    fn change_saga(&mut self, xid: XidNumber, change: impl FnOnce(&mut LiveSaga)) {
+        self.change(xid, |txn| {
+            if let Some(saga) = &mut txn.saga {
+                change(saga);
+            }
+        });
     }
 
     fn put_transaction(&mut self, row: &TransactionRow) {
@@ -51,6 +82,9 @@ impl Group {
             txn.stored = true;
             if !undecided {
                 txn.closing = None;
+                if let Some(saga) = &mut txn.saga {
+                    saga.turn_back();
+                }
             }
             for branch in &mut txn.branches {
                 let held = branch.holds_locks(before);
@@ -97,6 +131,7 @@ impl Group {
             branches: Vec::new(),
             awaiting: Vec::new(),
             awaiting_scope: Vec::new(),
+            saga: None,
         };
         self.transactions.insert(row.number, Box::new(txn));
     }
@@ -104,6 +139,7 @@ impl Group {
     fn end(&mut self, row: &TransactionRow) {
         self.decided.remove(&row.number);
         self.undoing.remove(&row.number);
+        self.sagas.remove(&row.number);
         self.forget_undecided(row.number);
         if let Some(txn) = self.transactions.remove(&row.number) {
             for branch in txn.branches.iter().filter(|branch| branch.holds_locks(txn.row.status)) {
@@ -255,6 +291,16 @@ impl Group {
                 self.sessions.attach(*session, *resource);
             }
             Volatile::SessionClosed(session) => self.sessions.close(*session),
+            Volatile::OffersMade(session, resource, offers) => {
+                self.sessions.offer(*session, *resource, offers);
+            }
+            Volatile::SagaLoaded(xid, at) => self.load_saga(*xid, *at),
+            Volatile::StepAttempted(xid, slot, attempt) => self.change_saga(*xid, |saga| {
+                if attempt.under_way {
+                    saga.run.sent(*slot);
+                }
+                saga.attempts.insert(*slot, attempt.clone());
+            }),
             Volatile::NodeGone(node, until) => drop(self.gone.insert(*node, *until)),
             Volatile::NodeLost(node) => {
                 self.gone.remove(node);
@@ -269,6 +315,17 @@ impl Group {
             Volatile::IdsAskedFor => self.ids.asked_for = true,
             Volatile::IdsReserved(xids, branches) => self.ids.add(*xids, *branches),
         }
+    }
+
+    fn load_saga(&mut self, xid: XidNumber, at: Timestamp) {
+        let decided = self.decided.contains(&xid);
+        self.change_saga(xid, |saga| {
+            saga.run.loaded();
+            saga.loaded_at = Some(at);
+            if decided {
+                saga.turn_back();
+            }
+        });
     }
 
     fn close(&mut self, xid: XidNumber, until: Timestamp, caller: Caller) {

@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Group;
 use super::named::Names;
-use crate::event::{Event, IdBlock, Proof, Timer};
+use crate::event::{Event, IdBlock, Offer, Proof, Timer};
 use crate::id::{NodeId, ResourceId, ResourceNumber, ResourceUid, SessionId, XidNumber};
 use crate::rejection::Rejection;
 use crate::step::{Reply, ReplyTo, Step, Volatile, Write};
@@ -27,6 +28,8 @@ pub(super) struct Sessions {
     open: BTreeMap<SessionId, Session>,
     of_node: BTreeMap<NodeId, usize>,
     of_resource: BTreeMap<ResourceNumber, usize>,
+    /// How many sessions offer an action, and how many of these with a compensation.
+    offered: BTreeMap<(ResourceNumber, Arc<str>), (usize, usize)>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +37,7 @@ struct Session {
     node: NodeId,
     resources: Vec<ResourceNumber>,
     names: Names,
+    offers: BTreeMap<ResourceNumber, Vec<Offer>>,
 }
 
 impl Sessions {
@@ -88,7 +92,8 @@ impl Sessions {
 
     pub(super) fn open(&mut self, id: SessionId, node: NodeId) {
         *self.of_node.entry(node).or_default() += 1;
-        self.open.insert(id, Session { node, resources: Vec::new(), names: Names::default() });
+        let (resources, offers, names) = Default::default();
+        self.open.insert(id, Session { node, resources, offers, names });
     }
 
     pub(super) fn attach(&mut self, id: SessionId, resource: ResourceNumber) {
@@ -123,8 +128,49 @@ impl Sessions {
         self.open.values().any(|session| session.names.may_begin(number))
     }
 
+    /// Whether an action is offered at a resource, and then whether everybody who offers it has a
+    /// compensation for it.
+    pub(super) fn offered(&self, resource: ResourceNumber, action: &Arc<str>) -> Option<bool> {
+        let (sessions, compensable) = self.offered.get(&(resource, Arc::clone(action)))?;
+        Some(sessions == compensable)
+    }
+
+    /// Whether a session offers just this.
+    fn offers(&self, id: SessionId, resource: ResourceNumber, offers: &[Offer]) -> bool {
+        let session = self.open.get(&id);
+        let known = session.and_then(|session| session.offers.get(&resource));
+        known.map_or(&[][..], Vec::as_slice) == offers
+    }
+
+    pub(super) fn offer(&mut self, id: SessionId, resource: ResourceNumber, offers: &[Offer]) {
+        let Some(session) = self.open.get_mut(&id) else { return };
+        let before = session.offers.insert(resource, offers.to_vec()).unwrap_or_default();
+        for offer in offers {
+            let key = (resource, Arc::clone(&offer.action));
+            let (sessions, compensable) = self.offered.entry(key).or_default();
+            *sessions += 1;
+            *compensable += usize::from(offer.compensable);
+        }
+        self.withdraw(resource, &before);
+    }
+
+    fn withdraw(&mut self, resource: ResourceNumber, offers: &[Offer]) {
+        for offer in offers {
+            let key = (resource, Arc::clone(&offer.action));
+            let Some((sessions, compensable)) = self.offered.get_mut(&key) else { continue };
+            *sessions -= 1;
+            *compensable -= usize::from(offer.compensable);
+            if *sessions == 0 {
+                self.offered.remove(&key);
+            }
+        }
+    }
+
     pub(super) fn close(&mut self, id: SessionId) {
         let Some(session) = self.open.remove(&id) else { return };
+        for (resource, offers) in &session.offers {
+            self.withdraw(*resource, offers);
+        }
         count_down(&mut self.of_node, session.node);
         for resource in session.resources {
             count_down(&mut self.of_resource, resource);
@@ -173,7 +219,7 @@ impl Bindings {
 
     /// What a proof is bound to, or will be. Changes nothing.
     fn check(&self, proof: &Proof) -> Result<Bound, Rejection> {
-        let Proof { resource, uid } = proof;
+        let Proof { resource, uid, offers: _ } = proof;
         let elsewhere = uid.and_then(|uid| self.by_uid(uid));
         match (self.by_id(resource), elsewhere) {
             (Some(row), _) if row.uid == *uid => Ok(Bound::Known(row.clone())),
@@ -251,8 +297,12 @@ impl Group {
                 Err(rejection) => return Step::rejected(reply, rejection),
             }
         }
-        for row in &rows {
+        for (row, proof) in rows.iter().zip(proofs) {
             step.note(Volatile::SessionAttached(session, row.number));
+            if !self.sessions.offers(session, row.number, &proof.offers) {
+                let offers = proof.offers.clone();
+                step.note(Volatile::OffersMade(session, row.number, offers));
+            }
             // Whatever waits for this resource goes on now.
             step.timers.push((at.mono, Timer::Resume(row.number, XidNumber(0))));
         }

@@ -22,13 +22,9 @@ impl Group {
         if let Some(xid) = repeated {
             return self.begin_repeated(*xid, begin.reply, at);
         }
-        let max = self.policy().active_transactions_max;
-        if self.active_count() >= max {
-            let limit = Rejection::Limit { limit: Limit::ActiveTransactions, max: max as u64 };
-            return Step::rejected(begin.reply, limit);
-        }
-        let Some(number) = self.ids.next_xid() else {
-            return self.ask_for_ids(Step::rejected(begin.reply, Rejection::NotReady));
+        let number = match self.next_number(begin.reply) {
+            Ok(number) => number,
+            Err(step) => return *step,
         };
         let mut step = began(
             TransactionRow {
@@ -51,6 +47,18 @@ impl Group {
             release: Release::AtOnce,
         });
         if self.ids.runs_low() { self.ask_for_ids(step) } else { step }
+    }
+
+    /// The number of a new transaction, or the whole answer.
+    pub(super) fn next_number(&self, reply: ReplyTo) -> Result<XidNumber, Box<Step>> {
+        let max = self.policy().active_transactions_max;
+        if self.active_count() >= max {
+            let limit = Rejection::Limit { limit: Limit::ActiveTransactions, max: max as u64 };
+            return Err(Box::new(Step::rejected(reply, limit)));
+        }
+        let number = self.ids.next_xid();
+        let not_ready = || self.ask_for_ids(Step::rejected(reply, Rejection::NotReady));
+        number.ok_or_else(|| Box::new(not_ready()))
     }
 
     /// A repeat waits like any reply: what it answers may stand in a batch that is still on its way.

@@ -170,6 +170,14 @@ impl Group {
         callers: &[Caller],
         at: Now,
     ) -> Status {
+        if txn.saga.is_some() {
+            let status = self.turn_saga_back(step, txn, cause, at);
+            let outcome = Outcome { status, parked: 0 };
+            for caller in callers {
+                self.answer_with(step, txn.row.number, outcome, *caller, at);
+            }
+            return status;
+        }
         let statuses = (Status::RollingBack(cause), Status::RolledBack(cause));
         let status = self.take_decision(step, txn, statuses, callers, at);
         if !status.is_ended() {
@@ -282,7 +290,11 @@ impl Group {
         let Some(txn) = self.live(xid) else { return step };
         if txn.awaiting.contains(&reply) {
             step.note(Volatile::CompletionTold(xid, reply));
-            step.reply(reply, Reply::Outcome(txn.outcome()));
+            let stands = match &txn.saga {
+                Some(saga) => Reply::Saga(Box::new(saga.standing(txn.outcome()))),
+                None => Reply::Outcome(txn.outcome()),
+            };
+            step.reply(reply, stands);
         }
         for (scope, waiting) in txn.awaiting_scope.iter().filter(|(_, waiting)| *waiting == reply) {
             step.note(Volatile::ScopeTold(xid, *waiting));

@@ -12,7 +12,7 @@
 //! - `lookup`: what is said of a transaction that a request names.
 //! - `begin`, `named`, `registration`, `waiting`, `wait_end`, `deadlock`, `phase_one`, `decision`, `scope`,
 //!   `delegation`, `phase_two`, `resolve`, `attachment`, `history`: one file for each part of the
-//!   protocol.
+//!   protocol; `saga`: declared sagas.
 
 mod apply;
 mod attachment;
@@ -27,6 +27,7 @@ mod phase_one;
 mod phase_two;
 mod registration;
 mod resolve;
+mod saga;
 mod scope;
 mod state;
 mod wait_end;
@@ -36,6 +37,7 @@ mod waiting;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 pub use state::{Group, Summary};
 
@@ -56,15 +58,20 @@ impl Group {
         let mut group = Group::new(policy, horizon);
         let plan = recovery::plan(&found, at.wall);
         let bindings = found.resources.into_iter().map(Write::PutResource);
+        let definitions = found.definitions.into_iter().map(Write::PutDefinition);
         let transactions = found.unfinished.into_iter().map(Write::PutTransaction);
         let branches = found.branches.into_iter().map(Write::PutBranch);
-        for write in bindings.chain(transactions).chain(branches) {
+        let sagas = found.sagas.into_iter().map(Write::PutSaga);
+        let steps = found.steps.into_iter().map(|row| Write::PutStep(Arc::new(row)));
+        let first = bindings.chain(definitions).chain(transactions);
+        for write in first.chain(branches).chain(sagas).chain(steps) {
             group.apply(&Change::Stored(write));
         }
         for ended in found.history {
             group.remember(ended);
         }
         let mut step = Step::default();
+        group.load_sagas(&mut step, at);
         for (xid, remaining) in plan.run_on {
             let deadline = at.mono.after(remaining);
             group.apply(&Change::Volatile(Volatile::DeadlineSet(xid, deadline)));
@@ -104,6 +111,27 @@ impl Group {
             Event::BeginRequested(begin) => self.begin(begin, at),
             Event::NamedBegun(begin) => self.named_begun(begin, at),
             Event::NamedBeginRefused { session, number } => self.never_begins(*session, *number),
+            Event::CommitRequested { target, caller, .. } if self.is_saga(*target) => {
+                Step::rejected(caller.reply, Rejection::IsSaga(target.xid))
+            }
+            Event::ScopeRollbackRequested { target, caller, .. } if self.is_saga(*target) => {
+                Step::rejected(caller.reply, Rejection::IsSaga(target.xid))
+            }
+            Event::RegisterRequested(register) if self.is_saga(register.target) => {
+                Step::rejected(register.reply, Rejection::IsSaga(register.target.xid))
+            }
+            Event::PhaseOneReported(report) if self.is_saga(report.target) => match report.reply {
+                Some(reply) => Step::rejected(reply, Rejection::IsSaga(report.target.xid)),
+                None => Step::default(),
+            },
+            Event::RetryRequested { target, reply }
+                if let Some((txn, saga)) = self.saga(target.xid) =>
+            {
+                self.retry_saga(txn, saga, *reply, at)
+            }
+            Event::ResolveRequested(request) if self.is_saga(request.target) => {
+                self.resolve_step(request, at)
+            }
             Event::CommitRequested { target, done, delegate_to, caller } => {
                 self.commit_requested(*target, done, *delegate_to, *caller, at)
             }
@@ -143,6 +171,22 @@ impl Group {
             Event::RetryRequested { target, reply } => self.retry_requested(*target, *reply, at),
             Event::ResolveRequested(request) => self.resolve_requested(request, at),
             Event::ForgetRequested { resource, reply } => self.forget_requested(resource, *reply),
+            Event::DefineRequested { defined, reply } => self.define(defined, *reply),
+            Event::SubmitRequested(submit) => self.submit(submit, at),
+            Event::SagaRequested { target, wait, reply } => {
+                self.saga_requested(*target, *wait, *reply, at)
+            }
+            Event::StepAnswered { session, xid, slot, answer } => {
+                self.step_answered((*session, *xid, *slot), answer, at)
+            }
+            Event::StepCompleted { target, slot, result, reply } => {
+                self.step_completed(*target, *slot, result, *reply, at)
+            }
+            Event::SignalReceived { target, path, payload, reply } => {
+                self.signal_received(*target, path, payload, *reply)
+            }
+            Event::OperateRequested(operate) => self.operate_requested(operate, at),
+            Event::SagaMoved(xid) => self.saga_moved(*xid, at),
             Event::IdsReserved { xids, branches } => {
                 let mut step = Step::default();
                 step.note(Volatile::IdsReserved(*xids, *branches));
@@ -160,6 +204,8 @@ impl Group {
             Timer::Deadline(xid) => self.deadline_passed(xid, at),
             Timer::Closing(xid) => self.closing_passed(xid, at),
             Timer::PhaseTwo(xid) => self.phase_two_due(xid, at),
+            Timer::Step(xid, slot) => self.step_due(xid, slot, at),
+            Timer::Saga(xid) => self.saga_moved(xid, at),
             Timer::Completion(xid, reply) => self.completion_wait_passed(xid, reply),
             Timer::WaitBound(waiter) => self.wait_bound_passed(waiter),
             Timer::ClaimKept(claim) => self.claim_kept_long_enough(claim),

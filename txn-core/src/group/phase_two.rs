@@ -14,6 +14,7 @@ use super::Group;
 use super::decision::with_status;
 use crate::event::{Direction, PhaseTwoAnswer, Timer};
 use crate::id::{BranchId, ResourceNumber, SessionId, XidNumber};
+use crate::saga::Slot;
 use crate::step::{Command, Outcome, Reply, Step, Task, TaskKind, Volatile, Write};
 use crate::time::Now;
 use crate::transaction::{
@@ -135,6 +136,7 @@ impl Group {
             attempt: branch.attempt.saturating_add(1),
             action: row.action.clone(),
             resolution: row.resolution(),
+            result: None,
         }
     }
 
@@ -153,6 +155,9 @@ impl Group {
         answer: &PhaseTwoAnswer,
         at: Now,
     ) -> Step {
+        if let (Some(_), Some(slot)) = (self.saga(xid), Slot::of_branch(branch)) {
+            return self.undo_answered((session, xid, slot), answer, at);
+        }
         let mut step = Step::default();
         let Some(txn) = self.live(xid) else { return step };
         let expected = match txn.row.status {
@@ -277,8 +282,8 @@ impl Group {
         let first = |list: &'_ BTreeSet<XidNumber>| -> Vec<XidNumber> {
             list.range(bounds).take(RESUMED_PER_STEP_MAX + 1).copied().collect()
         };
-        let rest: BTreeSet<XidNumber> =
-            first(&self.decided).into_iter().chain(first(&self.undoing)).collect();
+        let lists = [&self.decided, &self.undoing, &self.sagas];
+        let rest: BTreeSet<XidNumber> = lists.into_iter().flat_map(first).collect();
         for (count, xid) in rest.iter().enumerate() {
             if count == RESUMED_PER_STEP_MAX {
                 let again = at.mono.after(RESUME_PAUSE);
@@ -286,6 +291,10 @@ impl Group {
                 break;
             }
             let Some(txn) = self.live(*xid) else { continue };
+            if txn.saga.is_some() {
+                self.resume_saga(&mut step, txn, resource, at);
+                continue;
+            }
             let status = txn.row.status;
             for branch in next(txn, status) {
                 if branch.row.resource == resource {

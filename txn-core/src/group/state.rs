@@ -14,6 +14,7 @@ use crate::id::{NodeId, ResourceNumber, XidNumber};
 use crate::lock::table::LockTable;
 use crate::lock::wait::WaitQueue;
 use crate::policy::Policy;
+use crate::saga::{Defined, DefinitionKey};
 use crate::step::Outcome;
 use crate::time::Timestamp;
 use crate::transaction::{GlobalTransaction, PhaseOne, PhaseTwo, ResourceRow, Status};
@@ -42,6 +43,9 @@ pub struct Group {
     pub(super) bindings: Bindings,
     pub(super) history: History,
     pub(super) ids: Ids,
+    pub(super) definitions: BTreeMap<DefinitionKey, Arc<Defined>>,
+    /// The declared sagas that have not ended.
+    pub(super) sagas: BTreeSet<XidNumber>,
 }
 
 /// The ids that may be issued.
@@ -91,6 +95,8 @@ impl Group {
             bindings: Bindings::default(),
             history: History::new(horizon),
             ids: Ids::default(),
+            definitions: BTreeMap::new(),
+            sagas: BTreeSet::new(),
         }
     }
 
@@ -126,8 +132,8 @@ impl Group {
         self.bindings.iter()
     }
 
-    /// How many sessions work on a resource, and how many unfinished branches it has. Walks all
-    /// transactions.
+    /// How many sessions work on a resource, and how many unfinished branches it has, where a declared
+    /// saga that needs it counts as one. Walks all transactions.
     #[must_use]
     pub fn resource_load(&self, resource: ResourceNumber) -> (usize, usize) {
         let branches = self.transactions.values().flat_map(|txn| &txn.branches);
@@ -137,14 +143,20 @@ impl Group {
                 && row.phase_one != PhaseOne::Failed
                 && row.phase_two != PhaseTwo::Done
         });
-        (self.sessions.attached_to(resource), unfinished.count())
+        let sagas = self.sagas.iter().filter_map(|xid| self.saga(*xid));
+        let id = self.bindings.iter().find(|row| row.number == resource).map(|row| &row.id);
+        let needing = sagas
+            .filter(|(_, saga)| saga.graph.actions().iter().any(|used| Some(&used.resource) == id));
+        (self.sessions.attached_to(resource), unfinished.count() + needing.count())
     }
 
     /// How much there is of everything.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        let decided = self.decided.iter().filter_map(|xid| self.transactions.get(xid));
-        let parked = decided.map(|txn| txn.parked_count() as usize).sum();
+        let undecided_sagas = self.sagas.difference(&self.decided);
+        let may_park = self.decided.iter().chain(undecided_sagas);
+        let may_park = may_park.filter_map(|xid| self.transactions.get(xid));
+        let parked = may_park.map(|txn| txn.parked_count() as usize).sum();
         Summary {
             active: self.active_count(),
             unfinished: self.decided.len(),

@@ -10,7 +10,7 @@
 //! - `template`, `condition`: mappings and conditions in it; `limits`: what it may be at most.
 //! - `check`: everything that is wrong with it, or its [`Graph`]; `draw`: a picture of that.
 //! - `row`: what is stored. `run`, `undo`: what follows from it, forward and back.
-//! - `plan`: [`next_steps`], what may be done now.
+//! - `plan`: [`next_steps`], what may be done now. `live`: a saga in the group's memory.
 //!
 //! The group performs it: `group/saga`.
 
@@ -22,6 +22,7 @@ pub mod definition;
 pub mod draw;
 pub mod graph;
 pub mod limits;
+mod live;
 mod plan;
 pub mod row;
 mod run;
@@ -34,6 +35,7 @@ mod tests;
 pub use check::{Fault, FindSaga, check};
 pub use definition::Definition;
 pub use graph::Graph;
+pub use live::{Attempt, Defined, Failure, LiveSaga, Standing, read_all};
 pub use plan::{Next, Undo, next_steps, undo};
 pub use row::{
     DefinitionKey, DefinitionRow, SAGA_WORDS_MAX, SagaRow, SagaVerb, SagaWord, Slot, StepError,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::id::{BranchId, XidNumber};
 use crate::time::WallTime;
-use crate::transaction::{ParkReason, Resolved};
+use crate::transaction::ParkReason;
 
 /// The place of a step instance in the unrolled definition. It follows from the definition alone, so
 /// that an instance has the same key before and after a restart.
@@ -59,6 +59,8 @@ pub enum StepState {
     UndoParked(ParkReason),
     /// Its compensation is done, or nothing was there to be compensated.
     Undone,
+    /// An operator wants it, or its compensation, tried again.
+    Open,
 }
 
 /// Why a step failed, in the words of its handler or of the coordinator.
@@ -87,9 +89,6 @@ pub struct StepRow {
     pub error: Option<Arc<StepError>>,
     /// What the participant reported when its compensation parked: an encoded `ParkReport`, opaque here.
     pub report: Option<Arc<[u8]>>,
-    /// What operators decided about it, oldest first: at most
-    /// [`RESOLUTIONS_KEPT_MAX`](crate::transaction::RESOLUTIONS_KEPT_MAX).
-    pub resolutions: Vec<Resolved>,
 }
 
 /// The name under which a definition is kept. What it stands for never changes.

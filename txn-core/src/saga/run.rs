@@ -32,7 +32,7 @@ pub const MAPPING_CODE: &str = "pactum-mapping";
 pub const LIMIT_CODE: &str = "pactum-limit";
 
 /// How far a saga is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     input: Arc<Value>,
     pub(super) scopes: BySlot<Scope>,
@@ -54,7 +54,7 @@ pub struct Run {
 }
 
 /// An instance of a body; by the slot where it begins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scope {
     /// The loop or sub-saga that it is in.
     pub(super) owner: Option<Slot>,
@@ -68,7 +68,7 @@ pub(super) struct Scope {
     pub(super) undo_left: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NodeRun {
     before: u16,
     alive: bool,
@@ -87,7 +87,7 @@ pub(super) enum Stage {
 }
 
 /// A loop that was reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Loop {
     items: Arc<Vec<Value>>,
     outputs: Vec<Value>,
@@ -301,7 +301,8 @@ impl Run {
             return;
         }
         node.stage = Stage::Reached;
-        if let Some(row) = self.rows.get(slot).cloned() {
+        let row = self.rows.get(slot).filter(|row| row.state != StepState::Open).cloned();
+        if let Some(row) = row {
             return self.apply_row(place, &row, jobs);
         }
         match &place.node().kind {
@@ -333,8 +334,12 @@ impl Run {
         self.due.remove(&slot);
         let over = match row.state {
             StepState::Done | StepState::Skipped => true,
-            // It was undone, or its undoing has stopped: before that it had taken place, or not.
-            StepState::Undone | StepState::UndoParked(_) => row.took_place,
+            // Its undoing had begun, so whatever came after it is undone or never happened.
+            StepState::Undone | StepState::UndoParked(_) => false,
+            StepState::Open => {
+                jobs.push_back(Job::Reach(slot));
+                false
+            }
             StepState::Waiting { .. } | StepState::Failed { .. } | StepState::Parked(_) => false,
         };
         // Whatever it says, the attempt that was under way has been answered.

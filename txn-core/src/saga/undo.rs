@@ -17,7 +17,7 @@ use super::row::{Slot, StepRow, StepState};
 use super::run::{Run, Stage};
 
 /// How far the way back is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Back {
     /// May be undone, and nothing was done about it.
     pub(super) due: BTreeSet<Slot>,
@@ -64,12 +64,28 @@ impl Run {
         self.back.as_ref().is_some_and(|back| back.open.contains(&slot))
     }
 
+    /// Whether all that may have happened is undone.
+    #[must_use]
+    pub fn is_undone(&self) -> bool {
+        self.back.as_ref().is_some_and(|back| back.is_over)
+    }
+
     pub(super) fn record_undo(&mut self, graph: &Graph, row: &StepRow) {
         let Some(back) = &mut self.back else { return };
         back.due.remove(&row.slot);
         self.outstanding.remove(&row.slot);
-        if row.state == StepState::Undone && back.open.contains(&row.slot) {
-            self.work_back(graph, Jobs::from([Job::Undone(row.slot)]));
+        if !back.open.contains(&row.slot) {
+            return;
+        }
+        match row.state {
+            StepState::Undone => self.work_back(graph, Jobs::from([Job::Undone(row.slot)])),
+            StepState::Open => drop(back.due.insert(row.slot)),
+            StepState::Waiting { .. }
+            | StepState::Done
+            | StepState::Failed { .. }
+            | StepState::Skipped
+            | StepState::Parked(_)
+            | StepState::UndoParked(_) => {}
         }
     }
 
@@ -207,7 +223,8 @@ impl Run {
                 | StepState::Skipped
                 | StepState::Waiting { .. }
                 | StepState::Parked(_)
-                | StepState::UndoParked(_),
+                | StepState::UndoParked(_)
+                | StepState::Open,
             ) => true,
         }
     }

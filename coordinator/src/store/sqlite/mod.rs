@@ -17,7 +17,9 @@
 
 mod open;
 mod read;
+mod read_sagas;
 mod rows;
+mod saga_rows;
 mod small;
 mod write;
 
@@ -27,6 +29,7 @@ use std::path::{Path, PathBuf};
 use pactum_core::event::IdBlock;
 use pactum_core::id::{Epoch, GroupName, StoreId, XidNumber};
 use pactum_core::recovery::Found;
+use pactum_core::saga::{SagaRow, StepRow};
 use pactum_core::step::Write;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{BranchRow, TransactionRow};
@@ -119,6 +122,10 @@ impl Store for SqliteStore {
         xid: XidNumber,
     ) -> Result<Option<(TransactionRow, Vec<BranchRow>)>, Error> {
         read::transaction(&self.readers, xid).await
+    }
+
+    async fn saga(&self, xid: XidNumber) -> Result<Option<(SagaRow, Vec<StepRow>)>, Error> {
+        read_sagas::saga(&self.readers, xid).await
     }
 }
 

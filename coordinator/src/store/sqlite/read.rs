@@ -13,6 +13,7 @@ use pactum_core::transaction::{BranchRow, ResourceRow, TransactionRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, SqlSafeStr as _, SqlitePool};
 
+use super::read_sagas;
 use super::rows::{BRANCH, ENDED, Fields, RESOURCE, TRANSACTION};
 use crate::store::{Error, Listed, Search, ended};
 
@@ -32,10 +33,14 @@ pub(super) async fn load(options: &SqliteConnectOptions) -> Result<Found, Error>
         let history = history(&mut transactions).await?;
         Ok::<_, Error>((unfinished, history, resources(&mut transactions).await?))
     };
-    let branches = unfinished_branches(&mut branches);
-    let ((unfinished, history, resources), branches) =
+    let branches = async {
+        let found = unfinished_branches(&mut branches).await?;
+        let definitions = read_sagas::definitions(&mut branches).await?;
+        Ok::<_, Error>((found, definitions, read_sagas::unfinished(&mut branches).await?))
+    };
+    let ((unfinished, history, resources), (branches, definitions, (sagas, steps))) =
         futures_util::try_join!(transactions, branches)?;
-    Ok(Found { resources, unfinished, branches, history })
+    Ok(Found { resources, unfinished, branches, history, definitions, sagas, steps })
 }
 
 async fn unfinished(connection: &mut SqliteConnection) -> Result<Vec<TransactionRow>, Error> {
@@ -105,14 +110,15 @@ async fn resources(connection: &mut SqliteConnection) -> Result<Vec<ResourceRow>
 }
 
 /// The statement for one page: one value, the texts of the rows after the keys `?1` and `?2`.
-fn page(text: &str, from: &str) -> String {
+pub(super) fn page(text: &str, from: &str) -> String {
     format!("SELECT group_concat(line, ';') FROM (SELECT {text} AS line {from} LIMIT {PAGE_ROWS})")
 }
 
 /// What a text means, and the key that the next page starts after.
-type Decode<'a, T> = &'a mut (dyn FnMut(&mut Fields<'_>) -> Result<((u64, u64), T), Error> + Send);
+pub(super) type Decode<'a, T> =
+    &'a mut (dyn FnMut(&mut Fields<'_>) -> Result<((u64, u64), T), Error> + Send);
 
-async fn pages<T>(
+pub(super) async fn pages<T>(
     connection: &mut SqliteConnection,
     doing: &'static str,
     sql: String,
@@ -143,14 +149,18 @@ pub(super) async fn search(readers: &SqlitePool, search: Search) -> Result<Vec<L
     let doing = "search transactions";
     let unfinished = if search.unfinished { "AND status < 10" } else { "" };
     let parked = if search.parked {
-        "AND status < 10 AND xid IN (SELECT xid FROM branch WHERE park_reason IS NOT NULL)"
+        "AND status < 10 AND (xid IN (SELECT xid FROM branch WHERE park_reason IS NOT NULL) \
+         OR xid IN (SELECT xid FROM saga_step WHERE park_reason IS NOT NULL))"
     } else {
         ""
     };
     let sql = format!(
         "SELECT {}, \
-         (SELECT count(*) FROM branch WHERE branch.xid = global_transaction.xid), \
+         (SELECT count(*) FROM branch WHERE branch.xid = global_transaction.xid) \
+         + (SELECT count(*) FROM saga_step WHERE saga_step.xid = global_transaction.xid), \
          (SELECT count(*) FROM branch WHERE branch.xid = global_transaction.xid \
+          AND park_reason IS NOT NULL AND status < 10) \
+         + (SELECT count(*) FROM saga_step WHERE saga_step.xid = global_transaction.xid \
           AND park_reason IS NOT NULL AND status < 10) \
          FROM global_transaction WHERE xid < ? {unfinished} {parked} ORDER BY xid DESC LIMIT ?",
         TRANSACTION.text
@@ -192,10 +202,10 @@ pub(super) async fn transaction(
     Ok(Some((row, found)))
 }
 
-fn text(row: &SqliteRow, column: usize) -> Result<&str, Error> {
+pub(super) fn text(row: &SqliteRow, column: usize) -> Result<&str, Error> {
     row.try_get(column).map_err(reading("read a row"))
 }
 
-fn reading(doing: &'static str) -> impl Fn(sqlx::Error) -> Error {
+pub(super) fn reading(doing: &'static str) -> impl Fn(sqlx::Error) -> Error {
     move |error| Error::Read { doing, source: Box::new(error) }
 }

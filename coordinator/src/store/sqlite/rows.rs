@@ -135,7 +135,7 @@ impl Values {
         arguments
     }
 
-    fn add(&mut self, value: impl Into<Value>) {
+    pub(super) fn add(&mut self, value: impl Into<Value>) {
         self.0.push(value.into());
     }
 
@@ -143,7 +143,7 @@ impl Values {
         self.add(number.cast_signed());
     }
 
-    fn bytes(&mut self, bytes: Option<impl Into<Vec<u8>>>) {
+    pub(super) fn bytes(&mut self, bytes: Option<impl Into<Vec<u8>>>) {
         self.add(bytes.map(Into::into));
     }
 
@@ -244,18 +244,20 @@ impl<'a> Fields<'a> {
         self.rest.next().ok_or_else(|| corrupt("a row of too few fields".to_owned()))
     }
 
-    fn number<N: FromStr>(&mut self) -> Result<N, Error> {
+    pub(super) fn number<N: FromStr>(&mut self) -> Result<N, Error> {
         let field = self.field()?;
         field.parse().map_err(|_| corrupt(format!("number `{field}`")))
     }
 
     /// Null is 0, which none of these numbers can be.
-    fn maybe_number<N: FromStr + PartialEq + From<u8>>(&mut self) -> Result<Option<N>, Error> {
+    pub(super) fn maybe_number<N: FromStr + PartialEq + From<u8>>(
+        &mut self,
+    ) -> Result<Option<N>, Error> {
         let number = self.number()?;
         Ok((number != N::from(0)).then_some(number))
     }
 
-    fn maybe_bytes(&mut self) -> Result<Option<&[u8]>, Error> {
+    pub(super) fn maybe_bytes(&mut self) -> Result<Option<&[u8]>, Error> {
         let field = self.field()?;
         if field == "-" {
             return Ok(None);
@@ -267,15 +269,15 @@ impl<'a> Fields<'a> {
         Ok(Some(&self.buffer))
     }
 
-    fn bytes(&mut self) -> Result<&[u8], Error> {
+    pub(super) fn bytes(&mut self) -> Result<&[u8], Error> {
         self.maybe_bytes()?.ok_or_else(|| corrupt("a null that must not be".to_owned()))
     }
 
-    fn text(&mut self) -> Result<&str, Error> {
+    pub(super) fn text(&mut self) -> Result<&str, Error> {
         utf8(self.bytes()?)
     }
 
-    fn maybe_text(&mut self) -> Result<Option<Arc<str>>, Error> {
+    pub(super) fn maybe_text(&mut self) -> Result<Option<Arc<str>>, Error> {
         let text = self.maybe_bytes()?.map(utf8).transpose()?;
         Ok(text.map(Into::into))
     }

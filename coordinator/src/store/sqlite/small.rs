@@ -1,7 +1,7 @@
 //! Writing a small batch where it was decided: SQLite called by the group's task itself.
 //!
 //! ```text
-//! BEGIN IMMEDIATE ─ lease? ─ put transactions ─ put branches ─ COMMIT (fsync)      one thread, no trip
+//! BEGIN IMMEDIATE ─ lease? ─ put transactions, branches, sagas, steps ─ COMMIT (fsync)   one thread, no trip
 //! ```
 //!
 //! sqlx runs SQLite on a thread of its own, so a statement is two wake-ups, and on a quiet machine a
@@ -18,6 +18,7 @@ use pactum_core::id::{Epoch, GroupName};
 use rusqlite::{CachedStatement, Connection, ErrorCode, TransactionBehavior, params_from_iter};
 
 use super::rows::{BRANCH, TRANSACTION, ToRow, Values};
+use super::saga_rows::{SAGA, STEP};
 use super::write::put;
 use crate::store::Error;
 use crate::store::batch::Batch;
@@ -33,6 +34,8 @@ pub(super) struct Small {
     connection: Connection,
     put_transaction: String,
     put_branch: String,
+    put_saga: String,
+    put_step: String,
 }
 
 impl Small {
@@ -42,8 +45,13 @@ impl Small {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", checkpoint_pages.cast_signed())?;
         connection.pragma_update(None, "cache_size", cache)?;
-        let (put_transaction, put_branch) = (put(&TRANSACTION, 1), put(&BRANCH, 1));
-        Ok(Small { connection, put_transaction, put_branch })
+        Ok(Small {
+            connection,
+            put_transaction: put(&TRANSACTION, 1),
+            put_branch: put(&BRANCH, 1),
+            put_saga: put(&SAGA, 1),
+            put_step: put(&STEP, 1),
+        })
     }
 
     /// Writes the batch if it is small; `None` if it is not, or not only rows, or the file is busy.
@@ -53,12 +61,14 @@ impl Small {
         epoch: Epoch,
         batch: &Batch,
     ) -> Option<Result<(), Error>> {
-        let Batch { pruned, horizon, dropped, resources, transactions, branches } = batch;
+        let Batch { pruned, horizon, dropped, resources, definitions, .. } = batch;
+        let Batch { transactions, branches, sagas, steps, .. } = batch;
         let only_rows = horizon.is_none()
             && pruned.is_empty()
             && dropped.is_empty()
             && resources.is_empty()
-            && transactions.len() + branches.len() <= ROWS_MAX;
+            && definitions.is_empty()
+            && transactions.len() + branches.len() + sagas.len() + steps.len() <= ROWS_MAX;
         if !only_rows {
             return None;
         }
@@ -77,7 +87,7 @@ impl Small {
         epoch: Epoch,
         batch: &Batch,
     ) -> rusqlite::Result<Wrote> {
-        let Small { connection, put_transaction, put_branch } = self;
+        let Small { connection, put_transaction, put_branch, put_saga, put_step } = self;
         // Takes the lock that every change of the lease needs.
         let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = match begun {
@@ -93,6 +103,9 @@ impl Small {
         }
         put_all(transaction.prepare_cached(put_transaction)?, batch.transactions.values())?;
         put_all(transaction.prepare_cached(put_branch)?, batch.branches.values())?;
+        put_all(transaction.prepare_cached(put_saga)?, batch.sagas.values())?;
+        let steps = batch.steps.values().map(|row| &**row);
+        put_all(transaction.prepare_cached(put_step)?, steps)?;
         transaction.commit()?;
         Ok(Wrote::All)
     }

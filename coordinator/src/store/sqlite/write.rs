@@ -12,6 +12,7 @@
 
 use pactum_core::event::IdBlock;
 use pactum_core::id::{Epoch, GroupName, StoreId, XidNumber};
+use pactum_core::saga::{DefinitionRow, SagaRow, StepRow};
 use pactum_core::step::Write;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{BranchRow, ResourceRow, TransactionRow};
@@ -145,9 +146,14 @@ struct Statements {
     put_resources: Chunked,
     put_transactions: Chunked,
     put_branches: Chunked,
+    put_definitions: Chunked,
+    put_sagas: Chunked,
+    put_steps: Chunked,
     delete_resources: Chunked,
     delete_transactions: Chunked,
     delete_branches: Chunked,
+    delete_sagas: Chunked,
+    delete_steps: Chunked,
 }
 
 impl Statements {
@@ -156,9 +162,14 @@ impl Statements {
             put_resources: Chunked::put(ResourceRow::TABLE),
             put_transactions: Chunked::put(TransactionRow::TABLE),
             put_branches: Chunked::put(BranchRow::TABLE),
+            put_definitions: Chunked::put(DefinitionRow::TABLE),
+            put_sagas: Chunked::put(SagaRow::TABLE),
+            put_steps: Chunked::put(StepRow::TABLE),
             delete_resources: Chunked::delete(ResourceRow::TABLE.name, "number"),
             delete_transactions: Chunked::delete(TransactionRow::TABLE.name, "xid"),
             delete_branches: Chunked::delete(BranchRow::TABLE.name, "xid"),
+            delete_sagas: Chunked::delete(SagaRow::TABLE.name, "xid"),
+            delete_steps: Chunked::delete(StepRow::TABLE.name, "xid"),
         }
     }
 
@@ -178,11 +189,17 @@ impl Statements {
         let pruned = || batch.pruned.iter().map(|xid| xid.0);
         let dropped = batch.dropped.iter().map(|number| u64::from(number.0));
         self.delete_branches.run(connection, pruned(), |id, values| values.number(id)).await?;
+        self.delete_sagas.run(connection, pruned(), |id, values| values.number(id)).await?;
+        self.delete_steps.run(connection, pruned(), |id, values| values.number(id)).await?;
         self.delete_transactions.run(connection, pruned(), |id, values| values.number(id)).await?;
         self.delete_resources.run(connection, dropped, |id, values| values.number(id)).await?;
         self.put_resources.run(connection, batch.resources.values(), ToRow::to_row).await?;
         self.put_transactions.run(connection, batch.transactions.values(), ToRow::to_row).await?;
-        self.put_branches.run(connection, batch.branches.values(), ToRow::to_row).await
+        self.put_branches.run(connection, batch.branches.values(), ToRow::to_row).await?;
+        self.put_definitions.run(connection, batch.definitions.iter(), ToRow::to_row).await?;
+        self.put_sagas.run(connection, batch.sagas.values(), ToRow::to_row).await?;
+        let steps = batch.steps.values().map(|row| &**row);
+        self.put_steps.run(connection, steps, ToRow::to_row).await
     }
 }
 

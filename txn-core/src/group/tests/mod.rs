@@ -18,6 +18,7 @@ mod phase_two;
 mod recovery;
 mod registration;
 mod resolve;
+mod saga;
 mod scope;
 mod script;
 mod store;

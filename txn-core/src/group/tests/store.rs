@@ -1,11 +1,13 @@
 //! A store of rows, as plain as can be, and what a restart makes of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::group::Group;
 use crate::id::{BranchId, ResourceNumber, XidNumber};
 use crate::invariants;
 use crate::recovery::{Ended, Found};
+use crate::saga::{Defined, SagaRow, Slot, StepRow};
 use crate::step::Write;
 use crate::time::Now;
 use crate::transaction::{BranchRow, PhaseOne, ResourceRow, RollbackCause, Status, TransactionRow};
@@ -19,6 +21,9 @@ pub(super) struct Rows {
     /// In order of their end.
     pub(super) ended: Vec<XidNumber>,
     pub(super) horizon: XidNumber,
+    pub(super) definitions: Vec<Arc<Defined>>,
+    pub(super) sagas: BTreeMap<XidNumber, SagaRow>,
+    pub(super) steps: BTreeMap<(XidNumber, Slot), StepRow>,
 }
 
 impl Default for Rows {
@@ -29,6 +34,9 @@ impl Default for Rows {
             branches: BTreeMap::new(),
             ended: Vec::new(),
             horizon: XidNumber(0),
+            definitions: Vec::new(),
+            sagas: BTreeMap::new(),
+            steps: BTreeMap::new(),
         }
     }
 }
@@ -59,6 +67,15 @@ impl Rows {
             Write::PutResource(row) => {
                 self.resources.insert(row.number, row.clone());
             }
+            Write::PutDefinition(defined) => self.definitions.push(Arc::clone(defined)),
+            Write::PutSaga(row) => {
+                assert!(self.transactions.contains_key(&row.xid), "a saga without transaction");
+                self.sagas.insert(row.xid, row.clone());
+            }
+            Write::PutStep(row) => {
+                assert!(self.sagas.contains_key(&row.xid), "a step without saga");
+                self.steps.insert((row.xid, row.slot), StepRow::clone(row));
+            }
             Write::DropResource(number) => {
                 self.resources.remove(number);
             }
@@ -68,6 +85,8 @@ impl Rows {
                     let row = self.transactions.remove(xid).expect("only what is there is pruned");
                     assert!(row.status.is_ended());
                     self.branches.retain(|(of, _), _| of != xid);
+                    self.sagas.remove(xid);
+                    self.steps.retain(|(of, _), _| of != xid);
                     self.ended.retain(|of| of != xid);
                 }
             }
@@ -87,6 +106,9 @@ impl Rows {
             resources: self.resources.values().cloned().collect(),
             unfinished: unfinished.cloned().collect(),
             branches: branches.cloned().collect(),
+            definitions: self.definitions.clone(),
+            sagas: self.sagas.values().filter(|row| live(&row.xid)).cloned().collect(),
+            steps: self.steps.values().filter(|row| live(&row.xid)).cloned().collect(),
             history: ended
                 .map(|row| Ended {
                     xid: row.number,
@@ -108,6 +130,17 @@ impl Rows {
         let live: Vec<_> = stored.map(|txn| (&txn.row, known(txn))).collect();
         let rebuilt: Vec<_> = again.transactions().map(|txn| (&txn.row, known(txn))).collect();
         assert_eq!(live, rebuilt, "a restart rebuilds the transactions");
+        for (txn, rebuilt) in
+            group.transactions().filter(|txn| txn.stored).zip(again.transactions())
+        {
+            let rows = |txn: &crate::transaction::GlobalTransaction| {
+                txn.saga.as_ref().map(|saga| {
+                    let rows: Vec<_> = saga.run.rows().cloned().collect();
+                    (saga.row.clone(), rows, saga.run.output().cloned())
+                })
+            };
+            assert_eq!(rows(txn), rows(rebuilt), "a restart rebuilds the sagas");
+        }
 
         let mut held = group.clone();
         let claims: Vec<_> = group.waiting().claims().map(|claim| claim.id).collect();

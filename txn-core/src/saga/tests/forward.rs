@@ -208,7 +208,6 @@ fn a_long_saga_looks_at_each_edge_once() {
                 result: None,
                 error: None,
                 report: None,
-                resolutions: Vec::new(),
             });
             story.run.record(&story.graph, &row);
         }

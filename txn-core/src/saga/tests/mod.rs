@@ -103,7 +103,6 @@ impl Story {
             result: result.map(|value| value.to_string().into_bytes().into()).or(kept),
             error: None,
             report: None,
-            resolutions: Vec::new(),
         });
         self.rows.retain(|other| other.slot != slot);
         self.rows.push(Arc::clone(&row));

@@ -22,6 +22,7 @@
 
 mod parse;
 mod print;
+mod saga;
 
 pub(super) use parse::lock;
 

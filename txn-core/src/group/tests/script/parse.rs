@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::node;
+use super::{node, saga};
 use crate::event::{
-    Begin, Direction, Event, KeysFor, NamedBegin, PhaseOneReport, PhaseOneResult, PhaseTwoAnswer,
-    Proof, Register, RequestKeys, Resolve, Target, Timer,
+    Begin, Direction, Event, KeysFor, NamedBegin, Offer, PhaseOneReport, PhaseOneResult,
+    PhaseTwoAnswer, Proof, Register, RequestKeys, Resolve, Target, Timer,
 };
 use crate::group::Group;
 use crate::id::{
@@ -78,9 +78,17 @@ pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
         "close" => Event::SessionClosed { session: SessionId(line.word(0).parse().unwrap()) },
         "attach" => Event::AttachRequested {
             session: SessionId(line.word(0).parse().unwrap()),
-            proofs: line.words[1..].iter().map(|name| proof(name)).collect(),
+            proofs: line.words[1..].iter().map(|name| line.proof(name)).collect(),
             reply,
         },
+        "define" => saga::define(&line, group),
+        "submit" => saga::submit(&line),
+        "ask" => saga::asked(&line),
+        "did" => saga::did(&line, group),
+        "undid" => saga::undid(&line, group),
+        "signal" => saga::signal(&line),
+        "complete" => saga::complete(&line, group),
+        "say" => saga::say(&line),
         "ids" => Event::BranchIdsRequested { session: line.session(), reply },
         "retry" => Event::RetryRequested { target: line.target(0), reply },
         "resolve" => line.resolve(),
@@ -90,15 +98,15 @@ pub(super) fn event(text: &str, reply: ReplyTo, group: &Group) -> Event {
     }
 }
 
-struct Line<'a> {
+pub(super) struct Line<'a> {
     text: &'a str,
-    words: Vec<&'a str>,
+    pub(super) words: Vec<&'a str>,
     options: Vec<&'a str>,
-    reply: ReplyTo,
+    pub(super) reply: ReplyTo,
 }
 
 impl<'a> Line<'a> {
-    fn word(&self, place: usize) -> &'a str {
+    pub(super) fn word(&self, place: usize) -> &'a str {
         self.words.get(place).unwrap_or_else(|| panic!("{:?} is too short", self.text))
     }
 
@@ -106,15 +114,15 @@ impl<'a> Line<'a> {
         self.words.contains(&flag)
     }
 
-    fn option(&self, name: &str) -> Option<&'a str> {
+    pub(super) fn option(&self, name: &str) -> Option<&'a str> {
         self.options.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 
-    fn seconds(&self, name: &str, default: f64) -> Duration {
+    pub(super) fn seconds(&self, name: &str, default: f64) -> Duration {
         Duration::from_secs_f64(self.option(name).map_or(default, |word| word.parse().unwrap()))
     }
 
-    fn target(&self, place: usize) -> Target {
+    pub(super) fn target(&self, place: usize) -> Target {
         let xid = XidNumber(number(self.word(place), 'T'));
         Target { xid, store_named: !self.has("unnamed") }
     }
@@ -124,13 +132,24 @@ impl<'a> Line<'a> {
         Caller { reply: self.reply, wait }
     }
 
-    fn session(&self) -> SessionId {
+    pub(super) fn session(&self) -> SessionId {
         SessionId(self.option("s").map_or(1, |word| word.parse().unwrap()))
     }
 
     fn scopes(&self) -> Vec<ScopeId> {
         let names = self.option("in").into_iter().flat_map(|list| list.split(','));
         names.map(|name| ScopeId(number(name, 's'))).collect()
+    }
+
+    /// What is attached, with the actions that are offered there: `offers=x,y!`, where the second has no
+    /// compensation.
+    fn proof(&self, text: &str) -> Proof {
+        let offers = self.option("offers").into_iter().flat_map(|list| list.split(','));
+        let offer = |name: &str| Offer {
+            action: name.trim_end_matches('!').into(),
+            compensable: !name.ends_with('!'),
+        };
+        Proof { offers: offers.map(offer).collect(), ..proof(text) }
     }
 
     fn begin(&self) -> Event {
@@ -307,7 +326,7 @@ fn proof(text: &str) -> Proof {
         }
         name => Some(name.bytes().map(u128::from).sum()),
     };
-    Proof { resource: resource(name), uid: uid.map(ResourceUid) }
+    Proof { resource: resource(name), uid: uid.map(ResourceUid), offers: Vec::new() }
 }
 
 fn mode(name: &str) -> BranchMode {

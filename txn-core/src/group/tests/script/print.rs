@@ -9,6 +9,7 @@ use crate::lock::key::{EncodedKey, KeyKind, KeyValue, LockMode};
 use crate::lock::wait::{WaitFor, Waiter};
 use crate::lock::{LockRequest, ResourceKey};
 use crate::rejection::Rejection;
+use crate::saga::{SagaRow, StepRow, StepState};
 use crate::step::{
     Change, Command, Outcome, Reply, ScopeOutcome, Step, Task, TaskKind, Volatile, Write,
 };
@@ -56,11 +57,30 @@ fn stored(write: &Write) -> String {
         Write::PutBranch(row) => branch(row),
         Write::PutResource(row) => format!("{} is {}", place(row.number), row.id),
         Write::DropResource(number) => format!("{} is no more", place(*number)),
+        Write::PutDefinition(defined) => format!("saga {}", defined.row.key),
+        Write::PutSaga(row) => saga(row),
+        Write::PutStep(row) => step_row(row),
         Write::Prune { xids, horizon } => {
             let xids: Vec<_> = xids.iter().map(|xid| format!("T{xid}")).collect();
             format!("prune {} horizon {horizon}", xids.join(","))
         }
     }
+}
+
+fn saga(row: &SagaRow) -> String {
+    let paused = if row.paused { ", paused" } else { "" };
+    let words = row.words.iter().map(|word| format!(", {:?} ({})", word.verb, word.reason));
+    format!("T{} runs {}{paused}{}", row.xid, row.definition, words.collect::<String>())
+}
+
+fn step_row(row: &StepRow) -> String {
+    let state = match row.state {
+        StepState::Waiting { .. } => "Waiting".to_owned(),
+        state => format!("{state:?}"),
+    };
+    let took_place = if row.took_place { ", took place" } else { "" };
+    let error = row.error.as_ref().map_or_else(String::new, |error| format!(", {}", error.code));
+    format!("T{}/s{} {state}{took_place}{error}", row.xid, row.slot)
 }
 
 fn scopes(undone: &[UndoneScope]) -> String {
@@ -130,6 +150,15 @@ fn note(volatile: &Volatile) -> String {
         Volatile::SessionClosed(session) => format!("session {session} is gone"),
         Volatile::NodeGone(node, _) => format!("n{} is gone", node.0),
         Volatile::NodeLost(node) => format!("n{} is lost", node.0),
+        Volatile::OffersMade(session, resource, offers) => {
+            let names: Vec<_> = offers.iter().map(|offer| &*offer.action).collect();
+            format!("session {session} offers {} at {}", names.join(","), place(*resource))
+        }
+        Volatile::SagaLoaded(xid, _) => format!("T{xid} is loaded"),
+        Volatile::StepAttempted(xid, slot, attempt) if attempt.under_way => {
+            format!("T{xid}/s{slot} sent")
+        }
+        Volatile::StepAttempted(xid, slot, _) => format!("T{xid}/s{slot} postponed"),
         Volatile::BranchIdsIssued(block, node) => {
             format!("branch ids to {} for n{}", block.end, node.0)
         }
@@ -181,6 +210,18 @@ fn reply(reply: &Reply) -> String {
         Reply::Retried(count) => format!("retried {count}"),
         Reply::Resolved => "resolved".to_owned(),
         Reply::Forgotten => "forgotten".to_owned(),
+        Reply::Defined(key) => format!("defined {key}"),
+        Reply::SagaEnded(xid, told) => format!("T{xid} has ended: {}", outcome(*told)),
+        Reply::Saga(standing) => {
+            let paused = if standing.paused { ", paused" } else { "" };
+            let output = standing.output.as_ref();
+            let output = output
+                .map_or_else(String::new, |json| format!(", {}", String::from_utf8_lossy(json)));
+            let failure = standing.failure.as_ref();
+            let failure = failure
+                .map_or_else(String::new, |(path, error)| format!(", {path}: {}", error.code));
+            format!("T{} {}{paused}{output}{failure}", standing.xid, outcome(standing.outcome))
+        }
         Reply::Rejected(why) => rejection(why),
     }
 }
@@ -216,6 +257,12 @@ fn rejection(rejection: &Rejection) -> String {
         | Rejection::ResourceBound { .. }
         | Rejection::UnknownResource(_)
         | Rejection::ResourceBusy { .. }
+        | Rejection::IsSaga(_)
+        | Rejection::IsNoSaga(_)
+        | Rejection::UnknownSaga { .. }
+        | Rejection::DefinitionTaken(_)
+        | Rejection::UnknownAction { .. }
+        | Rejection::StepState { .. }
         | Rejection::Invariant(_) => format!("REFUSED {rejection:?}"),
     }
 }
@@ -237,6 +284,7 @@ fn send(task: &Task) -> String {
         TaskKind::Rollback { phase_one_done: true } => "roll back (done)",
         TaskKind::Rollback { phase_one_done: false } => "roll back",
         TaskKind::AskPhaseOne => "ask about",
+        TaskKind::Act { .. } => "act",
     };
     let resolution = task.resolution.map_or_else(String::new, |word| format!(", {word:?}"));
     format!(
@@ -253,6 +301,8 @@ pub(super) fn timer(timer: &Timer) -> String {
         Timer::Deadline(xid) => format!("deadline T{xid}"),
         Timer::Closing(xid) => format!("closing T{xid}"),
         Timer::PhaseTwo(xid) => format!("phase-two T{xid}"),
+        Timer::Step(xid, slot) => format!("step T{xid}/s{slot}"),
+        Timer::Saga(xid) => format!("saga T{xid}"),
         Timer::Completion(xid, reply) => format!("completion T{xid} #{}", reply.correlation),
         Timer::WaitBound(waiter) => format!("wait w{}", waiter.0),
         Timer::ClaimKept(claim) => format!("claim c{}", claim.0),

@@ -402,7 +402,8 @@ fn of_session(world: &World, reply: ReplyTo, events: &mut Vec<Event>) {
 
 pub(super) fn attach(number: u64, resource: &str, reply: ReplyTo) -> Event {
     let uid = Some(ResourceUid(u128::from(number)));
-    let proofs = vec![Proof { resource: resource.parse().unwrap(), uid }];
+    let offers = Vec::new();
+    let proofs = vec![Proof { resource: resource.parse().unwrap(), uid, offers }];
     Event::AttachRequested { session: SessionId(number), proofs, reply }
 }
 

@@ -11,6 +11,7 @@
 
 mod alphabet;
 mod rules;
+mod sagas;
 mod world;
 
 use std::collections::BTreeSet;

@@ -8,7 +8,8 @@ use crate::event::{
 use crate::id::{BranchId, NodeId, SessionId, XidNumber};
 use crate::invariants;
 use crate::rejection::Rejection;
-use crate::step::{Command, Reply, Step, TaskKind};
+use crate::saga::{LiveSaga, Slot, StepState};
+use crate::step::{Command, Reply, Step, Task, TaskKind};
 use crate::transaction::{GlobalTransaction, RollbackCause, Status};
 
 /// More steps than the longest way to the end of a group.
@@ -52,6 +53,10 @@ fn check_tasks(next: &World, step: &Step) {
         let Command::Send(task) = command else { continue };
         let txn = next.group.transaction(task.xid).expect("only what lives is sent");
         let status = txn.row.status;
+        if let Some(saga) = &txn.saga {
+            check_saga_task(saga, status, task);
+            continue;
+        }
         let row = &txn.branch(task.branch).expect("only branches of it are sent").row;
         assert_eq!(task.resolution, row.resolution(), "the word in force goes with every task");
         match task.kind {
@@ -67,6 +72,7 @@ fn check_tasks(next: &World, step: &Step) {
                 let mut waiting = newer.filter(|other| other.awaits_phase_two(status));
                 assert!(!waiting.any(|other| other.row.resource == task.resource), "{txn:?}");
             }
+            TaskKind::Act { .. } => panic!("a branch has no action to attempt: {txn:?}"),
         }
     }
 }
@@ -83,6 +89,39 @@ fn check_unrecorded(next: &World, step: &Step) {
     if told && next.group.transaction(XidNumber(1)).is_none() {
         let begun = next.group.step(&named_begin(1.5), next.at());
         assert_eq!(begun.changes, [], "it was told to be rolled back, and begins");
+    }
+}
+
+/// SG-1: nothing is attempted before what it depends on is over, and nothing undone before what depends
+/// on it.
+fn check_saga_task(saga: &LiveSaga, status: Status, task: &Task) {
+    let slot = Slot::of_branch(task.branch).expect("a step has a slot");
+    let place = saga.graph.locate(slot).expect("a step has a place");
+    match task.kind {
+        TaskKind::Act { .. } => {
+            assert_eq!(status, Status::Active);
+            assert!(saga.run.is_running(&saga.graph, slot), "{task:?} before its turn");
+            for before in &place.node().before {
+                let before = place.sibling(*before).slot();
+                assert!(!saga.run.is_running(&saga.graph, before), "{task:?} before {before}");
+            }
+        }
+        TaskKind::Rollback { phase_one_done } => {
+            assert!(matches!(status, Status::RollingBack(_)));
+            assert!(saga.run.is_undoing(slot), "{task:?} before its turn");
+            let took_place = saga.run.row(slot).is_some_and(|row| row.took_place);
+            assert_eq!(phase_one_done, took_place);
+            for after in &place.node().after {
+                let after = place.sibling(*after).slot();
+                let row = saga.run.row(after).map(|row| row.state);
+                let undone = matches!(
+                    row,
+                    None | Some(StepState::Undone | StepState::Failed { certain: true })
+                );
+                assert!(undone && !saga.run.is_undoing(after), "{task:?} before {after}");
+            }
+        }
+        TaskKind::Commit | TaskKind::AskPhaseOne => panic!("a saga has no {task:?}"),
     }
 }
 

@@ -124,6 +124,22 @@ impl World {
                 .map(|undone| (undone.scope(), undone.path.len(), undone.requested))
                 .collect();
             undone.hash(&mut hasher);
+            if let Some(saga) = &txn.saga {
+                saga.row.paused.hash(&mut hasher);
+                for row in saga.run.rows() {
+                    (row.slot, format!("{:?}", row.state), row.took_place).hash(&mut hasher);
+                }
+                for (slot, _) in saga.run.reached(&saga.graph) {
+                    (slot, saga.run.may_be_under_way(slot), saga.run.is_undoing(slot))
+                        .hash(&mut hasher);
+                    saga.run.may_have_been_sent_before(slot).hash(&mut hasher);
+                }
+                for (slot, attempt) in &saga.attempts {
+                    (slot, attempt.under_way, attempt.counted, attempt.sent.min(2))
+                        .hash(&mut hasher);
+                    (attempt.next_at <= now).hash(&mut hasher);
+                }
+            }
             for branch in &txn.branches {
                 let row = &branch.row;
                 (row.id, row.phase_one, row.phase_two, row.resolution()).hash(&mut hasher);

@@ -1,0 +1,87 @@
+//! Who wants to hear when something of a saga became durable.
+//!
+//! ```text
+//! driver ── a stored change of a watched saga ──▶ Outgoing::Moved ── durable ──▶ a count goes up
+//!                                                                                  └▶ the watcher looks
+//! ```
+//!
+//! A watcher is told *that* something moved, never what: it looks by itself, beside the group's task, and
+//! so sees what there is by then, however fast things go.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pactum_core::id::XidNumber;
+use rustc_hash::FxHashMap;
+use tokio::sync::watch;
+
+/// All watchers.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers {
+    sagas: Mutex<FxHashMap<XidNumber, watch::Sender<u64>>>,
+    /// How many sagas are watched: read for every stored change, and mostly zero.
+    count: AtomicUsize,
+}
+
+/// One who watches.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    xid: XidNumber,
+    moves: Option<watch::Receiver<u64>>,
+    of: Arc<Watchers>,
+}
+
+impl Watchers {
+    /// Watches a saga from now on.
+    pub(crate) fn watch(self: &Arc<Self>, xid: XidNumber) -> Watcher {
+        let mut sagas = self.lock();
+        let moves = sagas.entry(xid).or_insert_with(|| watch::Sender::new(0)).subscribe();
+        self.count.store(sagas.len(), Relaxed);
+        drop(sagas);
+        Watcher { xid, moves: Some(moves), of: Arc::clone(self) }
+    }
+
+    /// Whether anybody watches any saga.
+    pub(super) fn are_there(&self) -> bool {
+        self.count.load(Relaxed) > 0
+    }
+
+    /// Something of a saga became durable.
+    pub(super) fn moved(&self, xid: XidNumber) {
+        if let Some(sender) = self.lock().get(&xid) {
+            sender.send_modify(|moves| *moves += 1);
+        }
+    }
+
+    /// The group is loaded anew, or is over: everybody looks again.
+    pub(crate) fn all_moved(&self) {
+        for sender in self.lock().values() {
+            sender.send_modify(|moves| *moves += 1);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, FxHashMap<XidNumber, watch::Sender<u64>>> {
+        self.sagas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watcher {
+    /// Returns once something moved since the last time.
+    pub(crate) async fn moved(&mut self) {
+        if let Some(moves) = &mut self.moves {
+            // The sender lives as long as this receiver.
+            let _ = moves.changed().await;
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.moves = None;
+        let mut sagas = self.of.lock();
+        if sagas.get(&self.xid).is_some_and(|sender| sender.receiver_count() == 0) {
+            sagas.remove(&self.xid);
+        }
+        self.of.count.store(sagas.len(), Relaxed);
+    }
+}

@@ -1,0 +1,298 @@
+//! Declared sagas over the wire: each call a request checked, an event, an answer.
+//!
+//! Definitions are checked here, beside the group's task. Of a saga that has ended the group keeps only how
+//! it ended; what else is asked is read from the store, and its course is worked out again from its rows.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::stream::{self, Stream};
+use pactum_core::event::Event;
+use pactum_core::id::XidNumber;
+use pactum_core::rejection::Rejection;
+use pactum_core::saga::{Defined, DefinitionKey, LiveSaga};
+use pactum_core::step::{Outcome, Reply, ReplyTo};
+use pactum_core::transaction::Status as Decided;
+use pactum_proto::convert;
+use pactum_proto::v1::sagas_server::Sagas;
+use pactum_proto::v1::{self, saga_reply, submit_saga_request};
+use tonic::{Request, Response, Status};
+
+use super::{Context, stopped};
+use crate::engine::{Leading, Watcher, chain};
+
+/// The service.
+pub(super) struct SagasService(pub(super) Context);
+
+/// A saga from wherever it was found.
+struct Found {
+    saga: LiveSaga,
+    outcome: Outcome,
+}
+
+impl SagasService {
+    async fn define(&self, json: &[u8]) -> Result<DefinitionKey, v1::Error> {
+        let leading = self.0.engine.leading()?;
+        let known = self.0.engine.look(|group| group.definitions().clone());
+        let known: BTreeMap<DefinitionKey, Arc<Defined>> = known.await.ok_or_else(stopped)?;
+        let find = |key: &DefinitionKey| known.get(key).map(|defined| Arc::clone(&defined.graph));
+        let defined = Defined::read(json, &find);
+        let defined = Arc::new(defined.map_err(|faults| convert::invalid_definition(&faults))?);
+        let reply = self.0.ask(&leading, |reply| Ok(Event::DefineRequested { defined, reply }));
+        match reply.await? {
+            Reply::Defined(key) => Ok(key),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn submit(&self, mut request: v1::SubmitSagaRequest) -> Result<v1::Saga, v1::Error> {
+        if let Some(submit_saga_request::Definition::Inline(json)) = &request.definition {
+            let key = self.define(json).await?;
+            let name = v1::SagaName { name: key.name.as_ref().to_owned(), version: key.version };
+            request.definition = Some(submit_saga_request::Definition::Saga(name));
+        }
+        self.0.engine.admit_begin()?;
+        let leading = self.0.engine.leading()?;
+        let reply = self.0.ask(&leading, |reply| leading.reader.submit_saga(request, reply));
+        self.answered(&leading, reply.await?).await
+    }
+
+    /// Asks the group about a saga, and the store where the group knows no more.
+    async fn ask(
+        &self,
+        event: impl FnOnce(&convert::RequestReader, ReplyTo) -> Result<Event, v1::Error>,
+    ) -> Result<v1::Saga, v1::Error> {
+        let leading = self.0.engine.leading()?;
+        let reply = self.0.ask(&leading, |reply| event(&leading.reader, reply)).await?;
+        self.answered(&leading, reply).await
+    }
+
+    async fn answered(&self, leading: &Leading, reply: Reply) -> Result<v1::Saga, v1::Error> {
+        match reply {
+            Reply::Saga(standing) => Ok(leading.identity.saga(&standing)),
+            Reply::SagaEnded(xid, outcome) => {
+                let found = self.stored(leading, xid).await?;
+                Ok(leading.identity.saga(&found.saga.standing(outcome)))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A saga with its steps: live from the group, which knows more than is stored, or from the store.
+    async fn show(&self, leading: &Leading, xid: XidNumber) -> Result<v1::Saga, v1::Error> {
+        let live = self.0.engine.look(move |group| {
+            let (txn, saga) = group.saga(xid)?;
+            Some(Found { saga: saga.clone(), outcome: txn.outcome() })
+        });
+        let found = match live.await.ok_or_else(stopped)? {
+            Some(found) => found,
+            None => self.stored(leading, xid).await?,
+        };
+        Ok(leading.identity.saga_with_steps(&found.saga, found.outcome))
+    }
+
+    async fn stored(&self, leading: &Leading, xid: XidNumber) -> Result<Found, v1::Error> {
+        let no_saga = || convert::rejection(&leading.identity.group, &Rejection::IsNoSaga(xid));
+        let transaction =
+            self.0.store.transaction(xid).await.map_err(|error| unreadable(&error))?;
+        let saga = self.0.store.saga(xid).await.map_err(|error| unreadable(&error))?;
+        let ((row, _), (saga, steps)) = transaction.zip(saga).ok_or_else(no_saga)?;
+        let key = saga.definition.clone();
+        let defined = self.0.engine.look(move |group| group.definition(&key).cloned());
+        let defined = defined.await.ok_or_else(stopped)?.ok_or_else(no_saga)?;
+        let mut saga = LiveSaga::new(saga, Arc::clone(&defined.graph));
+        for step in steps {
+            saga.take(&Arc::new(step));
+        }
+        saga.run.loaded();
+        match row.status {
+            Decided::RollingBack(_) | Decided::RolledBack(_) => saga.turn_back(),
+            Decided::Active | Decided::Delegated | Decided::Committing | Decided::Committed => {}
+        }
+        Ok(Found { saga, outcome: Outcome { status: row.status, parked: 0 } })
+    }
+
+    async fn definition(&self, name: &v1::SagaName) -> Result<Vec<u8>, v1::Error> {
+        let leading = self.0.engine.leading()?;
+        let (wanted, version) = (name.name.clone(), (name.version != 0).then_some(name.version));
+        let found = self.0.engine.look(move |group| {
+            let defined = group.definition_named(&wanted, version);
+            defined.map(|defined| defined.row.body.to_vec())
+        });
+        found.await.ok_or_else(stopped)?.ok_or_else(|| {
+            let name = name.name.as_str().into();
+            let rejection = Rejection::UnknownSaga { name, version };
+            convert::rejection(&leading.identity.group, &rejection)
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Sagas for SagasService {
+    async fn define_saga(
+        &self,
+        request: Request<v1::DefineSagaRequest>,
+    ) -> Result<Response<v1::DefineSagaReply>, Status> {
+        let result = match self.define(&request.get_ref().definition).await {
+            Ok(key) => v1::define_saga_reply::Result::Defined(v1::SagaName {
+                name: key.name.as_ref().to_owned(),
+                version: key.version,
+            }),
+            Err(error) => v1::define_saga_reply::Result::Error(error),
+        };
+        Ok(Response::new(v1::DefineSagaReply { result: Some(result) }))
+    }
+
+    async fn submit_saga(
+        &self,
+        request: Request<v1::SubmitSagaRequest>,
+    ) -> Result<Response<v1::SagaReply>, Status> {
+        Ok(Response::new(answer(self.submit(request.into_inner()).await)))
+    }
+
+    async fn get_saga(
+        &self,
+        request: Request<v1::GetSagaRequest>,
+    ) -> Result<Response<v1::SagaReply>, Status> {
+        let request = request.into_inner();
+        let answered = async {
+            let asked = self.ask(|reader, reply| reader.get_saga(&request, reply));
+            let saga = asked.await?;
+            if !request.with_steps {
+                return Ok(saga);
+            }
+            let leading = self.0.engine.leading()?;
+            self.show(&leading, leading.reader.operator_xid(&request.xid)?).await
+        };
+        Ok(Response::new(answer(answered.await)))
+    }
+
+    type WatchSagaStream = Pin<Box<dyn Stream<Item = Result<v1::SagaReply, Status>> + Send>>;
+
+    async fn watch_saga(
+        &self,
+        request: Request<v1::WatchSagaRequest>,
+    ) -> Result<Response<Self::WatchSagaStream>, Status> {
+        let xid = request.into_inner().xid;
+        let service = SagasService(self.0.clone());
+        let begun = self.0.engine.leading().and_then(|leading| leading.reader.operator_xid(&xid));
+        let number = match begun {
+            Ok(number) => number,
+            Err(error) => {
+                let refused = stream::once(async { Ok(answer(Err(error))) });
+                return Ok(Response::new(Box::pin(refused)));
+            }
+        };
+        // Watched before it is looked at, so that nothing falls between.
+        let watcher = self.0.engine.watchers.watch(number);
+        let first = Watching { service, number, watcher, seen: None, is_over: false };
+        Ok(Response::new(Box::pin(stream::unfold(first, |watching| watching.next()))))
+    }
+
+    async fn signal_saga(
+        &self,
+        request: Request<v1::SignalSagaRequest>,
+    ) -> Result<Response<v1::SagaReply>, Status> {
+        let request = request.into_inner();
+        let answered = self.ask(|reader, reply| reader.signal_saga(request, reply)).await;
+        Ok(Response::new(answer(answered)))
+    }
+
+    async fn complete_step(
+        &self,
+        request: Request<v1::CompleteStepRequest>,
+    ) -> Result<Response<v1::SagaReply>, Status> {
+        let request = request.into_inner();
+        let answered = self.ask(|reader, reply| reader.complete_step(request, reply)).await;
+        Ok(Response::new(answer(answered)))
+    }
+
+    async fn operate_saga(
+        &self,
+        request: Request<v1::OperateSagaRequest>,
+    ) -> Result<Response<v1::SagaReply>, Status> {
+        let request = request.into_inner();
+        let asked = self.ask(|reader, reply| reader.operate_saga(&request, reply));
+        let answered = asked.await;
+        if answered.is_ok() {
+            let (verb, step) = (request.verb().as_str_name(), &request.step);
+            tracing::info!(txn.xid = request.xid, verb, step, "an operator spoke to a saga");
+        }
+        Ok(Response::new(answer(answered)))
+    }
+
+    async fn show_definition(
+        &self,
+        request: Request<v1::SagaName>,
+    ) -> Result<Response<v1::ShowDefinitionReply>, Status> {
+        let result = match self.definition(request.get_ref()).await {
+            Ok(json) => v1::show_definition_reply::Result::Definition(json.into()),
+            Err(error) => v1::show_definition_reply::Result::Error(error),
+        };
+        Ok(Response::new(v1::ShowDefinitionReply { result: Some(result) }))
+    }
+}
+
+/// A stream of where a saga stands.
+struct Watching {
+    service: SagasService,
+    number: XidNumber,
+    watcher: Watcher,
+    seen: Option<v1::Saga>,
+    is_over: bool,
+}
+
+impl Watching {
+    async fn next(mut self) -> Option<(Result<v1::SagaReply, Status>, Self)> {
+        loop {
+            if self.is_over {
+                return None;
+            }
+            let leading = match self.service.0.engine.leading() {
+                Ok(leading) => leading,
+                Err(error) => return Some(self.last(error)),
+            };
+            match self.service.show(&leading, self.number).await {
+                Err(error) => return Some(self.last(error)),
+                Ok(saga) if self.seen.as_ref() != Some(&saga) => {
+                    self.is_over = has_ended(&saga);
+                    self.seen = Some(saga.clone());
+                    return Some((Ok(answer(Ok(saga))), self));
+                }
+                Ok(_) => self.watcher.moved().await,
+            }
+        }
+    }
+
+    fn last(mut self, error: v1::Error) -> (Result<v1::SagaReply, Status>, Self) {
+        self.is_over = true;
+        (Ok(answer(Err(error))), self)
+    }
+}
+
+fn has_ended(saga: &v1::Saga) -> bool {
+    let status = saga.outcome.map(|outcome| outcome.status());
+    matches!(status, Some(v1::TransactionStatus::Committed | v1::TransactionStatus::RolledBack))
+}
+
+fn answer(result: Result<v1::Saga, v1::Error>) -> v1::SagaReply {
+    let result = match result {
+        Ok(saga) => saga_reply::Result::Saga(saga),
+        Err(error) => saga_reply::Result::Error(error),
+    };
+    v1::SagaReply { result: Some(result) }
+}
+
+fn unreadable(error: &crate::store::Error) -> v1::Error {
+    tracing::warn!(error = %chain(error), "a saga could not be read");
+    convert::unavailable(
+        format!("the store cannot be read: {error}; try again"),
+        std::time::Duration::from_secs(1),
+    )
+}
+
+fn unexpected(reply: &Reply) -> v1::Error {
+    tracing::error!(?reply, "the group gave a saga's caller another kind of answer");
+    convert::internal("the group gave another kind of answer")
+}
