@@ -26,7 +26,7 @@ pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
     let config = Config::load(&inputs(args), purpose)?;
     match purpose {
         Purpose::Print => say(&config.print())?,
-        Purpose::Serve => serve(config).await?,
+        Purpose::Serve => Box::pin(serve(config)).await?,
     }
     Ok(())
 }

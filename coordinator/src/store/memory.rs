@@ -276,8 +276,8 @@ impl Rows {
     }
 
     fn load(&self) -> Result<Found, Error> {
-        let mut found = Found::default();
-        found.definitions = codec::definitions(self.definitions.clone())?;
+        let definitions = codec::definitions(self.definitions.clone())?;
+        let mut found = Found { definitions, ..Found::default() };
         found.resources.extend(self.resources.values().cloned());
         for row in self.transactions.values() {
             if row.status.is_ended() {

@@ -212,7 +212,8 @@ async fn what_cannot_be_driven_is_refused_with_its_places() {
     let reply = client.define_saga(define).await.unwrap().into_inner().result.unwrap();
     let v1::define_saga_reply::Result::Error(error) = reply else { panic!("{reply:?}") };
     assert_eq!(error.code(), ErrorCode::InvalidDefinition);
-    let places: Vec<_> = error.faults.iter().map(|fault| fault.place.as_str()).collect();
+    let places: Vec<_> =
+        error.faults.as_ref().unwrap().faults.iter().map(|fault| fault.place.as_str()).collect();
     assert_eq!(places, ["/steps/0", "/steps/1/input"]);
 
     let error = refused(client.submit_saga(inline(TRIP, "")).await.unwrap());

@@ -78,7 +78,7 @@ pub fn invalid_definition(faults: &[Fault]) -> v1::Error {
         .iter()
         .map(|fault| v1::Fault { place: fault.place.clone(), message: fault.message.clone() });
     v1::Error {
-        faults: faults_on_wire.collect(),
+        faults: Some(Box::new(v1::Faults { faults: faults_on_wire.collect() })),
         ..error(
             ErrorCode::InvalidDefinition,
             "definition",
@@ -268,7 +268,7 @@ pub fn rejection(group: &GroupName, rejection: &Rejection) -> v1::Error {
             "xid",
             format!(
                 "global transaction `{group}:{xid}` is a declared saga, which the coordinator drives \
-                 by itself; operate it with `pactum saga`, or roll it back"
+                 by itself; operate it, or roll it back"
             ),
         ),
         Rejection::IsNoSaga(xid) => error(
@@ -318,7 +318,7 @@ pub fn rejection(group: &GroupName, rejection: &Rejection) -> v1::Error {
             ErrorCode::StepState,
             "step",
             format!(
-                "step `{}` of the saga: {why}; `pactum saga show` says where it stands",
+                "step `{}` of the saga: {why}; ask for the saga with its steps to see where it stands",
                 shown(step)
             ),
         ),

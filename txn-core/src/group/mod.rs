@@ -107,31 +107,13 @@ impl Group {
 
     /// Decides what an event means. Looks, decides, changes nothing.
     pub fn step(&self, event: &Event, at: Now) -> Step {
+        if let Some(step) = self.meant_for_saga(event, at) {
+            return step;
+        }
         match event {
             Event::BeginRequested(begin) => self.begin(begin, at),
             Event::NamedBegun(begin) => self.named_begun(begin, at),
             Event::NamedBeginRefused { session, number } => self.never_begins(*session, *number),
-            Event::CommitRequested { target, caller, .. } if self.is_saga(*target) => {
-                Step::rejected(caller.reply, Rejection::IsSaga(target.xid))
-            }
-            Event::ScopeRollbackRequested { target, caller, .. } if self.is_saga(*target) => {
-                Step::rejected(caller.reply, Rejection::IsSaga(target.xid))
-            }
-            Event::RegisterRequested(register) if self.is_saga(register.target) => {
-                Step::rejected(register.reply, Rejection::IsSaga(register.target.xid))
-            }
-            Event::PhaseOneReported(report) if self.is_saga(report.target) => match report.reply {
-                Some(reply) => Step::rejected(reply, Rejection::IsSaga(report.target.xid)),
-                None => Step::default(),
-            },
-            Event::RetryRequested { target, reply }
-                if let Some((txn, saga)) = self.saga(target.xid) =>
-            {
-                self.retry_saga(txn, saga, *reply, at)
-            }
-            Event::ResolveRequested(request) if self.is_saga(request.target) => {
-                self.resolve_step(request, at)
-            }
             Event::CommitRequested { target, done, delegate_to, caller } => {
                 self.commit_requested(*target, done, *delegate_to, *caller, at)
             }
@@ -171,22 +153,14 @@ impl Group {
             Event::RetryRequested { target, reply } => self.retry_requested(*target, *reply, at),
             Event::ResolveRequested(request) => self.resolve_requested(request, at),
             Event::ForgetRequested { resource, reply } => self.forget_requested(resource, *reply),
-            Event::DefineRequested { defined, reply } => self.define(defined, *reply),
-            Event::SubmitRequested(submit) => self.submit(submit, at),
-            Event::SagaRequested { target, wait, reply } => {
-                self.saga_requested(*target, *wait, *reply, at)
-            }
-            Event::StepAnswered { session, xid, slot, answer } => {
-                self.step_answered((*session, *xid, *slot), answer, at)
-            }
-            Event::StepCompleted { target, slot, result, reply } => {
-                self.step_completed(*target, *slot, result, *reply, at)
-            }
-            Event::SignalReceived { target, path, payload, reply } => {
-                self.signal_received(*target, path, payload, *reply)
-            }
-            Event::OperateRequested(operate) => self.operate_requested(operate, at),
-            Event::SagaMoved(xid) => self.saga_moved(*xid, at),
+            Event::DefineRequested { .. }
+            | Event::SubmitRequested(_)
+            | Event::SagaRequested { .. }
+            | Event::StepAnswered { .. }
+            | Event::StepCompleted { .. }
+            | Event::SignalReceived { .. }
+            | Event::OperateRequested(_)
+            | Event::SagaMoved(_) => self.of_sagas(event, at),
             Event::IdsReserved { xids, branches } => {
                 let mut step = Step::default();
                 step.note(Volatile::IdsReserved(*xids, *branches));

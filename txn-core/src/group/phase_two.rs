@@ -14,7 +14,6 @@ use super::Group;
 use super::decision::with_status;
 use crate::event::{Direction, PhaseTwoAnswer, Timer};
 use crate::id::{BranchId, ResourceNumber, SessionId, XidNumber};
-use crate::saga::Slot;
 use crate::step::{Command, Outcome, Reply, Step, Task, TaskKind, Volatile, Write};
 use crate::time::Now;
 use crate::transaction::{
@@ -155,9 +154,6 @@ impl Group {
         answer: &PhaseTwoAnswer,
         at: Now,
     ) -> Step {
-        if let (Some(_), Some(slot)) = (self.saga(xid), Slot::of_branch(branch)) {
-            return self.undo_answered((session, xid, slot), answer, at);
-        }
         let mut step = Step::default();
         let Some(txn) = self.live(xid) else { return step };
         let expected = match txn.row.status {

@@ -105,7 +105,7 @@ impl Saga {
 pub struct Step(Written);
 
 impl Step {
-    fn new(id: impl Into<String>) -> Written {
+    fn named(id: impl Into<String>) -> Written {
         Written { id: id.into(), ..Written::default() }
     }
 
@@ -118,25 +118,25 @@ impl Step {
         Step(Written {
             action: Some(action.into()),
             resource: Some(resource.into()),
-            ..Self::new(id)
+            ..Self::named(id)
         })
     }
 
     /// Leads to the first of its cases that is true.
     pub fn choice(id: impl Into<String>) -> Self {
-        Step(Written { choice: Some(Vec::new()), ..Self::new(id) })
+        Step(Written { choice: Some(Vec::new()), ..Self::named(id) })
     }
 
     /// Waits for some time.
     pub fn pause(id: impl Into<String>, span: Duration) -> Self {
         let wait = Wait { span: Some(Span(span)), ..Wait::default() };
-        Step(Written { wait: Some(wait), ..Self::new(id) })
+        Step(Written { wait: Some(wait), ..Self::named(id) })
     }
 
     /// Waits for an event that is sent to it.
     pub fn event(id: impl Into<String>) -> Self {
         let wait = Wait { event: Some(true), ..Wait::default() };
-        Step(Written { wait: Some(wait), ..Self::new(id) })
+        Step(Written { wait: Some(wait), ..Self::named(id) })
     }
 
     /// Runs steps for each item of the list that the mapping makes, of up to `limit`.
@@ -148,7 +148,7 @@ impl Step {
     ) -> Self {
         let steps = steps.into_iter().map(|step| step.0).collect();
         let each = Each { list, limit, parallel: None, steps, output: None };
-        Step(Written { each: Some(each), ..Self::new(id) })
+        Step(Written { each: Some(each), ..Self::named(id) })
     }
 
     /// Runs another saga, with the input that the mapping makes.
@@ -159,7 +159,7 @@ impl Step {
         input: Value,
     ) -> Self {
         let saga = SubSaga { name: name.into(), version, input: Some(input) };
-        Step(Written { saga: Some(saga), ..Self::new(id) })
+        Step(Written { saga: Some(saga), ..Self::named(id) })
     }
 
     /// The steps that it follows.

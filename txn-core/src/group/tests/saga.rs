@@ -1,4 +1,6 @@
 //! Declared sagas, driven by the group.
+//!
+//! Long because a snapshot is as long as what happens.
 
 use expect_test::expect;
 
@@ -27,7 +29,7 @@ fn a_saga_is_stored_at_its_start_and_each_result_before_what_follows_from_it() {
           = T1 Committed
           < #4 T1 Committed, null
         ask T1
-          < #7 Committed
+          < #7 T1 has ended: Committed
     "#]]);
 }
 
@@ -49,7 +51,7 @@ fn a_repeated_submission_is_the_same_saga() {
           = T1/s0 Done, took place
           = T1 Committed
         submit s key=k wait=5
-          < #6 Committed
+          < #6 T1 has ended: Committed
     "#]]);
 }
 
