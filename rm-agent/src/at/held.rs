@@ -37,6 +37,8 @@ pub(super) struct Held<DB: AtDatabase> {
 #[derive(Debug)]
 enum Open {
     Nothing,
+    /// What a begin left that was dropped or that failed: sqlx knows of no transaction to roll back.
+    Beginning,
     Transaction,
     Branch(Box<Branch>),
 }
@@ -55,14 +57,13 @@ impl<DB: AtDatabase> Held<DB> {
         begin: SqlStr,
     ) -> Result<Self, sqlx::Error> {
         let mut held = Held::new(connection);
-        held.open = Open::Transaction;
+        held.open = Open::Beginning;
         held.sending();
         let begun = DB::TransactionManager::begin(&mut held, Some(begin)).await;
         held.answered();
-        if begun.as_ref().is_err_and(DB::was_left_open) {
-            held.close_on_drop();
-        }
-        begun.map(|()| held)
+        begun?;
+        held.open = Open::Transaction;
+        Ok(held)
     }
 
     /// Begins one as an XA branch.
@@ -94,12 +95,8 @@ impl<DB: AtDatabase> Held<DB> {
     pub(super) fn branch(&self) -> Option<&Name> {
         match &self.open {
             Open::Branch(branch) => Some(&branch.name),
-            Open::Nothing | Open::Transaction => None,
+            Open::Nothing | Open::Beginning | Open::Transaction => None,
         }
-    }
-
-    fn close_on_drop(&mut self) {
-        self.connection.as_mut().expect(CLOSED).close_on_drop();
     }
 
     /// From here on, until [`Held::answered`], a dropped future leaves a statement under way.
@@ -140,7 +137,9 @@ impl<DB: AtDatabase> Held<DB> {
     pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.sending();
         let committed = match &self.open {
-            Open::Nothing | Open::Transaction => DB::TransactionManager::commit(&mut *self).await,
+            Open::Nothing | Open::Beginning | Open::Transaction => {
+                DB::TransactionManager::commit(&mut *self).await
+            }
             Open::Branch(branch) => {
                 let text = branch.commit.clone();
                 DB::sql(&mut self).run(&text).await.map(drop).map_err(DbError::into_sqlx)
@@ -161,14 +160,14 @@ impl<DB: AtDatabase> Held<DB> {
         self.sending();
         let prepared = match &self.open {
             // The empty transaction is for sqlx, which believes that it is still in one.
-            Open::Nothing | Open::Transaction => {
+            Open::Nothing | Open::Beginning | Open::Transaction => {
                 DB::sql(&mut self).run(&format!("{text}; BEGIN")).await
             }
             Open::Branch(_) => DB::sql(&mut self).run(&text).await,
         };
         self.answered();
         match (&self.open, &prepared) {
-            (Open::Nothing | Open::Transaction, _) => {
+            (Open::Nothing | Open::Beginning | Open::Transaction, _) => {
                 self.rollback().await.ok();
             }
             (Open::Branch(_), Ok(_)) if xa.frees_its_connection() => self.open = Open::Nothing,
@@ -190,7 +189,9 @@ impl<DB: AtDatabase> Held<DB> {
         }
         self.sending();
         let rolled_back = match &self.open {
-            Open::Nothing | Open::Transaction => DB::TransactionManager::rollback(&mut *self).await,
+            Open::Nothing | Open::Beginning | Open::Transaction => {
+                DB::TransactionManager::rollback(&mut *self).await
+            }
             Open::Branch(branch) => {
                 let text = branch.abandon.clone();
                 DB::sql(&mut self).run(&text).await.map(drop).map_err(DbError::into_sqlx)
@@ -212,7 +213,7 @@ impl<DB: AtDatabase> Drop for Held<DB> {
             (Open::Nothing, false) => {}
             // Sent as the connection goes home.
             (Open::Transaction, false) => DB::TransactionManager::start_rollback(connection),
-            (Open::Branch(_), _) | (Open::Nothing | Open::Transaction, true) => {
+            (Open::Beginning | Open::Branch(_), _) | (Open::Nothing | Open::Transaction, true) => {
                 connection.close_on_drop();
             }
         }

@@ -90,7 +90,8 @@ mod tests {
             ("TRUNCATE account", &["account"][..]),
             ("TRUNCATE TABLE a, b", &["a", "b"]),
             ("DELETE FROM app.account", &["app.account"]),
-            ("UPDATE \"Account\" SET a = 1", &["\"Account\""]),
+            ("UPDATE \"Account\" SET a = 1", &["Account"]),
+            ("UPDATE Account SET a = 1", &["account"]),
             ("MERGE INTO a USING b ON a.id = b.id WHEN MATCHED THEN DELETE", &["a", "b"]),
             ("INSERT INTO a SELECT * FROM b WHERE x IN (SELECT x FROM c)", &["a", "b", "c"]),
             (
