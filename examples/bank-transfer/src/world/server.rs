@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use pactum_testkit::wait::wait_until;
 use pactum_testkit::{Command, Process};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::sync::Mutex;
 
 /// How long a process may take to answer. A bank waits for its coordinator, which may be starting.
 const READY_MAX: Duration = Duration::from_secs(30);
 /// How long an orderly end may take.
 const STOP_MAX: Duration = Duration::from_secs(15);
+/// How long the threads of a process may take to stand still.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// How many of its last lines an error shows.
 const LINES_SHOWN: usize = 15;
 
@@ -73,19 +76,27 @@ impl Server {
         self.ready().await
     }
 
-    /// Stops it in the middle of whatever it is doing, until [`Server::resume`].
+    /// Stops it in the middle of whatever it is doing, until [`Server::resume`]. When this returns,
+    /// its last thread stands still: the signal alone is only a request, and on a busy machine the
+    /// other threads work on for a while.
     pub(crate) async fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP).await
+        let pid = self.signal(Signal::STOP).await?;
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        wait_until(&format!("`{}` to stand still", self.name), PAUSE_MAX, async || {
+            matches!(waitid(WaitId::Pid(pid), stopped), Ok(Some(_)))
+        })
+        .await
     }
 
     pub(crate) async fn resume(&self) -> Result<()> {
-        self.signal(Signal::CONT).await
+        self.signal(Signal::CONT).await.map(drop)
     }
 
-    async fn signal(&self, signal: Signal) -> Result<()> {
+    async fn signal(&self, signal: Signal) -> Result<Pid> {
         let pid = self.pid().await.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let pid = pid.with_context(|| format!("`{}` does not run", self.name))?;
-        kill_process(pid, signal).with_context(|| format!("signal `{}`", self.name))
+        kill_process(pid, signal).with_context(|| format!("signal `{}`", self.name))?;
+        Ok(pid)
     }
 
     /// Asks it to end, and waits for that.
