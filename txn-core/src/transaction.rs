@@ -225,6 +225,23 @@ pub struct TransactionRow {
 }
 
 impl TransactionRow {
+    /// One that has just begun, of nobody's session.
+    #[must_use]
+    pub fn begun(number: XidNumber, name: Arc<str>, timeout: Duration, begun_at: WallTime) -> Self {
+        TransactionRow {
+            number,
+            name,
+            node: None,
+            status: Status::Active,
+            timeout,
+            begun_at,
+            ended_at: None,
+            idempotency_key: None,
+            outer: None,
+            undone_scopes: Vec::new(),
+        }
+    }
+
     /// Whether one of these scopes was rolled back.
     #[must_use]
     pub fn has_undone(&self, scopes: &[ScopeId]) -> bool {

@@ -284,7 +284,7 @@ fn every_field_of_the_coordinators_options_can_be_set() {
     let AttachmentOptions { expires_in: _, take_wait_max: _, take_max: _, attachments_max: _ } =
         attachment;
     // Directory and log; top, policy, engine, session, attachment.
-    assert_eq!(OPTIONS.len(), 3 + 6 + 17 + 5 + 6 + 4);
+    assert_eq!(OPTIONS.len(), 3 + 6 + 20 + 5 + 6 + 4);
 }
 
 #[test]

@@ -78,7 +78,11 @@ impl Batch {
             self.branches.remove(&key);
         }
         self.sagas.remove(&xid);
-        self.steps.retain(|(of, _), _| *of != xid);
+        let of_it = (xid, Slot(0))..=(xid, Slot(u32::MAX));
+        let steps: Vec<_> = self.steps.range(of_it).map(|(key, _)| *key).collect();
+        for key in steps {
+            self.steps.remove(&key);
+        }
         self.pruned.insert(xid);
     }
 }

@@ -10,7 +10,7 @@ use crate::id::{BranchId, NodeId, XidNumber};
 use crate::rejection::{Limit, Rejection};
 use crate::step::{Answer, Command, Release, Reply, ReplyTo, Step, Volatile};
 use crate::time::Now;
-use crate::transaction::{Status, TransactionRow};
+use crate::transaction::TransactionRow;
 
 /// Of how many blocks of branch ids it is kept that they are one node's: a node that never goes may
 /// take blocks for ever.
@@ -28,16 +28,10 @@ impl Group {
         };
         let mut step = began(
             TransactionRow {
-                number,
-                name: begin.name.clone(),
                 node: begin.node,
-                status: Status::Active,
-                timeout: begin.timeout,
-                begun_at: at.wall,
-                ended_at: None,
                 idempotency_key: begin.idempotency_key.clone(),
                 outer: begin.outer,
-                undone_scopes: Vec::new(),
+                ..TransactionRow::begun(number, begin.name.clone(), begin.timeout, at.wall)
             },
             at,
         );
@@ -46,7 +40,7 @@ impl Group {
             reply: Reply::Begun { xid: number, remaining: begin.timeout },
             release: Release::AtOnce,
         });
-        if self.ids.runs_low() { self.ask_for_ids(step) } else { step }
+        self.refill_ids(step)
     }
 
     /// The number of a new transaction, or the whole answer.
@@ -83,6 +77,11 @@ impl Group {
         if left < 8 * self.policy().branch_id_block { self.ask_for_ids(step) } else { step }
     }
 
+    /// Asks for ids while some are left.
+    pub(super) fn refill_ids(&self, step: Step) -> Step {
+        if self.ids.runs_low() { self.ask_for_ids(step) } else { step }
+    }
+
     pub(super) fn ask_for_ids(&self, mut step: Step) -> Step {
         if !self.ids.asked_for {
             step.note(Volatile::IdsAskedFor);
@@ -114,7 +113,7 @@ impl Ids {
     }
 
     /// Whether the spare block is gone.
-    pub(super) fn runs_low(&self) -> bool {
+    fn runs_low(&self) -> bool {
         self.next_xids.first == self.next_xids.end
     }
 

@@ -25,7 +25,7 @@ use crate::id::{SessionId, XidNumber};
 use crate::rejection::Rejection;
 use crate::step::{Reply, ReplyTo, Step, Volatile};
 use crate::time::Now;
-use crate::transaction::{Status, TransactionRow};
+use crate::transaction::TransactionRow;
 
 /// How many blocks a session has. 2: it asks for the next one while it uses up the last.
 const BLOCKS_MAX: usize = 2;
@@ -78,16 +78,9 @@ impl Group {
             return self.never_begins(begin.session, number);
         }
         let row = TransactionRow {
-            number,
-            name: begin.name.clone(),
             node: Some(node),
-            status: Status::Active,
-            timeout: begin.timeout,
-            begun_at: at.wall,
-            ended_at: None,
-            idempotency_key: None,
             outer: begin.outer,
-            undone_scopes: Vec::new(),
+            ..TransactionRow::begun(number, begin.name.clone(), begin.timeout, at.wall)
         };
         began(row, at)
     }
@@ -119,6 +112,6 @@ impl Group {
         let mut step = Step::default();
         step.note(Volatile::XidsIssued(block, session));
         step.reply(reply, Reply::Xids(block));
-        if self.ids.runs_low() { self.ask_for_ids(step) } else { step }
+        self.refill_ids(step)
     }
 }

@@ -110,16 +110,16 @@ impl Group {
             }
         };
         let attempt = branch.attempt.saturating_add(1);
-        let next_attempt_at = at.mono.after(self.back_off(branch, attempt));
+        let next_attempt_at = at.mono.after(self.back_off(row.id, attempt));
         step.commands.push(Command::Send(self.task(branch, kind)));
         step.note(Volatile::Attempted { xid: row.xid, branch: row.id, next_attempt_at });
         step.timers.push((next_attempt_at, Timer::PhaseTwo(row.xid)));
     }
 
     /// The delay after this attempt.
-    fn back_off(&self, branch: &Branch, attempt: u32) -> Duration {
+    pub(super) fn back_off(&self, branch: BranchId, attempt: u32) -> Duration {
         // Any number that differs from branch to branch spreads them.
-        let jitter = branch.row.id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let jitter = branch.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         self.policy().phase_two_retry.delay(attempt, jitter)
     }
 
@@ -173,7 +173,8 @@ impl Group {
             PhaseTwoAnswer::Done => self.branch_done(&mut step, txn, branch, at),
             PhaseTwoAnswer::Later { .. } if branch.is_parked() => {}
             PhaseTwoAnswer::Later { after, reason } => {
-                let delay = self.back_off(branch, branch.attempt).max(after.unwrap_or_default());
+                let delay =
+                    self.back_off(branch.row.id, branch.attempt).max(after.unwrap_or_default());
                 let next_attempt_at = at.mono.after(delay);
                 let (branch, reason) = (branch.row.id, reason.clone());
                 step.note(Volatile::Postponed { xid, branch, next_attempt_at, reason });

@@ -141,17 +141,7 @@ impl LiveSaga {
     /// How many of its steps need a person.
     #[must_use]
     pub fn parked_count(&self) -> u32 {
-        let parked = self.run.rows().filter(|row| match row.state {
-            StepState::Parked(_) => !self.run.is_back(),
-            StepState::UndoParked(_) => true,
-            StepState::Waiting { .. }
-            | StepState::Done
-            | StepState::Failed { .. }
-            | StepState::Skipped
-            | StepState::Undone
-            | StepState::Open => false,
-        });
-        u32::try_from(parked.count()).unwrap_or(u32::MAX)
+        u32::try_from(self.run.parked().count()).unwrap_or(u32::MAX)
     }
 
     /// Where it stands, given what stands for its transaction.

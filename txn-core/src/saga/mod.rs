@@ -9,7 +9,8 @@
 //! - `definition`: a saga as people write it; `builder`: the same in Rust.
 //! - `template`, `condition`: mappings and conditions in it; `limits`: what it may be at most.
 //! - `check`: everything that is wrong with it, or its [`Graph`]; `draw`: a picture of that.
-//! - `row`: what is stored. `run`, `undo`: what follows from it, forward and back.
+//! - `row`: what is stored. `run`, `undo`: what follows from it, forward and back; `view`: what a step sees
+//!   of it.
 //! - `plan`: [`next_steps`], what may be done now. `live`: a saga in the group's memory.
 //!
 //! The group performs it: `group/saga`.
@@ -28,6 +29,7 @@ pub mod row;
 mod run;
 mod template;
 mod undo;
+mod view;
 
 #[cfg(test)]
 mod tests;

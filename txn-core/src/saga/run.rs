@@ -13,7 +13,6 @@
 //! Easy to get wrong: the cost. A step that is over looks at the steps right after it and at nothing
 //! else, so that a long saga is linear.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -23,8 +22,8 @@ use super::by_slot::BySlot;
 use super::graph::{Body, ChoiceNode, EachNode, Graph, NodeKind, Place};
 use super::limits::RESULT_BYTES_MAX;
 use super::row::{Slot, StepError, StepRow, StepState};
-use super::template::{Document, Source};
 use super::undo::Back;
+use super::view::View;
 
 /// The code of a step that failed because a mapping or condition has no value.
 pub const MAPPING_CODE: &str = "pactum-mapping";
@@ -34,12 +33,12 @@ pub const LIMIT_CODE: &str = "pactum-limit";
 /// How far a saga is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
-    input: Arc<Value>,
+    pub(super) input: Arc<Value>,
     pub(super) scopes: BySlot<Scope>,
     pub(super) loops: BySlot<Loop>,
     pub(super) rows: BySlot<Arc<StepRow>>,
     /// What loops and sub-sagas returned.
-    made: BySlot<Arc<Value>>,
+    pub(super) made: BySlot<Arc<Value>>,
     /// Reached, and nothing was done about them.
     pub(super) due: BTreeSet<Slot>,
     /// Sent in this process's life and not answered.
@@ -61,7 +60,7 @@ pub(super) struct Scope {
     /// For a loop: which item.
     pub(super) iteration: u32,
     /// For a sub-saga.
-    input: Option<Arc<Value>>,
+    pub(super) input: Option<Arc<Value>>,
     pub(super) nodes: Vec<NodeRun>,
     left: u32,
     /// How many of the steps that were reached are not undone.
@@ -89,7 +88,7 @@ pub(super) enum Stage {
 /// A loop that was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Loop {
-    items: Arc<Vec<Value>>,
+    pub(super) items: Arc<Vec<Value>>,
     outputs: Vec<Value>,
     pub(super) started: u32,
     finished: u32,
@@ -172,6 +171,21 @@ impl Run {
     /// What is stored of all steps, in order.
     pub fn rows(&self) -> impl Iterator<Item = &Arc<StepRow>> {
         self.rows.iter().map(|(_, row)| row)
+    }
+
+    /// What is stored of the steps that need a person.
+    pub fn parked(&self) -> impl Iterator<Item = &Arc<StepRow>> {
+        self.rows().filter(|row| match row.state {
+            // On the way back it is one of those that may have happened, and is undone.
+            StepState::Parked(_) => !self.is_back(),
+            StepState::UndoParked(_) => true,
+            StepState::Waiting { .. }
+            | StepState::Done
+            | StepState::Failed { .. }
+            | StepState::Skipped
+            | StepState::Undone
+            | StepState::Open => false,
+        })
     }
 
     /// The result of the whole, once every step is over.
@@ -487,7 +501,7 @@ impl Run {
         Ok(items)
     }
 
-    fn stage(&self, place: &Place<'_>) -> Stage {
+    pub(super) fn stage(&self, place: &Place<'_>) -> Stage {
         let scope = self.scopes.get(Slot(place.base));
         scope.map_or(Stage::Ahead, |scope| scope.nodes[place.index].stage)
     }
@@ -525,69 +539,4 @@ fn mapping(message: String) -> StepError {
 
 pub(super) fn json(value: &Value) -> Arc<[u8]> {
     serde_json::to_vec(value).expect("JSON always becomes text").into()
-}
-
-/// The document of a step: what mappings and conditions see from its place.
-struct View<'a> {
-    run: &'a Run,
-    graph: &'a Graph,
-    place: Place<'a>,
-}
-
-impl View<'_> {
-    /// The place of the loop or sub-saga around a place, and the scope between.
-    fn outer(&self, place: &Place<'_>) -> Option<(Place<'_>, &Scope)> {
-        let scope = self.run.scopes.get(Slot(place.base))?;
-        Some((self.graph.locate(scope.owner?)?, scope))
-    }
-
-    fn result(&self, place: &Place<'_>) -> Option<Cow<'_, Value>> {
-        if self.run.stage(place) != Stage::Done {
-            return None;
-        }
-        if let Some(made) = self.run.made.get(place.slot()) {
-            return Some(Cow::Borrowed(made));
-        }
-        let result = self.run.rows.get(place.slot())?.result.as_ref();
-        let value = result.and_then(|json| serde_json::from_slice(json).ok());
-        Some(Cow::Owned(value.unwrap_or(Value::Null)))
-    }
-}
-
-impl Document for View<'_> {
-    fn value(&self, source: &Source) -> Option<Cow<'_, Value>> {
-        let mut place = self.place;
-        loop {
-            if let Source::Result(step) = source
-                && let Some(index) = place.body.find(step)
-            {
-                return self.result(&place.sibling(index));
-            }
-            let Some((outer, scope)) = self.outer(&place) else {
-                let is_input = *source == Source::Input;
-                return is_input.then(|| Cow::Borrowed(&*self.run.input));
-            };
-            match (source, &outer.node().kind) {
-                (Source::Item(of), NodeKind::Each(_)) if *of == outer.node().id => {
-                    let items = &self.run.loops.get(outer.slot())?.items;
-                    return items.get(scope.iteration as usize).map(Cow::Borrowed);
-                }
-                (Source::Index(of), NodeKind::Each(_)) if *of == outer.node().id => {
-                    return Some(Cow::Owned(scope.iteration.into()));
-                }
-                // Nothing is seen from a sub-saga but what it was given.
-                (Source::Input, NodeKind::Saga(_)) => {
-                    return scope.input.as_deref().map(Cow::Borrowed);
-                }
-                (_, NodeKind::Saga(_)) => return None,
-                (
-                    _,
-                    NodeKind::Action(_)
-                    | NodeKind::Choice(_)
-                    | NodeKind::Wait(_)
-                    | NodeKind::Each(_),
-                ) => place = Place { ..outer },
-            }
-        }
-    }
 }

@@ -165,20 +165,23 @@ async fn the_log_has_its_full_length_from_the_start() {
 
 /// Goal: a write that nobody waits for any more is in the file as a whole or not at all, and is not
 /// in the way of the next. Method: it is dropped right after it was handed to SQLite's thread, which
-/// only a large one is.
+/// only a large one is. On a busy machine that thread may have answered before we looked, but hardly
+/// twenty times.
 #[tokio::test]
 async fn a_dropped_write_leaves_nothing_half_done() {
     let directory = Directory::new();
     let store = open(directory.0.path()).await.unwrap();
     let epoch = store.lead().await.unwrap().epoch;
+    let mut dropped = 0;
     for number in 1..=20 {
         let large: Vec<_> = (0..40).flat_map(|more| batch(100 * number + more)).collect();
-        assert!(store.write(epoch, large).now_or_never().is_none());
+        dropped += u32::from(store.write(epoch, large).now_or_never().is_none());
         store.write(epoch, batch(100 * number + 99)).await.unwrap();
         let found = store.load().await.unwrap();
         assert_eq!(found.unfinished.len(), found.branches.len());
         assert!(found.branches.iter().any(|row| row.xid.0 == 100 * number + 99));
     }
+    assert!(dropped > 0);
 }
 
 #[tokio::test]

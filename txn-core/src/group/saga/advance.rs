@@ -106,8 +106,7 @@ impl Group {
         }
         let kind = TaskKind::Rollback { phase_one_done: undo.took_place };
         let task = task(saga, undo.slot, (node, resource), kind, (undo.input, undo.result));
-        let jitter = undo.slot.branch().0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let delay = self.policy().phase_two_retry.delay(task.attempt, jitter);
+        let delay = self.back_off(undo.slot.branch(), task.attempt);
         let over_at = at.mono.after(delay.max(self.policy().attempt_grace));
         self.attempt(step, saga, task, undo.slot, (at, over_at));
     }

@@ -116,19 +116,8 @@ impl Group {
         at: Now,
     ) -> u32 {
         let wanted = |slot: Slot| only.is_none_or(|only| only == slot);
-        let is_back = saga.run.is_back();
-        let parked = saga.run.rows().filter(|row| match row.state {
-            StepState::Parked(_) => !is_back,
-            StepState::UndoParked(_) => is_back,
-            StepState::Waiting { .. }
-            | StepState::Done
-            | StepState::Failed { .. }
-            | StepState::Skipped
-            | StepState::Undone
-            | StepState::Open => false,
-        });
         let mut retried = 0;
-        for row in parked.filter(|row| wanted(row.slot)) {
+        for row in saga.run.parked().filter(|row| wanted(row.slot)) {
             let row = row_of(saga, row.slot, StepState::Open);
             step.store(Write::PutStep(Arc::new(row)));
             retried += 1;

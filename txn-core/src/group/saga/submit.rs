@@ -12,7 +12,7 @@ use crate::saga::limits::SAGA_SECONDS_MAX;
 use crate::saga::{Defined, DefinitionKey, Graph, SagaRow};
 use crate::step::{Reply, ReplyTo, Step, Volatile, Write};
 use crate::time::{Now, Timestamp};
-use crate::transaction::{Status, TransactionRow};
+use crate::transaction::TransactionRow;
 
 impl Group {
     /// A definition that is kept.
@@ -79,16 +79,8 @@ impl Group {
         let unlimited = Duration::from_secs(SAGA_SECONDS_MAX);
         let timeout = defined.graph.timeout().unwrap_or(unlimited);
         let row = TransactionRow {
-            number,
-            name: Arc::clone(&defined.row.key.name),
-            node: None,
-            status: Status::Active,
-            timeout,
-            begun_at: at.wall,
-            ended_at: None,
             idempotency_key: submit.idempotency_key.clone(),
-            outer: None,
-            undone_scopes: Vec::new(),
+            ..TransactionRow::begun(number, Arc::clone(&defined.row.key.name), timeout, at.wall)
         };
         let saga = SagaRow {
             xid: number,
@@ -109,7 +101,7 @@ impl Group {
         let target = Target { xid: number, store_named: true };
         step.follow(Event::SagaRequested { target, wait: submit.wait, reply: submit.reply });
         step.follow(Event::SagaMoved(number));
-        if self.ids.runs_low() { self.ask_for_ids(step) } else { step }
+        self.refill_ids(step)
     }
 
     /// Whether somebody offers every action that a saga needs. Of a resource at which nobody is attached

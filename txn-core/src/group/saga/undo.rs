@@ -29,8 +29,7 @@ impl Group {
             PhaseTwoAnswer::Later { .. } if is_parked(saga, slot) => {}
             PhaseTwoAnswer::Later { after, reason } => {
                 let known = saga.attempts.get(&slot).cloned().unwrap_or_default();
-                let jitter = slot.branch().0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-                let delay = self.policy().phase_two_retry.delay(known.sent.max(1), jitter);
+                let delay = self.back_off(slot.branch(), known.sent.max(1));
                 let next_at = at.mono.after(delay.max(after.unwrap_or_default()));
                 let last_reason = reason.clone();
                 let attempt = Attempt { under_way: false, next_at, last_reason, ..known };
