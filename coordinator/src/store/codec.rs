@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn numbers_that_mean_nothing_are_refused() {
         for (status, cause) in
-            [(0, None), (1, Some(1)), (3, None), (3, Some(10)), (4, Some(1)), (12, None)]
+            [(0, None), (1, Some(1)), (3, None), (3, Some(11)), (4, Some(1)), (12, None)]
         {
             assert!(status_from_row(status, cause).is_err(), "{status} {cause:?}");
         }
