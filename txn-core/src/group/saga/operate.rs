@@ -193,12 +193,12 @@ impl Group {
         step
     }
 
-    /// Sends what came due while the saga was stopped.
+    /// Does what came due while the saga was stopped.
     fn go_on(&self, step: &mut Step, txn: &GlobalTransaction, saga: &LiveSaga, at: Now) {
-        for (slot, attempt) in &saga.attempts {
-            if attempt.next_at <= at.mono {
-                self.send_again(step, txn, saga, *slot, at);
-            }
+        let due = saga.attempts.iter().filter(|(_, attempt)| attempt.next_at <= at.mono);
+        for (slot, attempt) in due {
+            let Some(node) = saga.graph.action(*slot) else { continue };
+            self.attempt_over(step, txn, (saga, node), (*slot, attempt), at);
         }
         step.follow(Event::SagaMoved(txn.row.number));
     }

@@ -912,3 +912,66 @@ fn what_is_no_saga_is_not_taken_for_one() {
           < #6 REFUSED IsNoSaga(XidNumber(1))
     "#]]);
 }
+
+#[test]
+fn an_attempt_whose_time_ended_in_a_pause_means_what_its_step_says() {
+    check(&expect![[r#"
+        given attach 1 a offers=x; define c x@a-; submit c; say T1 pause
+        @20
+          @0 resume a from T0
+          @11 step T1/s0
+        say T1 resume
+          = T1 runs c@1, Pause (asked), Resume (asked)
+          = T1/s0 Failed { certain: false }, pactum-unknown
+          = T1 RollingBack(StepFailed)
+          ~ T1/s0 sent
+          < #5 T1 Active, x: pactum-unknown
+          > roll back T1/b1 at a, try 1
+          @ 21 step T1/s0
+        undid T1 x done
+          = T1/s0 Undone, pactum-unknown
+          = T1 RolledBack(StepFailed)
+        given define s x@a; submit s; say T2 pause
+        @40
+          @21 step T1/s0
+          @31 step T2/s0
+        say T2 resume
+          = T2 runs s@1, Pause (asked), Resume (asked)
+          ~ T2/s0 postponed
+          < #10 T2 Active
+          @ 41 step T2/s0
+        @42
+          @41 step T2/s0
+          ~ T2/s0 sent
+          > act T2/b1 at a, try 2
+          @ 52 step T2/s0
+        say T2 pause
+          = T2 runs s@1, paused, Pause (asked), Resume (asked), Pause (asked)
+          < #11 T2 Active, paused
+        @60
+          @52 step T2/s0
+        say T2 resume
+          = T2 runs s@1, Pause (asked), Resume (asked), Pause (asked), Resume (asked)
+          = T2/s0 Failed { certain: false }, pactum-unknown
+          = T2 RollingBack(StepFailed)
+          ~ T2/s0 sent
+          < #12 T2 Active, x: pactum-unknown
+          > roll back T2/b1 at a, try 1
+          @ 61 step T2/s0
+    "#]]);
+}
+
+#[test]
+fn what_must_not_be_repeated_is_not_sent_to_a_service_that_is_back() {
+    check(&expect![[r#"
+        given attach 1 a offers=x; define c x@a-; submit c
+        @1
+          @0 resume a from T0
+        given close 1; open 3 n3; attach 3 a offers=x
+        @6
+          @1 resume a from T0
+        did T1 x done s=3
+          = T1/s0 Done, took place
+          = T1 Committed
+    "#]]);
+}
