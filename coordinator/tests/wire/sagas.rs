@@ -359,3 +359,65 @@ async fn an_input_and_a_payload_have_their_limits() {
     let listed = world.admin.clone().list_transactions(list).await.unwrap().into_inner();
     assert_eq!(listed.transactions.len(), 1, "what was refused left nothing");
 }
+
+/// Goal: a part is found where it is defined, and named where it is not.
+#[tokio::test(start_paused = true)]
+async fn a_saga_may_have_another_as_a_part() {
+    let (world, _) = World::new().await;
+    let mut client = sagas(&world);
+    let whole = br#"{"saga":"holiday","version":1,"steps":[
+        {"id":"there","saga":{"name":"trip","version":1}},
+        {"id":"guide","saga":{"name":"tour","version":3}}]}"#;
+    let mut define = async |json: &[u8]| {
+        let definition = json.to_vec().into();
+        let reply = client.define_saga(v1::DefineSagaRequest { definition }).await;
+        match reply.unwrap().into_inner().result.unwrap() {
+            v1::define_saga_reply::Result::Defined(key) => Ok((key.name, key.version)),
+            v1::define_saga_reply::Result::Error(error) => Err(error
+                .faults
+                .unwrap()
+                .faults
+                .into_iter()
+                .map(|fault| fault.place)
+                .collect::<Vec<_>>()),
+        }
+    };
+    let places = ["/steps/0/saga", "/steps/1/saga"].map(str::to_owned);
+    assert_eq!(define(whole).await, Err(places.to_vec()));
+    define(TRIP.as_bytes()).await.unwrap();
+    assert_eq!(define(whole).await, Err(places[1..].to_vec()));
+    let tour = br#"{"saga":"tour","version":3,"steps":[{"id":"a","action":"x","resource":"r"}]}"#;
+    define(tour).await.unwrap();
+    assert_eq!(define(whole).await, Ok(("holiday".to_owned(), 1)));
+}
+
+/// Goal: whoever watches hears where the saga stands at first, then what moved, and the end last.
+#[tokio::test(start_paused = true)]
+async fn a_watcher_hears_each_move_that_is_not_followed_at_once_by_another() {
+    let (world, _) = World::new().await;
+    let mut client = sagas(&world);
+    let mut service = service(&world, 1).await;
+    let begun = saga(client.submit_saga(inline(TRIP, "")).await.unwrap());
+    let watch = v1::WatchSagaRequest { xid: begun.xid.clone() };
+    let mut watched = client.watch_saga(watch).await.unwrap().into_inner();
+    let mut next = async || {
+        let reply = timeout(Duration::from_secs(9), watched.message()).await.expect("it moved");
+        reply.unwrap().map(|reply| saga(tonic::Response::new(reply)))
+    };
+    let (running, done) = (SagaStepState::Running, SagaStepState::Done);
+    assert_eq!(states(&next().await.unwrap()), [("hotel", running)]);
+    let work = service.work().await;
+    answer(&mut service, &work, step_done("{\"no\":7}")).await;
+    let mut told = next().await.unwrap();
+    let waiting = [("hotel", done), ("paid", SagaStepState::Waiting)];
+    while states(&told) != waiting {
+        told = next().await.unwrap();
+    }
+    saga(client.signal_saga(signal(&begun.xid, b"")).await.unwrap());
+    let paid = [("hotel", done), ("paid", done), ("flight", running)];
+    assert_eq!(states(&next().await.unwrap()), paid);
+    let work = service.work().await;
+    answer(&mut service, &work, step_done("")).await;
+    assert_eq!(stands(&next().await.unwrap()).0, TransactionStatus::Committed);
+    assert!(next().await.is_none(), "the end is the last");
+}
