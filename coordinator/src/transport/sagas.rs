@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tonic::{Request, Response, Status};
 
 use super::{Context, stopped};
-use crate::engine::{Leading, Watcher, chain};
+use crate::engine::{Leading, WATCHERS_MAX, Watcher, chain};
 
 /// The least time between two looks of one watcher. A look copies the saga on the group's task, which takes
 /// a millisecond for one of 20,000 steps; what happens meanwhile comes as one.
@@ -188,16 +188,19 @@ impl Sagas for SagasService {
     ) -> Result<Response<Self::WatchSagaStream>, Status> {
         let xid = request.into_inner().xid;
         let service = SagasService(self.0.clone());
-        let begun = self.0.engine.leading().and_then(|leading| leading.reader.operator_xid(&xid));
-        let number = match begun {
-            Ok(number) => number,
+        let begun = self.0.engine.leading().and_then(|leading| {
+            let number = leading.reader.operator_xid(&xid)?;
+            // Watched before it is looked at, so that nothing falls between.
+            let watcher = self.0.engine.watchers.watch(number).ok_or_else(too_many_watch)?;
+            Ok((number, watcher))
+        });
+        let (number, watcher) = match begun {
+            Ok(begun) => begun,
             Err(error) => {
                 let refused = stream::once(async { Ok(answer(Err(error))) });
                 return Ok(Response::new(Box::pin(refused)));
             }
         };
-        // Watched before it is looked at, so that nothing falls between.
-        let watcher = self.0.engine.watchers.watch(number);
         let first =
             Watching { service, number, watcher, seen: None, looked_at: None, is_over: false };
         Ok(Response::new(Box::pin(stream::unfold(first, |watching| watching.next()))))
@@ -316,6 +319,11 @@ fn answer(result: Result<v1::Saga, v1::Error>) -> v1::SagaReply {
         Err(error) => saga_reply::Result::Error(error),
     };
     v1::SagaReply { result: Some(result) }
+}
+
+fn too_many_watch() -> v1::Error {
+    let message = format!("{WATCHERS_MAX} watch sagas already; ask for this one with `wait_ms`");
+    convert::limit_reached("xid", WATCHERS_MAX as u64, message)
 }
 
 fn unreadable(error: &crate::store::Error) -> v1::Error {
