@@ -30,10 +30,12 @@ impl Group {
             PhaseTwoAnswer::Later { after, reason } => {
                 let known = saga.attempts.get(&slot).cloned().unwrap_or_default();
                 let jitter = slot.branch().0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-                let delay = self.policy().phase_two_retry.delay(known.sent.max(1), jitter);
+                // It was sent, by an earlier process if not by this one.
+                let sent = known.sent.max(1);
+                let delay = self.policy().phase_two_retry.delay(sent, jitter);
                 let next_at = at.mono.after(delay.max(after.unwrap_or_default()));
                 let last_reason = reason.clone();
-                let attempt = Attempt { under_way: false, next_at, last_reason, ..known };
+                let attempt = Attempt { sent, under_way: false, next_at, last_reason, ..known };
                 self.postpone(&mut step, xid, slot, attempt);
             }
             PhaseTwoAnswer::Parked { reason, report } => {

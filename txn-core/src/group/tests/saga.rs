@@ -1046,5 +1046,18 @@ fn nobody_hurries_a_compensation_whose_attempt_may_be_under_way() {
           > roll back T1/b1 at c, try 1
           @ 12 step T1/s0
           @11 step T1/s0
+        restart
+          > reserve ids
+          @ 11 saga T1
+          @ 11 history
+        given open 1 n1; attach 1 c: offers=x
+        undid T1 x later
+          ~ T1/s0 postponed
+          @ 11.81 step T1/s0
+        say T1 retry x
+          ~ T1/s0 sent
+          < #13 T1 RollingBack(Requested)
+          > roll back T1/b1 at c, try 2
+          @ 12.63 step T1/s0
     "#]]);
 }
