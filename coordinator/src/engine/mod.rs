@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use driver::{Driver, chain};
 pub(crate) use queue::Inbox;
-pub(crate) use watchers::{Watcher, Watchers};
+pub(crate) use watchers::{WATCHERS_MAX, Watcher, Watchers};
 
 use crate::dispatch::{Calls, Links, Questions};
 use crate::environment::{Clock, Environment};

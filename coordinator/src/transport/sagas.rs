@@ -3,24 +3,31 @@
 //! Definitions are checked here, beside the group's task. Of a saga that has ended the group keeps only how
 //! it ended; what else is asked is read from the store, and its course is worked out again from its rows.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use pactum_core::event::Event;
 use pactum_core::id::XidNumber;
 use pactum_core::rejection::Rejection;
-use pactum_core::saga::{Defined, DefinitionKey, LiveSaga};
+use pactum_core::saga::{Defined, DefinitionKey, Fault, Graph, LiveSaga};
 use pactum_core::step::{Outcome, Reply, ReplyTo};
 use pactum_core::transaction::Status as Decided;
 use pactum_proto::convert;
 use pactum_proto::v1::sagas_server::Sagas;
 use pactum_proto::v1::{self, saga_reply, submit_saga_request};
+use tokio::time::{Instant, sleep_until};
 use tonic::{Request, Response, Status};
 
 use super::{Context, stopped};
-use crate::engine::{Leading, Watcher, chain};
+use crate::engine::{Leading, WATCHERS_MAX, Watcher, chain};
+
+/// The least time between two looks of one watcher. A look copies the saga on the group's task, which takes
+/// a millisecond for one of 20,000 steps; what happens meanwhile comes as one.
+const WATCH_PAUSE: Duration = Duration::from_millis(50);
 
 /// The service.
 pub(super) struct SagasService(pub(super) Context);
@@ -34,10 +41,15 @@ struct Found {
 impl SagasService {
     async fn define(&self, json: &[u8]) -> Result<DefinitionKey, v1::Error> {
         let leading = self.0.engine.leading()?;
-        let known = self.0.engine.look(|group| group.definitions().clone());
-        let known: BTreeMap<DefinitionKey, Arc<Defined>> = known.await.ok_or_else(stopped)?;
-        let find = |key: &DefinitionKey| known.get(key).map(|defined| Arc::clone(&defined.graph));
-        let defined = Defined::read(json, &find);
+        let (mut defined, parts) = read(json, &BTreeMap::new());
+        if !parts.is_empty() {
+            let known = self.0.engine.look(move |group| {
+                let found = |key| Some((group.definition(&key)?.graph.clone(), key));
+                let found = parts.into_iter().filter_map(found);
+                found.map(|(graph, key)| (key, graph)).collect()
+            });
+            defined = read(json, &known.await.ok_or_else(stopped)?).0;
+        }
         let defined = Arc::new(defined.map_err(|faults| convert::invalid_definition(&faults))?);
         let reply = self.0.ask(&leading, |reply| Ok(Event::DefineRequested { defined, reply }));
         match reply.await? {
@@ -176,17 +188,21 @@ impl Sagas for SagasService {
     ) -> Result<Response<Self::WatchSagaStream>, Status> {
         let xid = request.into_inner().xid;
         let service = SagasService(self.0.clone());
-        let begun = self.0.engine.leading().and_then(|leading| leading.reader.operator_xid(&xid));
-        let number = match begun {
-            Ok(number) => number,
+        let begun = self.0.engine.leading().and_then(|leading| {
+            let number = leading.reader.operator_xid(&xid)?;
+            // Watched before it is looked at, so that nothing falls between.
+            let watcher = self.0.engine.watchers.watch(number).ok_or_else(too_many_watch)?;
+            Ok((number, watcher))
+        });
+        let (number, watcher) = match begun {
+            Ok(begun) => begun,
             Err(error) => {
                 let refused = stream::once(async { Ok(answer(Err(error))) });
                 return Ok(Response::new(Box::pin(refused)));
             }
         };
-        // Watched before it is looked at, so that nothing falls between.
-        let watcher = self.0.engine.watchers.watch(number);
-        let first = Watching { service, number, watcher, seen: None, is_over: false };
+        let first =
+            Watching { service, number, watcher, seen: None, looked_at: None, is_over: false };
         Ok(Response::new(Box::pin(stream::unfold(first, |watching| watching.next()))))
     }
 
@@ -234,21 +250,42 @@ impl Sagas for SagasService {
     }
 }
 
+/// Checks a definition against the sagas that are known of its parts, and names those that it has.
+fn read(
+    json: &[u8],
+    known: &BTreeMap<DefinitionKey, Arc<Graph>>,
+) -> (Result<Defined, Vec<Fault>>, BTreeSet<DefinitionKey>) {
+    let parts = RefCell::new(BTreeSet::new());
+    let find = |key: &DefinitionKey| {
+        parts.borrow_mut().insert(key.clone());
+        known.get(key).map(Arc::clone)
+    };
+    let defined = Defined::read(json, &find);
+    (defined, parts.into_inner())
+}
+
 /// A stream of where a saga stands.
 struct Watching {
     service: SagasService,
     number: XidNumber,
     watcher: Watcher,
     seen: Option<v1::Saga>,
+    looked_at: Option<Instant>,
     is_over: bool,
 }
 
 impl Watching {
+    /// A move that comes after a look is not missed: the watcher knows that it was not told of it.
     async fn next(mut self) -> Option<(Result<v1::SagaReply, Status>, Self)> {
+        if self.is_over {
+            return None;
+        }
         loop {
-            if self.is_over {
-                return None;
+            if let Some(looked_at) = self.looked_at {
+                self.watcher.moved().await;
+                sleep_until(looked_at + WATCH_PAUSE).await;
             }
+            self.looked_at = Some(Instant::now());
             let leading = match self.service.0.engine.leading() {
                 Ok(leading) => leading,
                 Err(error) => return Some(self.last(error)),
@@ -260,7 +297,7 @@ impl Watching {
                     self.seen = Some(saga.clone());
                     return Some((Ok(answer(Ok(saga))), self));
                 }
-                Ok(_) => self.watcher.moved().await,
+                Ok(_) => {}
             }
         }
     }
@@ -284,11 +321,16 @@ fn answer(result: Result<v1::Saga, v1::Error>) -> v1::SagaReply {
     v1::SagaReply { result: Some(result) }
 }
 
+fn too_many_watch() -> v1::Error {
+    let message = format!("{WATCHERS_MAX} watch sagas already; ask for this one with `wait_ms`");
+    convert::limit_reached("xid", WATCHERS_MAX as u64, message)
+}
+
 fn unreadable(error: &crate::store::Error) -> v1::Error {
     tracing::warn!(error = %chain(error), "a saga could not be read");
     convert::unavailable(
         format!("the store cannot be read: {error}; try again"),
-        std::time::Duration::from_secs(1),
+        Duration::from_secs(1),
     )
 }
 

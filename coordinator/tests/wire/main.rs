@@ -10,6 +10,7 @@ mod can_commit;
 mod delegation;
 mod durability;
 mod lifecycle;
+mod saga_durability;
 mod sagas;
 mod scopes;
 mod session;

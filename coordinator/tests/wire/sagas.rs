@@ -19,19 +19,19 @@ use tonic::transport::Channel;
 use crate::support::{Session, World, bank, done, memory, store_id};
 
 /// Two actions one after the other, and an event between them.
-const TRIP: &str = r#"{"saga":"trip","version":1,"steps":[
+pub(crate) const TRIP: &str = r#"{"saga":"trip","version":1,"steps":[
     {"id":"hotel","action":"book","resource":"bank-a","input":{"guest":{"$from":"/input/who"}}},
     {"id":"paid","wait":{"event":true}},
     {"id":"flight","action":"fly","resource":"bank-a","input":{"$from":"/results/hotel"},
      "retry":{"attempts":1}}],
     "output":{"hotel":{"$from":"/results/hotel/no"},"by":{"$from":"/results/paid"}}}"#;
 
-fn sagas(world: &World) -> SagasClient<Channel> {
+pub(crate) fn sagas(world: &World) -> SagasClient<Channel> {
     SagasClient::new(world.channel.clone())
 }
 
 /// A session that offers both actions, and takes any amount of work.
-async fn service(world: &World, node: u128) -> Session {
+pub(crate) async fn service(world: &World, node: u128) -> Session {
     let mut session = world.session(node).await;
     let offer = |name: &str| v1::OfferedAction { name: name.into(), compensable: true };
     let resource = v1::Resource { actions: vec![offer("book"), offer("fly")], ..bank() };
@@ -40,17 +40,17 @@ async fn service(world: &World, node: u128) -> Session {
     session
 }
 
-async fn answer(session: &mut Session, work: &v1::Work, said: Said) {
+pub(crate) async fn answer(session: &mut Session, work: &v1::Work, said: Said) {
     let (xid, branch_id, kind) = (work.xid.clone(), work.branch_id, work.kind);
     let result = v1::WorkResult { xid, branch_id, kind, result: Some(said) };
     session.send(0, Ask::WorkResult(result)).await;
 }
 
-fn step_done(json: &str) -> Said {
+pub(crate) fn step_done(json: &str) -> Said {
     Said::StepDone(v1::StepDone { result: json.as_bytes().to_vec().into() })
 }
 
-fn inline(json: &str, key: &str) -> v1::SubmitSagaRequest {
+pub(crate) fn inline(json: &str, key: &str) -> v1::SubmitSagaRequest {
     v1::SubmitSagaRequest {
         definition: Some(Definition::Inline(json.as_bytes().to_vec().into())),
         input: br#"{"who":"me"}"#.to_vec().into(),
@@ -59,16 +59,16 @@ fn inline(json: &str, key: &str) -> v1::SubmitSagaRequest {
     }
 }
 
-fn signal(xid: &str, payload: &[u8]) -> v1::SignalSagaRequest {
+pub(crate) fn signal(xid: &str, payload: &[u8]) -> v1::SignalSagaRequest {
     v1::SignalSagaRequest { xid: xid.into(), step: "paid".into(), payload: payload.to_vec().into() }
 }
 
-fn get(xid: &str, wait_ms: u32) -> v1::GetSagaRequest {
+pub(crate) fn get(xid: &str, wait_ms: u32) -> v1::GetSagaRequest {
     v1::GetSagaRequest { xid: xid.into(), store_id: store_id(), wait_ms, with_steps: true }
 }
 
 #[track_caller]
-fn saga(reply: tonic::Response<v1::SagaReply>) -> v1::Saga {
+pub(crate) fn saga(reply: tonic::Response<v1::SagaReply>) -> v1::Saga {
     match reply.into_inner().result.unwrap() {
         saga_reply::Result::Saga(saga) => saga,
         saga_reply::Result::Error(error) => panic!("refused: {error:?}"),
@@ -76,7 +76,7 @@ fn saga(reply: tonic::Response<v1::SagaReply>) -> v1::Saga {
 }
 
 #[track_caller]
-fn refused(reply: tonic::Response<v1::SagaReply>) -> v1::Error {
+pub(crate) fn refused(reply: tonic::Response<v1::SagaReply>) -> v1::Error {
     match reply.into_inner().result.unwrap() {
         saga_reply::Result::Saga(saga) => panic!("not refused: {saga:?}"),
         saga_reply::Result::Error(error) => error,
@@ -87,7 +87,7 @@ fn states(saga: &v1::Saga) -> Vec<(&str, SagaStepState)> {
     saga.steps.iter().map(|step| (step.path.as_str(), step.state())).collect()
 }
 
-fn stands(saga: &v1::Saga) -> (TransactionStatus, RollbackCause) {
+pub(crate) fn stands(saga: &v1::Saga) -> (TransactionStatus, RollbackCause) {
     let outcome = saga.outcome.unwrap();
     (outcome.status(), outcome.cause())
 }
@@ -276,4 +276,148 @@ async fn rubbish_is_no_answer_and_a_person_has_the_last_word() {
     assert_eq!(said.collect::<Vec<_>>(), words);
     let error = refused(client.operate_saga(say(SagaVerb::Skip, "hotel")).await.unwrap());
     assert_eq!(error.code(), ErrorCode::StepState);
+}
+
+/// Goal: an event counts once: before its wait has begun, again, and not any more when all is over.
+#[tokio::test(start_paused = true)]
+async fn the_first_event_counts_however_early() {
+    let (world, _) = World::new().await;
+    let mut client = sagas(&world);
+    let mut service = service(&world, 1).await;
+    let begun = saga(client.submit_saga(inline(TRIP, "")).await.unwrap());
+    saga(client.signal_saga(signal(&begun.xid, b"\"first\"")).await.unwrap());
+    saga(client.signal_saga(signal(&begun.xid, b"\"second\"")).await.unwrap());
+    let nowhere = v1::SignalSagaRequest { step: "hotel".into(), ..signal(&begun.xid, b"") };
+    let error = refused(client.signal_saga(nowhere).await.unwrap());
+    assert_eq!(error.code(), ErrorCode::StepState);
+    for _ in 0..2 {
+        let work = service.work().await;
+        answer(&mut service, &work, step_done("{\"no\":7}")).await;
+    }
+    let ended = saga(client.get_saga(get(&begun.xid, 5_000)).await.unwrap());
+    assert_eq!(&ended.output[..], br#"{"by":"first","hotel":7}"#);
+    let error = refused(client.signal_saga(signal(&begun.xid, b"\"late\"")).await.unwrap());
+    assert_eq!(error.code(), ErrorCode::StepState);
+}
+
+/// Goal: a service starts a saga on the session that it has, and hears its end there.
+#[tokio::test(start_paused = true)]
+async fn a_session_submits_and_waits() {
+    let (world, _) = World::new().await;
+    let mut client = sagas(&world);
+    let mut service = service(&world, 1).await;
+    let inline = |key: &str, wait_ms| v1::SubmitSagaRequest { wait_ms, ..inline(TRIP, key) };
+    let Told::Error(error) = service.ask(Ask::SubmitSaga(inline("key", 0))).await else {
+        panic!("an inline definition is for unary calls")
+    };
+    assert_eq!((error.code(), error.field.as_str()), (ErrorCode::InvalidArgument, "inline"));
+
+    let definition = TRIP.as_bytes().to_vec().into();
+    client.define_saga(v1::DefineSagaRequest { definition }).await.unwrap();
+    let named = Definition::Saga(v1::SagaName { name: "trip".into(), version: 1 });
+    let submit = v1::SubmitSagaRequest { definition: Some(named), ..inline("key", 30_000) };
+    let waiting = service.post(Ask::SubmitSaga(submit.clone())).await;
+    let work = service.work().await;
+    saga(client.signal_saga(signal(&work.xid, b"\"card\"")).await.unwrap());
+    answer(&mut service, &work, step_done("{\"no\":7}")).await;
+    let work = service.work().await;
+    assert!(!service.has_answer(waiting), "it waits for the end");
+    answer(&mut service, &work, step_done("")).await;
+    let Told::Saga(ended) = service.answer(waiting).await else { panic!("a saga is told") };
+    assert_eq!(stands(&ended).0, TransactionStatus::Committed);
+    assert_eq!(&ended.output[..], br#"{"by":"card","hotel":7}"#);
+
+    let Told::Saga(again) = service.ask(Ask::SubmitSaga(submit)).await else {
+        panic!("a saga is told")
+    };
+    assert_eq!((&again.xid, stands(&again).0), (&ended.xid, TransactionStatus::Committed));
+    assert!(again.output.is_empty(), "of an ended one a session hears the outcome alone");
+}
+
+/// Goal: what may have some size has it, and one byte more is refused before anything starts.
+#[tokio::test(start_paused = true)]
+async fn an_input_and_a_payload_have_their_limits() {
+    let (world, _) = World::new().await;
+    let mut client = sagas(&world);
+    let _service = service(&world, 1).await;
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes();
+    let with = |bytes: usize| v1::SubmitSagaRequest {
+        input: [br#"{"who":1,"rest":"#.to_vec(), text(bytes - 17), b"}".to_vec()].concat().into(),
+        ..inline(TRIP, "")
+    };
+    let error = refused(client.submit_saga(with(256 * 1024 + 1)).await.unwrap());
+    assert_eq!((error.code(), error.field.as_str()), (ErrorCode::InvalidArgument, "input"));
+    let refused_whole = client.submit_saga(with(10 * 1024 * 1024)).await.unwrap_err();
+    assert_eq!(refused_whole.code(), tonic::Code::InvalidArgument, "{refused_whole:?}");
+
+    let begun = saga(client.submit_saga(with(256 * 1024)).await.unwrap());
+    let error =
+        refused(client.signal_saga(signal(&begun.xid, &text(64 * 1024 + 1))).await.unwrap());
+    assert_eq!((error.code(), error.field.as_str()), (ErrorCode::InvalidArgument, "payload"));
+    saga(client.signal_saga(signal(&begun.xid, &text(64 * 1024))).await.unwrap());
+    let list = v1::ListTransactionsRequest::default();
+    let listed = world.admin.clone().list_transactions(list).await.unwrap().into_inner();
+    assert_eq!(listed.transactions.len(), 1, "what was refused left nothing");
+}
+
+/// Goal: a part is found where it is defined, and named where it is not.
+#[tokio::test(start_paused = true)]
+async fn a_saga_may_have_another_as_a_part() {
+    let (world, _) = World::new().await;
+    let mut client = sagas(&world);
+    let whole = br#"{"saga":"holiday","version":1,"steps":[
+        {"id":"there","saga":{"name":"trip","version":1}},
+        {"id":"guide","saga":{"name":"tour","version":3}}]}"#;
+    let mut define = async |json: &[u8]| {
+        let definition = json.to_vec().into();
+        let reply = client.define_saga(v1::DefineSagaRequest { definition }).await;
+        match reply.unwrap().into_inner().result.unwrap() {
+            v1::define_saga_reply::Result::Defined(key) => Ok((key.name, key.version)),
+            v1::define_saga_reply::Result::Error(error) => Err(error
+                .faults
+                .unwrap()
+                .faults
+                .into_iter()
+                .map(|fault| fault.place)
+                .collect::<Vec<_>>()),
+        }
+    };
+    let places = ["/steps/0/saga", "/steps/1/saga"].map(str::to_owned);
+    assert_eq!(define(whole).await, Err(places.to_vec()));
+    define(TRIP.as_bytes()).await.unwrap();
+    assert_eq!(define(whole).await, Err(places[1..].to_vec()));
+    let tour = br#"{"saga":"tour","version":3,"steps":[{"id":"a","action":"x","resource":"r"}]}"#;
+    define(tour).await.unwrap();
+    assert_eq!(define(whole).await, Ok(("holiday".to_owned(), 1)));
+}
+
+/// Goal: whoever watches hears where the saga stands at first, then what moved, and the end last.
+#[tokio::test(start_paused = true)]
+async fn a_watcher_hears_each_move_that_is_not_followed_at_once_by_another() {
+    let (world, _) = World::new().await;
+    let mut client = sagas(&world);
+    let mut service = service(&world, 1).await;
+    let begun = saga(client.submit_saga(inline(TRIP, "")).await.unwrap());
+    let watch = v1::WatchSagaRequest { xid: begun.xid.clone() };
+    let mut watched = client.watch_saga(watch).await.unwrap().into_inner();
+    let mut next = async || {
+        let reply = timeout(Duration::from_secs(9), watched.message()).await.expect("it moved");
+        reply.unwrap().map(|reply| saga(tonic::Response::new(reply)))
+    };
+    let (running, done) = (SagaStepState::Running, SagaStepState::Done);
+    assert_eq!(states(&next().await.unwrap()), [("hotel", running)]);
+    let work = service.work().await;
+    answer(&mut service, &work, step_done("{\"no\":7}")).await;
+    let mut told = next().await.unwrap();
+    let waiting = [("hotel", done), ("paid", SagaStepState::Waiting)];
+    while states(&told) != waiting {
+        told = next().await.unwrap();
+    }
+    saga(client.signal_saga(signal(&begun.xid, b"")).await.unwrap());
+    let paid = [("hotel", done), ("paid", done), ("flight", running)];
+    assert_eq!(states(&next().await.unwrap()), paid);
+    let work = service.work().await;
+    answer(&mut service, &work, step_done("")).await;
+    assert_eq!(stands(&next().await.unwrap()).0, TransactionStatus::Committed);
+    assert!(next().await.is_none(), "the end is the last");
 }

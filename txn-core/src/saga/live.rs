@@ -93,6 +93,15 @@ pub struct Attempt {
     pub last_reason: Option<Arc<str>>,
 }
 
+impl Attempt {
+    /// Whether a compensation is held back because an attempt of its action may still be under way: nobody
+    /// may ask for it before that is over.
+    #[must_use]
+    pub fn is_held(&self, now: Timestamp) -> bool {
+        self.sent == 0 && !self.under_way && self.next_at > now
+    }
+}
+
 /// The step that made a saga roll back, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -118,23 +118,34 @@ impl Group {
             NodeKind::Action(node) => {
                 let due = saga.attempts.get(&slot).filter(|one| one.next_at <= at.mono);
                 let Some(attempt) = due else { return step };
-                let waits_for_answer = attempt.under_way && !saga.run.is_back();
                 // Paused: what was asked may still be answered, and nothing new is asked.
-                if saga.row.paused {
-                    return step;
-                }
-                if waits_for_answer && is_open(saga, slot) {
-                    let message = "no attempt of it was answered in time";
-                    let error = StepError { code: UNKNOWN_CODE.into(), message: message.into() };
-                    let unknown = (&Arc::new(error), Attempted::Unknown);
-                    self.attempt_failed(&mut step, txn, (saga, node), slot, unknown, at);
-                } else {
-                    self.send_again(&mut step, txn, saga, slot, at);
+                if !saga.row.paused {
+                    self.attempt_over(&mut step, txn, (saga, node), (slot, attempt), at);
                 }
             }
             NodeKind::Choice(_) | NodeKind::Each(_) | NodeKind::Saga(_) => {}
         }
         step
+    }
+
+    /// The time of an attempt is over, or the pause after it.
+    pub(super) fn attempt_over(
+        &self,
+        step: &mut Step,
+        txn: &GlobalTransaction,
+        (saga, node): (&LiveSaga, &ActionNode),
+        (slot, attempt): (Slot, &Attempt),
+        at: Now,
+    ) {
+        let waits_for_answer = attempt.under_way && !saga.run.is_back();
+        if waits_for_answer && is_open(saga, slot) {
+            let message = "no attempt of it was answered in time";
+            let error = StepError { code: UNKNOWN_CODE.into(), message: message.into() };
+            let unknown = (&Arc::new(error), Attempted::Unknown);
+            self.attempt_failed(step, txn, (saga, node), slot, unknown, at);
+        } else {
+            self.send_again(step, txn, saga, slot, at);
+        }
     }
 
     fn wait_over(

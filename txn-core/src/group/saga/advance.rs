@@ -8,7 +8,7 @@ use crate::event::{Event, Timer};
 use crate::group::Group;
 use crate::group::decision::with_status;
 use crate::id::{NodeId, ResourceNumber, XidNumber};
-use crate::saga::definition::Recovery;
+use crate::saga::definition::{OnUnknown, Recovery};
 use crate::saga::graph::{ActionNode, NodeKind, WaitFor};
 use crate::saga::{
     Attempt, LiveSaga, Next, Slot, StepError, StepRow, StepState, Undo, next_steps, undo,
@@ -206,11 +206,13 @@ impl Group {
         let Some(saga) = txn.saga.as_deref().filter(|saga| !saga.row.paused) else { return };
         step.follow(Event::SagaMoved(txn.row.number));
         for (slot, attempt) in &saga.attempts {
-            let Some((_, resource)) = self.action_at(saga, *slot) else { continue };
+            let Some((node, resource)) = self.action_at(saga, *slot) else { continue };
+            // What must not be repeated is not: its time says what became of it.
+            let repeated = saga.run.is_back() || node.unknown == OnUnknown::Retry;
             // Where others were attached already, one of them may have it; what came due while nobody was
             // there waits for this.
             let alone = self.sessions.attached_to(resource) == 1;
-            let lost = attempt.under_way && alone && attempt.sent_at < at.mono;
+            let lost = attempt.under_way && repeated && alone && attempt.sent_at < at.mono;
             let due = !attempt.under_way && attempt.next_at <= at.mono;
             if resource == back && (lost || due) {
                 self.send_again(step, txn, saga, *slot, at);

@@ -9,9 +9,9 @@ use crate::event::{Event, Operate, Resolve};
 use crate::group::Group;
 use crate::rejection::Rejection;
 use crate::saga::{
-    LiveSaga, SAGA_WORDS_MAX, SagaRow, SagaVerb, SagaWord, Slot, StepRow, StepState,
+    Attempt, LiveSaga, SAGA_WORDS_MAX, SagaRow, SagaVerb, SagaWord, Slot, StepRow, StepState,
 };
-use crate::step::{Reply, ReplyTo, Step, Write};
+use crate::step::{Reply, ReplyTo, Step, Volatile, Write};
 use crate::time::Now;
 use crate::transaction::{GlobalTransaction, Resolution, RollbackCause, Status};
 
@@ -88,7 +88,7 @@ impl Group {
         }
     }
 
-    /// Tries again what is parked, and at once what pauses.
+    /// Tries again what is parked, and what pauses between attempts: at once, or at the resume.
     fn retry_steps(
         &self,
         step: &mut Step,
@@ -99,7 +99,7 @@ impl Group {
     ) -> Result<(), &'static str> {
         let retried = self.tried_again(step, (txn, saga), only, at);
         if retried == 0 && only.is_some() {
-            return Err("it is not parked, and no attempt of it is due later");
+            return Err("it is not parked, and nothing of it can be tried again now");
         }
         // Only what unparks a step is a decision.
         if step.is_stored() {
@@ -122,9 +122,18 @@ impl Group {
             step.store(Write::PutStep(Arc::new(row)));
             retried += 1;
         }
-        let waiting = saga.attempts.keys().filter(|slot| wanted(**slot));
-        for slot in waiting {
-            self.send_again(step, txn, saga, *slot, at);
+        let waiting = saga.attempts.iter().filter(|(slot, _)| wanted(**slot));
+        for (slot, attempt) in waiting {
+            if attempt.is_held(at.mono) || (saga.row.paused && attempt.under_way) {
+                continue;
+            }
+            if saga.row.paused {
+                // The resume sends what is due.
+                let attempt = Attempt { next_at: at.mono, ..attempt.clone() };
+                step.note(Volatile::StepAttempted(txn.row.number, *slot, attempt));
+            } else {
+                self.send_again(step, txn, saga, *slot, at);
+            }
             retried += 1;
         }
         step.follow(Event::SagaMoved(txn.row.number));
@@ -182,12 +191,12 @@ impl Group {
         step
     }
 
-    /// Sends what came due while the saga was stopped.
+    /// Does what came due while the saga was stopped.
     fn go_on(&self, step: &mut Step, txn: &GlobalTransaction, saga: &LiveSaga, at: Now) {
-        for (slot, attempt) in &saga.attempts {
-            if attempt.next_at <= at.mono {
-                self.send_again(step, txn, saga, *slot, at);
-            }
+        let due = saga.attempts.iter().filter(|(_, attempt)| attempt.next_at <= at.mono);
+        for (slot, attempt) in due {
+            let Some(node) = saga.graph.action(*slot) else { continue };
+            self.attempt_over(step, txn, (saga, node), (*slot, attempt), at);
         }
         step.follow(Event::SagaMoved(txn.row.number));
     }

@@ -29,10 +29,12 @@ impl Group {
             PhaseTwoAnswer::Later { .. } if is_parked(saga, slot) => {}
             PhaseTwoAnswer::Later { after, reason } => {
                 let known = saga.attempts.get(&slot).cloned().unwrap_or_default();
-                let delay = self.back_off(slot.branch(), known.sent.max(1));
+                // It was sent, by an earlier process if not by this one.
+                let sent = known.sent.max(1);
+                let delay = self.back_off(slot.branch(), sent);
                 let next_at = at.mono.after(delay.max(after.unwrap_or_default()));
                 let last_reason = reason.clone();
-                let attempt = Attempt { under_way: false, next_at, last_reason, ..known };
+                let attempt = Attempt { sent, under_way: false, next_at, last_reason, ..known };
                 self.postpone(&mut step, xid, slot, attempt);
             }
             PhaseTwoAnswer::Parked { reason, report } => {

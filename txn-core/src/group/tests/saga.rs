@@ -912,3 +912,152 @@ fn what_is_no_saga_is_not_taken_for_one() {
           < #6 REFUSED IsNoSaga(XidNumber(1))
     "#]]);
 }
+
+#[test]
+fn an_attempt_whose_time_ended_in_a_pause_means_what_its_step_says() {
+    check(&expect![[r#"
+        given attach 1 a offers=x; define c x@a-; submit c; say T1 pause
+        @20
+          @0 resume a from T0
+          @11 step T1/s0
+        say T1 resume
+          = T1 runs c@1, Pause (asked), Resume (asked)
+          = T1/s0 Failed { certain: false }, pactum-unknown
+          = T1 RollingBack(StepFailed)
+          ~ T1/s0 sent
+          < #5 T1 Active, x: pactum-unknown
+          > roll back T1/b1 at a, try 1
+          @ 21 step T1/s0
+        undid T1 x done
+          = T1/s0 Undone, pactum-unknown
+          = T1 RolledBack(StepFailed)
+        given define s x@a; submit s; say T2 pause
+        @40
+          @21 step T1/s0
+          @31 step T2/s0
+        say T2 resume
+          = T2 runs s@1, Pause (asked), Resume (asked)
+          ~ T2/s0 postponed
+          < #10 T2 Active
+          @ 41 step T2/s0
+        @42
+          @41 step T2/s0
+          ~ T2/s0 sent
+          > act T2/b1 at a, try 2
+          @ 52 step T2/s0
+        say T2 pause
+          = T2 runs s@1, paused, Pause (asked), Resume (asked), Pause (asked)
+          < #11 T2 Active, paused
+        @60
+          @52 step T2/s0
+        say T2 resume
+          = T2 runs s@1, Pause (asked), Resume (asked), Pause (asked), Resume (asked)
+          = T2/s0 Failed { certain: false }, pactum-unknown
+          = T2 RollingBack(StepFailed)
+          ~ T2/s0 sent
+          < #12 T2 Active, x: pactum-unknown
+          > roll back T2/b1 at a, try 1
+          @ 61 step T2/s0
+    "#]]);
+}
+
+#[test]
+fn what_must_not_be_repeated_is_not_sent_to_a_service_that_is_back() {
+    check(&expect![[r#"
+        given attach 1 a offers=x; define c x@a-; define s x@a; submit c; submit s
+        given close 1; close 2
+        @1
+          @0 resume a from T0
+        given open 3 n3; attach 3 a offers=x
+        @2
+          @1 resume a from T0
+          ~ T2/s0 sent
+          > act T2/b1 at a, try 2
+          @ 12 step T2/s0
+        did T1 x done s=3
+          = T1/s0 Done, took place
+          = T1 Committed
+    "#]]);
+}
+
+#[test]
+fn a_paused_saga_sends_nothing_when_it_is_tried_again() {
+    check(&expect![[r#"
+        given attach 1 a offers=x; define s x@a; submit s
+        say T1 pause
+          = T1 runs s@1, paused, Pause (asked)
+          < #4 T1 Active, paused
+        say T1 retry x
+          < #5 REFUSED StepState { step: "x", why: "it is not parked, and nothing of it can be tried again now" }
+        did T1 x failed
+          ~ T1/s0 postponed
+          @ 1 step T1/s0
+        say T1 retry x
+          ~ T1/s0 postponed
+          < #7 T1 Active, paused
+        say T1 retry
+          ~ T1/s0 postponed
+          < #8 T1 Active, paused
+        say T1 resume
+          = T1 runs s@1, Pause (asked), Resume (asked)
+          ~ T1/s0 sent
+          < #9 T1 Active
+          > act T1/b1 at a, try 2
+          @ 11 step T1/s0
+        say T1 pause
+          = T1 runs s@1, paused, Pause (asked), Resume (asked), Pause (asked)
+          < #10 T1 Active, paused
+        say T1 cancel
+          = T1 runs s@1, paused, Pause (asked), Resume (asked), Pause (asked), Cancel (asked)
+          = T1 RollingBack(Requested)
+          < #11 T1 RollingBack(Requested), paused
+        retry T1
+          < #12 retried 0
+        say T1 resume
+          = T1 runs s@1, Pause (asked), Resume (asked), Pause (asked), Cancel (asked), Resume (asked)
+          ~ T1/s0 sent
+          < #13 T1 RollingBack(Requested)
+          > roll back T1/b1 at a, try 3
+          @ 3.27 step T1/s0
+    "#]]);
+}
+
+#[test]
+fn nobody_hurries_a_compensation_whose_attempt_may_be_under_way() {
+    check(&expect![[r#"
+        given attach 1 c: offers=x; define s x@c; submit s; say T1 cancel
+        @1
+          @0 resume c from T0
+        retry T1
+          < #5 retried 0
+        say T1 retry x
+          < #6 REFUSED StepState { step: "x", why: "it is not parked, and nothing of it can be tried again now" }
+        say T1 pause
+          = T1 runs s@1, paused, Cancel (asked), Pause (asked)
+          < #7 T1 RollingBack(Requested), paused
+        say T1 retry
+          < #8 T1 RollingBack(Requested), paused
+        say T1 resume
+          = T1 runs s@1, Cancel (asked), Pause (asked), Resume (asked)
+          < #9 T1 RollingBack(Requested)
+        @11
+          @11 step T1/s0
+          ~ T1/s0 sent
+          > roll back T1/b1 at c, try 1
+          @ 12 step T1/s0
+          @11 step T1/s0
+        restart
+          > reserve ids
+          @ 11 saga T1
+          @ 11 history
+        given open 1 n1; attach 1 c: offers=x
+        undid T1 x later
+          ~ T1/s0 postponed
+          @ 11.81 step T1/s0
+        say T1 retry x
+          ~ T1/s0 sent
+          < #13 T1 RollingBack(Requested)
+          > roll back T1/b1 at c, try 2
+          @ 12.63 step T1/s0
+    "#]]);
+}

@@ -8,7 +8,8 @@ use crate::event::{
 use crate::id::{BranchId, NodeId, SessionId, XidNumber};
 use crate::invariants;
 use crate::rejection::Rejection;
-use crate::saga::{LiveSaga, Slot, StepState};
+use crate::saga::definition::OnUnknown;
+use crate::saga::{LiveSaga, SagaVerb, Slot, StepState};
 use crate::step::{Command, Reply, Step, Task, TaskKind};
 use crate::transaction::{GlobalTransaction, RollbackCause, Status};
 
@@ -38,6 +39,7 @@ pub(super) fn check_step(world: &World, event: &Event) -> Option<World> {
     assert_eq!(step.violations, Vec::<&str>::new(), "{event:?}");
     check_replies(world, event, &next, &step);
     check_tasks(&next, &step);
+    check_repeats(world, event, &step);
     check_unrecorded(&next, &step);
 
     // The same once more, as a repeat that was under way: whatever it answers, it stores nothing.
@@ -77,6 +79,21 @@ fn check_tasks(next: &World, step: &Step) {
     }
 }
 
+/// What must not be repeated is repeated by nobody but a person. After a restart nobody knows that it was sent.
+fn check_repeats(world: &World, event: &Event, step: &Step) {
+    let by_hand = matches!(event, Event::OperateRequested(word) if word.verb == SagaVerb::Retry);
+    for command in &step.commands {
+        let Command::Send(task) = command else { continue };
+        let Some((_, saga)) = world.group.saga(task.xid) else { continue };
+        let slot = Slot::of_branch(task.branch).expect("a step has a slot");
+        let known = saga.attempts.get(&slot).is_some_and(|attempt| attempt.under_way);
+        let node = saga.graph.action(slot).expect("only actions are sent");
+        if matches!(task.kind, TaskKind::Act { .. }) && known && !by_hand {
+            assert_eq!(node.unknown, OnUnknown::Retry, "{task:?} after {event:?}");
+        }
+    }
+}
+
 /// Who was told *unrecorded* was told for ever: no begin of that number is taken any more.
 fn check_unrecorded(next: &World, step: &Step) {
     let unrecorded = Status::RolledBack(RollbackCause::Unrecorded);
@@ -97,6 +114,7 @@ fn check_unrecorded(next: &World, step: &Step) {
 fn check_saga_task(saga: &LiveSaga, status: Status, task: &Task) {
     let slot = Slot::of_branch(task.branch).expect("a step has a slot");
     let place = saga.graph.locate(slot).expect("a step has a place");
+    assert!(!saga.row.paused, "{task:?} while it is paused");
     match task.kind {
         TaskKind::Act { .. } => {
             assert_eq!(status, Status::Active);
