@@ -5,6 +5,7 @@ use std::time::Duration;
 use pactum_core::id::StoreId;
 
 use crate::context::{TransactionContext, waiting_xid};
+use crate::sagas::Sagas;
 use crate::session::{CallError, DialEndpoint, Environment, Session};
 use crate::tm::{
     BeginError, BeginOptions, CanCommit, Global, GlobalTransaction, HookList, Hooks, NestedScope,
@@ -160,6 +161,12 @@ impl Agent {
     /// 16 scopes lie in each other already.
     pub fn begin_nested(&self, outer: &TransactionContext) -> Result<NestedScope, BeginError> {
         NestedScope::open(&self.session, outer)
+    }
+
+    /// Declared sagas: processes that the coordinator drives.
+    #[must_use]
+    pub fn sagas(&self) -> Sagas {
+        Sagas::new(&self.session)
     }
 
     /// Asks the participants of the actions that a transaction is about to try whether these have a

@@ -74,10 +74,13 @@ mod agent;
 mod at;
 mod barrier;
 mod branch;
+mod chain;
 mod context;
 mod db;
 mod link;
 mod saga;
+pub mod sagas;
+mod service;
 mod session;
 mod tcc;
 mod tm;
@@ -148,7 +151,9 @@ pub use context::{Suspended, TransactionContext};
 /// }
 /// ```
 pub use pactum_macros::global_transaction;
-pub use saga::{BegunStep, SagaStep, Step};
+pub use saga::{BegunStep, SagaStep, Step, StepError};
+pub use sagas::{SagaError, Sagas};
+pub use service::{Acted, ActionService, ServiceError, ServiceOptions, ServiceStep, StepCall};
 pub use session::CallError;
 pub use tcc::{Tcc, TccAction};
 pub use tm::{

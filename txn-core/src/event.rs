@@ -461,6 +461,11 @@ pub enum ActAnswer {
         /// Another attempt cannot succeed.
         is_final: bool,
     },
+    /// This attempt may have taken place or not.
+    Unknown {
+        /// Why that is not known.
+        error: Arc<StepError>,
+    },
     /// Not now; try again.
     Later {
         /// After this delay, where one is known.

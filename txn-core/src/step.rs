@@ -323,6 +323,11 @@ pub enum TaskKind {
         /// How long the attempt may take.
         timeout: Duration,
     },
+    /// Run the compensation of a step of a declared saga, knowing or not that its action took place.
+    Compensate {
+        /// It did, so a missing barrier row is evidence lost.
+        took_place: bool,
+    },
 }
 
 impl Step {

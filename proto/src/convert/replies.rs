@@ -136,13 +136,16 @@ impl Identity {
             TaskKind::Rollback { phase_one_done } => (v1::WorkKind::Rollback, phase_one_done),
             TaskKind::AskPhaseOne => (v1::WorkKind::AskPhaseOne, false),
             TaskKind::Act { .. } => (v1::WorkKind::Act, false),
+            TaskKind::Compensate { took_place } => (v1::WorkKind::Rollback, took_place),
         };
         let xid = self.xid(task.xid);
+        let token = || format!("{xid}/{}", task.branch);
         let (timeout_ms, token) = match task.kind {
             TaskKind::Act { timeout } => {
                 let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-                (timeout, format!("{xid}/{}", task.branch))
+                (timeout, token())
             }
+            TaskKind::Compensate { .. } => (0, token()),
             TaskKind::Commit | TaskKind::Rollback { .. } | TaskKind::AskPhaseOne => {
                 Default::default()
             }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pactum_core::event::{ActAnswer, Event, Offer, Operate, Submit, Target};
 use pactum_core::id::{BranchId, SessionId};
 use pactum_core::saga::limits::{INPUT_BYTES_MAX, MESSAGE_BYTES_MAX, RESULT_BYTES_MAX};
-use pactum_core::saga::{SagaVerb, Slot, StepError};
+use pactum_core::saga::{SagaVerb, Slot, StepError, UNKNOWN_CODE};
 use pactum_core::step::ReplyTo;
 
 use super::enums::UnknownValue;
@@ -177,6 +177,10 @@ pub(super) fn act_answered(
         Wire::StepFailed(failed) => {
             ActAnswer::Failed { error: step_error(&failed)?, is_final: failed.r#final }
         }
+        Wire::StepUnknown(unknown) => {
+            let message = cut(&unknown.message, MESSAGE_BYTES_MAX).into();
+            ActAnswer::Unknown { error: Arc::new(StepError { code: UNKNOWN_CODE.into(), message }) }
+        }
         Wire::Later(later) => ActAnswer::Later {
             after: after(later.after_ms),
             reason: (!later.reason.is_empty())
@@ -184,8 +188,7 @@ pub(super) fn act_answered(
         },
         Wire::StepOngoing(ongoing) => ActAnswer::Ongoing { ask_after: after(ongoing.ask_after_ms) },
         Wire::Done(_) | Wire::Failed(_) | Wire::Parked(_) => {
-            let message =
-                "an action is answered with step_done, step_failed, step_ongoing or later";
+            let message = "an action is answered with step_done, step_failed, step_unknown, step_ongoing or later";
             return Err(invalid("result", message));
         }
     };

@@ -108,7 +108,11 @@ fn phase_two(
             reason: enums::park_reason(report.reason)?,
             report: encoded(report),
         },
-        Wire::Failed(_) | Wire::StepDone(_) | Wire::StepFailed(_) | Wire::StepOngoing(_) => {
+        Wire::Failed(_)
+        | Wire::StepDone(_)
+        | Wire::StepFailed(_)
+        | Wire::StepOngoing(_)
+        | Wire::StepUnknown(_) => {
             return Err(invalid(
                 "result",
                 "phase two is answered with done, later or parked; send one of these",
@@ -127,7 +131,8 @@ fn phase_one(answer: &Wire) -> Option<PhaseOneResult> {
         | Wire::Parked(_)
         | Wire::StepDone(_)
         | Wire::StepFailed(_)
-        | Wire::StepOngoing(_) => None,
+        | Wire::StepOngoing(_)
+        | Wire::StepUnknown(_) => None,
     }
 }
 
@@ -139,7 +144,7 @@ fn said(answer: Wire) -> Said {
         Wire::Failed(v1::Failed {}) => Said::No(String::new()),
         Wire::Parked(report) => Said::No(reason(&report.message)),
         Wire::Later(later) => Said::Nothing(reason(&later.reason)),
-        Wire::StepDone(_) | Wire::StepFailed(_) | Wire::StepOngoing(_) => {
+        Wire::StepDone(_) | Wire::StepFailed(_) | Wire::StepOngoing(_) | Wire::StepUnknown(_) => {
             Said::Nothing("it answered another question".to_owned())
         }
     }

@@ -13,7 +13,7 @@ use pactum_core::transaction::Resolution;
 use tokio::time::Instant;
 
 use super::handler::Direction;
-use super::participant::{ActionParticipant, action_name};
+use super::participant::ActionParticipant;
 use super::pool::ActionDatabase;
 use crate::branch::{Answer, BranchKey, Work};
 
@@ -66,7 +66,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         let until = Instant::now() + SHARED_TIME_MAX;
         let mut done = 0;
         for work in batch.iter().take(SHARED_MAX) {
-            let handler = self.registry.find(action_name(work));
+            let handler = self.registry.find(work.action_name());
             let Some(handler) = handler.filter(|_| work.resolution != Some(Resolution::Keep))
             else {
                 return 0;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use pactum_core::fence::Step;
 
 use crate::db::Driver;
+use crate::saga::StepError;
 
 /// What an action thinks of its chances, as things are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +59,34 @@ pub(crate) enum Stopped {
     Failed(Box<dyn Error + Send + Sync>),
 }
 
+/// What an action left: the body of its barrier row, and what it returned, both as JSON.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) body: String,
+    pub(crate) output: Vec<u8>,
+}
+
 /// An action of any types, on its database.
 #[async_trait]
 pub(crate) trait Handler<DB: Driver>: Send + Sync + 'static {
     /// Whether its phase one can be reversed.
     fn step(&self) -> Step;
+
+    fn name(&self) -> &'static str;
+
+    /// The version of the form of what it keeps.
+    fn version(&self) -> u8;
+
+    /// Runs a step's action in the local transaction of `connection`.
+    async fn act(
+        &self,
+        connection: &mut DB::Connection,
+        input: &[u8],
+        body_bytes_max: usize,
+    ) -> Result<Left, StepError>;
+
+    /// What the action returned, from what it kept.
+    fn output(&self, kept: Kept<'_>) -> Result<Vec<u8>, Stopped>;
 
     /// Runs a handler in the local transaction of `connection`.
     async fn run(

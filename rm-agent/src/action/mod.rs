@@ -6,6 +6,7 @@
 //! phase_one.rs    one local transaction of a try or an action: barrier row, handler, commit
 //! participant.rs  what the coordinator asks, in local transactions of its own
 //!   confirming.rs   many commits: side by side, or in turns on SQLite
+//!   acting.rs       the action of a declared saga's step
 //!   calling.rs      a handler called with a limit, and whatever it does wrong
 //! handler.rs      a registered handler, and what it may answer
 //! upkeep.rs       old rows purged and asked about
@@ -18,6 +19,7 @@
 //! writes and what the barrier says are committed together. Easy to get wrong: whoever has the
 //! connection can end that transaction (COMMIT, ROLLBACK, or on MySQL any DDL); a handler must not.
 
+mod acting;
 mod calling;
 mod confirming;
 mod error;
@@ -37,6 +39,7 @@ pub use options::ActionOptions;
 pub use pool::{ActionDatabase, ActionPool};
 
 pub(crate) use calling::{Call, call};
-pub(crate) use handler::{Direction, Handler, Kept, Stopped};
+pub(crate) use handler::{Direction, Handler, Kept, Left, Stopped};
 pub(crate) use phase_one::{Local, NotCommitted, Opened, write_body};
-pub(crate) use pool::Shared;
+pub(crate) use pool::{NAME_BYTES_MAX, Shared};
+pub(crate) use report::{handled_answer, later, parked, stopped_answer, unknown};

@@ -18,33 +18,25 @@ use async_trait::async_trait;
 use pactum_core::fence::{self, Attempt, Step, Verdict, judge};
 use pactum_core::time::WallTime;
 use pactum_core::transaction::Resolution;
-use pactum_proto::v1::ParkReason;
+use pactum_proto::v1::{OfferedAction, ParkReason};
 use sqlx::Pool;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::calling::{Call, call};
 use super::error::ActionError;
-use super::handler::{Chance, Direction, Handled, Handler, Kept, Stopped};
+use super::handler::{Chance, Direction, Handler, Kept, Stopped};
 use super::options::ActionOptions;
 use super::phase_one::Local;
 use super::pool::{ActionDatabase, Registry};
-use super::report::{attention, fault, later, parked};
+use super::report::{
+    BUSY_PAUSE, fault, handled_answer, later, not_begun, parked, stopped_answer, unknown,
+};
 use crate::barrier::{self, FoundRow, Mode, State};
 use crate::branch::{Answer, BranchKey, Task, Work};
 use crate::db::{DbError, Failure, LocalDatabase, is_passing};
 use crate::saga::attempts_end;
 use crate::session::Participant;
-
-/// When to come again to a database that somebody else is writing to, or a row that has just come.
-/// 100 ms: a few local transactions.
-const BUSY_PAUSE: Duration = Duration::from_millis(100);
-/// When to come again to an instance that does not know the action. 1 s: one that has just attached
-/// registers it now; another instance is asked by its own.
-const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest delay that a handler may ask for. 1 h: a branch that waits for longer is not looked after.
-const LATER_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// The actions of one mode on a database, as the session calls them.
 pub(crate) struct ActionParticipant<DB: ActionDatabase> {
@@ -55,6 +47,8 @@ pub(crate) struct ActionParticipant<DB: ActionDatabase> {
     pub(super) writer: Arc<Semaphore>,
     /// For everything else.
     pub(super) own: Arc<dyn LocalDatabase>,
+    /// See [`Driver::barrier_place`](crate::db::Driver::barrier_place).
+    pub(super) barrier_place: Option<Arc<str>>,
     pub(super) options: ActionOptions,
 }
 
@@ -70,6 +64,20 @@ enum Handling {
 impl<DB: ActionDatabase> Participant for ActionParticipant<DB> {
     fn rollbacks_at_once(&self) -> usize {
         usize::try_from(self.options.handlers_at_once).unwrap_or(1).clamp(1, DB::WRITERS)
+    }
+
+    fn actions_at_once(&self) -> usize {
+        match self.mode {
+            Mode::Saga => self.rollbacks_at_once(),
+            Mode::Tcc | Mode::At | Mode::Xa => 0,
+        }
+    }
+
+    fn offers(&self) -> Vec<OfferedAction> {
+        match self.mode {
+            Mode::Saga => self.registry.offers(),
+            Mode::Tcc | Mode::At | Mode::Xa => Vec::new(),
+        }
     }
 
     async fn commit(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
@@ -104,11 +112,12 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             Task::Rollback { .. } => Direction::Undo,
             Task::AskPhaseOne => return self.by_the_row(work, Step::Compensable).await,
             Task::CanCommit => return Ok(self.opinion(work).await),
+            Task::Act => return Ok(self.act(work).await),
         };
         if work.resolution == Some(Resolution::Keep) {
             return self.keep(work, direction).await;
         }
-        let name = action_name(work);
+        let name = work.action_name();
         let Some(handler) = self.registry.find(name) else {
             // Whether there is anything to call for is the row's to say.
             return Ok(match self.by_the_row(work, Step::Compensable).await? {
@@ -130,7 +139,15 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     /// that went stale in the pool, or on which a handler left a transaction open, costs a try.
     pub(super) async fn begin(&self) -> Result<Local<DB>, ActionError> {
         let wait = self.options.local_lock_wait_max;
-        let left = wait + self.options.handler_wait_max;
+        self.begin_within(wait, wait + self.options.handler_wait_max).await
+    }
+
+    /// As [`Self::begin`], for a handler that has `left` from now on, of which its turn may take `wait`.
+    pub(super) async fn begin_within(
+        &self,
+        wait: Duration,
+        left: Duration,
+    ) -> Result<Local<DB>, ActionError> {
         let mut tries = 0;
         loop {
             match Local::begin(&self.pool, &self.writer, wait, left).await {
@@ -178,14 +195,13 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
 
     /// What the action thinks of its chances. Its local transaction is rolled back in any case.
     async fn opinion(&self, work: &Work) -> Answer {
-        let name = action_name(work);
+        let name = work.action_name();
         let Some(handler) = self.registry.find(name) else { return unknown(name) };
         let mut local = match self.begin().await {
             Ok(local) => local,
             Err(error) => return not_begun(&error),
         };
-        let input = work.action.as_ref().map_or(&[][..], |action| &*action.payload);
-        let asked = handler.can_commit(local.connection(), input);
+        let asked = handler.can_commit(local.connection(), work.payload());
         let opinion = match call(self.options.handler_wait_max, asked).await {
             Call::Returned(Ok(Chance::Good)) => Answer::Done,
             Call::Returned(Ok(Chance::None(why))) => parked(ParkReason::HandlerFatal, &why),
@@ -222,14 +238,10 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         };
         let Some(FoundRow { format, body, .. }) = row else { return Ok(None) };
         let kept = Kept { format, body: &body };
-        let name = action_name(work);
+        let name = work.action_name();
         let called = handler.run(direction, local.connection(), kept);
         let answer = match call(self.options.handler_wait_max, called).await {
-            Call::Returned(Ok(Handled::Done)) => Answer::Done,
-            Call::Returned(Ok(Handled::Later(after))) => {
-                later(Some(after.min(LATER_MAX)), &format!("`{name}` asks to be called later"))
-            }
-            Call::Returned(Ok(Handled::Attention(words))) => attention(name, &words),
+            Call::Returned(Ok(handled)) => handled_answer(name, handled),
             Call::Returned(Err(stopped)) => stopped_answer(name, &stopped),
             Call::Panicked(message) => {
                 local.cut_short();
@@ -259,7 +271,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     pub(super) async fn by_the_row(&self, work: &Work, step: Step) -> Result<Answer, DbError> {
         let mut own = self.own.begin().await?;
         let (row, _) = barrier::look(&mut *own, &work.key, work.store, self.mode).await?;
-        let name = action_name(work);
+        let name = work.action_name();
         let answer = match judge(row, self.fence_call(work, step)) {
             // It came after the look for an open one.
             Verdict::Run => later(Some(BUSY_PAUSE), "its barrier row has just been written"),
@@ -278,7 +290,9 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
                 own.commit().await?;
                 return Ok(match work.task {
                     Task::AskPhaseOne => Answer::Failed,
-                    Task::Rollback { .. } | Task::Commit | Task::CanCommit => Answer::Done,
+                    Task::Rollback { .. } | Task::Commit | Task::CanCommit | Task::Act => {
+                        Answer::Done
+                    }
                 });
             }
         };
@@ -291,6 +305,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             if self.attempt_left(work).is_zero() { Attempt::Over } else { Attempt::MayRun };
         match (work.task, self.mode) {
             (Task::Commit, _) => fence::Call::Confirm,
+            (Task::Act, _) => fence::Call::Act,
             (Task::AskPhaseOne | Task::CanCommit, _) => fence::Call::Ask { attempt },
             (Task::Rollback { phase_one_done }, Mode::Saga) => {
                 fence::Call::Compensate { phase_one_done, attempt, step }
@@ -301,10 +316,11 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         }
     }
 
-    /// What is left of the time in which a saga step's action may be attempted.
+    /// What is left of the time in which a saga step's action may be attempted. The tombstone keeps a
+    /// late attempt of a declared saga's step out, which is given its input alone.
     fn attempt_left(&self, work: &Work) -> Duration {
-        let payload = work.action.as_ref().map(|action| &*action.payload);
-        let end = payload.filter(|_| self.mode == Mode::Saga).and_then(attempts_end);
+        let in_code = self.mode == Mode::Saga && work.step.is_none();
+        let end = in_code.then(|| attempts_end(work.payload())).flatten();
         let left = end.map_or(0, |end| end.0.saturating_sub(self.wall().0));
         Duration::from_millis(left)
     }
@@ -343,7 +359,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         later(after, &format!("the local commit failed: {error}"))
     }
 
-    fn wall(&self) -> WallTime {
+    pub(super) fn wall(&self) -> WallTime {
         (self.options.environment.wall)()
     }
 }
@@ -352,39 +368,5 @@ fn end_state(direction: Direction) -> State {
     match direction {
         Direction::Confirm => State::Spent,
         Direction::Undo => State::Undone,
-    }
-}
-
-pub(super) fn action_name(work: &Work) -> &str {
-    work.action.as_ref().map_or("", |action| &*action.name)
-}
-
-fn unknown(name: &str) -> Answer {
-    let why = format!(
-        "this instance has registered no action `{name}`; another, perhaps newer, one may know it"
-    );
-    later(Some(UNKNOWN_PAUSE), &why)
-}
-
-fn not_begun(error: &ActionError) -> Answer {
-    let after = error.is_retryable().then_some(BUSY_PAUSE);
-    let source = std::error::Error::source(error);
-    let source = source.map_or_else(String::new, |source| format!(": {source}"));
-    later(after, &format!("{error}{source}"))
-}
-
-fn stopped_answer(name: &str, stopped: &Stopped) -> Answer {
-    match stopped {
-        Stopped::Unreadable(why) => attention(name, &format!("what it kept cannot be read: {why}")),
-        Stopped::Newer(version) => {
-            let why = format!(
-                "`{name}` kept version {version}, which this instance does not know; a newer one may"
-            );
-            later(Some(UNKNOWN_PAUSE), &why)
-        }
-        Stopped::Failed(error) => {
-            let passing = error.downcast_ref().is_some_and(is_passing);
-            later(passing.then_some(BUSY_PAUSE), &format!("`{name}` failed: {error}"))
-        }
     }
 }

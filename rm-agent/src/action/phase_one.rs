@@ -209,8 +209,9 @@ impl<DB: ActionDatabase> Shared<DB> {
             return Ok(());
         };
         let refused = match DB::classify(&error) {
-            Failure::Unique | Failure::Constraint | Failure::Statement => true,
-            Failure::Busy | Failure::Other => is_passing(&error),
+            Failure::Unique | Failure::Constraint => true,
+            // A statement that makes no sense now: a handler may have ended the local transaction by itself.
+            Failure::Statement | Failure::Busy | Failure::Other => is_passing(&error),
         };
         if refused {
             phase_one.not_sent();

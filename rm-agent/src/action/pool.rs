@@ -1,11 +1,13 @@
 //! What an application holds: a database, and the TCC and saga actions registered on it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use pactum_core::fence::Step;
 use pactum_core::id::ResourceId;
 use pactum_core::transaction::BranchMode;
+use pactum_proto::v1::OfferedAction;
 use sqlx::{Database, Pool};
 use tokio::sync::Semaphore;
 
@@ -51,10 +53,12 @@ pub(crate) struct Shared<DB: ActionDatabase> {
 }
 
 /// The actions of one mode, by name.
-pub(crate) struct Registry<DB: ActionDatabase>(RwLock<HashMap<&'static str, Arc<dyn Handler<DB>>>>);
+pub(crate) struct Registry<DB: ActionDatabase>(
+    RwLock<BTreeMap<&'static str, Arc<dyn Handler<DB>>>>,
+);
 
 /// The longest name of an action, in bytes: the coordinator stores it with every branch.
-const NAME_BYTES_MAX: usize = 64;
+pub(crate) const NAME_BYTES_MAX: usize = 64;
 
 impl<DB: ActionDatabase> Registry<DB> {
     fn new() -> Arc<Self> {
@@ -63,6 +67,16 @@ impl<DB: ActionDatabase> Registry<DB> {
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Handler<DB>>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The steps, as they are offered to declared sagas.
+    pub(super) fn offers(&self) -> Vec<OfferedAction> {
+        let actions = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let offer = |(name, handler): (&&str, &Arc<dyn Handler<DB>>)| OfferedAction {
+            name: (*name).to_owned(),
+            compensable: handler.step() == Step::Compensable,
+        };
+        actions.iter().map(offer).collect()
     }
 
     pub(crate) fn add(
@@ -140,6 +154,7 @@ impl<DB: ActionDatabase> ActionPool<DB> {
                 pool: handlers.clone(),
                 writer: Arc::clone(&writer),
                 own: Arc::clone(&own),
+                barrier_place: barrier_place.clone(),
                 options: options.clone(),
             };
             link.attach(resource.clone(), uid, mode, Arc::new(participant)).await?;

@@ -1,16 +1,30 @@
-//! What a person reads of a TCC or saga branch on which automatic work has stopped.
+//! What is answered of a TCC or saga branch whose work is not done now, or never by itself: for the
+//! coordinator, and for the person who looks.
 
 use std::time::Duration;
 
 use pactum_core::fence::Fault;
 use pactum_proto::v1::{ParkReason, ParkReport};
 
+use super::error::ActionError;
+use super::handler::{Handled, Stopped};
 use crate::branch::Answer;
+use crate::db::is_passing;
+
+/// When to come again to a database that somebody else is writing to, or a row that has just come.
+/// 100 ms: a few local transactions.
+pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// When to come again to an instance that does not know the action. 1 s: one that has just attached
+/// registers it now; another instance is asked by its own.
+pub(super) const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest delay that a handler may ask for. 1 h: a branch that waits for longer is not looked after.
+const LATER_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// What a handler may say of itself, in bytes: enough for a paragraph.
 const TEXT_BYTES_MAX: usize = 4096;
 
-pub(super) fn parked(reason: ParkReason, message: &str) -> Answer {
+pub(crate) fn parked(reason: ParkReason, message: &str) -> Answer {
     let message = shortened(message);
     Answer::Parked(ParkReport {
         reason: reason.into(),
@@ -55,13 +69,55 @@ pub(super) fn fault(fault: Fault, action: &str) -> Answer {
 }
 
 /// A handler's own words for a person.
-pub(super) fn attention(action: &str, words: &str) -> Answer {
+fn attention(action: &str, words: &str) -> Answer {
     let said = if words.trim().is_empty() { "it gave no reason" } else { words };
     parked(ParkReason::HandlerFatal, &format!("`{action}` needs attention: {said}"))
 }
 
-pub(super) fn later(after: Option<Duration>, reason: &str) -> Answer {
+pub(crate) fn later(after: Option<Duration>, reason: &str) -> Answer {
     Answer::Later { after, reason: shortened(reason) }
+}
+
+/// What a handler of phase two said.
+pub(crate) fn handled_answer(name: &str, handled: Handled) -> Answer {
+    match handled {
+        Handled::Done => Answer::Done,
+        Handled::Later(after) => {
+            later(Some(after.min(LATER_MAX)), &format!("`{name}` asks to be called later"))
+        }
+        Handled::Attention(words) => attention(name, &words),
+    }
+}
+
+/// No handler of this name is registered here.
+pub(crate) fn unknown(name: &str) -> Answer {
+    let why = format!(
+        "this instance has registered no action `{name}`; another, perhaps newer, one may know it"
+    );
+    later(Some(UNKNOWN_PAUSE), &why)
+}
+
+pub(super) fn not_begun(error: &ActionError) -> Answer {
+    let after = error.is_retryable().then_some(BUSY_PAUSE);
+    let source = std::error::Error::source(error);
+    let source = source.map_or_else(String::new, |source| format!(": {source}"));
+    later(after, &format!("{error}{source}"))
+}
+
+pub(crate) fn stopped_answer(name: &str, stopped: &Stopped) -> Answer {
+    match stopped {
+        Stopped::Unreadable(why) => attention(name, &format!("what it kept cannot be read: {why}")),
+        Stopped::Newer(version) => {
+            let why = format!(
+                "`{name}` kept version {version}, which this instance does not know; a newer one may"
+            );
+            later(Some(UNKNOWN_PAUSE), &why)
+        }
+        Stopped::Failed(error) => {
+            let passing = error.downcast_ref().is_some_and(is_passing);
+            later(passing.then_some(BUSY_PAUSE), &format!("`{name}` failed: {error}"))
+        }
+    }
 }
 
 fn shortened(text: &str) -> String {

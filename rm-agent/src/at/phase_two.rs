@@ -126,12 +126,17 @@ impl AtParticipant {
             (Task::Rollback { .. }, Some(Resolution::Keep)) => {
                 self.keep(&mut *local, work, found).await?
             }
-            (Task::Rollback { .. } | Task::AskPhaseOne | Task::Commit | Task::CanCommit, _) => {
-                match found {
-                    Ok(found) => self.judge(&mut *local, work, found).await?,
-                    Err(why) => Verdict::Leave(tampered(why)),
-                }
-            }
+            (
+                Task::Rollback { .. }
+                | Task::AskPhaseOne
+                | Task::Commit
+                | Task::CanCommit
+                | Task::Act,
+                _,
+            ) => match found {
+                Ok(found) => self.judge(&mut *local, work, found).await?,
+                Err(why) => Verdict::Leave(tampered(why)),
+            },
         };
         match verdict {
             Verdict::Leave(answer) => {
@@ -164,6 +169,7 @@ impl AtParticipant {
         match (work.task, found) {
             (Task::Commit, _) => unreachable!("the session gives commits to `commit`"),
             (Task::CanCommit, _) => unreachable!("it is answered before the database is asked"),
+            (Task::Act, _) => unreachable!("the session gives actions to saga mode alone"),
             (Task::Rollback { phase_one_done: true }, None) => {
                 Ok(Verdict::Leave(parked(ParkReason::EvidenceLost, EVIDENCE_LOST)))
             }

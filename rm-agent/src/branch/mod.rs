@@ -10,9 +10,11 @@ pub(crate) use environment::Environment;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use pactum_core::id::{BranchId, StoreId, Xid};
 use pactum_core::transaction::{Action, BranchMode, Resolution};
 use pactum_proto::v1::ParkReport;
+use tokio::time::Instant;
 
 /// One branch, as its participant knows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +39,8 @@ pub(crate) enum Task {
     /// nothing depends on the answer: `Done` is yes, `Failed` and `Parked` are no (nothing is
     /// parked), `Later` is no answer. Whoever has no opinion says `Done`.
     CanCommit,
+    /// Runs the action of a declared saga's step. Answered with [`Answer::Step`] or `Later`.
+    Act,
 }
 
 /// A task for one branch.
@@ -53,6 +57,30 @@ pub(crate) struct Work {
     pub(crate) action: Option<Action>,
     /// What an operator decided while the branch was parked.
     pub(crate) resolution: Option<Resolution>,
+    /// Where the branch is a step of a declared saga.
+    pub(crate) step: Option<StepWork>,
+}
+
+/// What else is told of a step of a declared saga. No two attempts have the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StepWork {
+    /// For [`Task::Act`]: when the coordinator gives the attempt up.
+    pub(crate) until: Instant,
+    /// Names the step, the same for all attempts and for its compensation.
+    pub(crate) key: String,
+    /// For its compensation: what the action returned, as JSON; empty if that is not known.
+    pub(crate) result: Bytes,
+}
+
+impl Work {
+    pub(crate) fn action_name(&self) -> &str {
+        self.action.as_ref().map_or("", |action| &*action.name)
+    }
+
+    /// What was registered with the branch, or what the step is given.
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.action.as_ref().map_or(&[], |action| &*action.payload)
+    }
 }
 
 /// What came of it. `Done` is said only after the local transaction that did it has committed.
@@ -68,4 +96,19 @@ pub(crate) enum Answer {
     },
     /// Repeating cannot cure it: a person must look.
     Parked(ParkReport),
+    /// To [`Task::Act`].
+    Step(StepAnswer),
+}
+
+/// What came of an attempt of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StepAnswer {
+    /// It took place, and this is what the action returned, as JSON.
+    Done(Vec<u8>),
+    /// This attempt did not take place.
+    Failed { code: String, message: String, is_final: bool },
+    /// It may have taken place or not, and why that is not known.
+    Unknown(String),
+    /// It is under way elsewhere.
+    Ongoing { ask_after: Option<Duration> },
 }

@@ -190,10 +190,11 @@ impl Fake {
             mode: registered.map(|branch| branch.mode).or(only).expect("a database is attached"),
             action: registered.and_then(|branch| branch.action.clone()),
             resolution: None,
+            step: None,
         }
     }
 
-    async fn ask(&self, work: Work) -> Answer {
+    pub(crate) async fn ask(&self, work: Work) -> Answer {
         let participant = self.participant(work.mode);
         if work.task != Task::Commit {
             return participant.settle(work).await;
@@ -301,6 +302,8 @@ impl Link for Fake {
         state.uid = Some(uid);
         Ok(())
     }
+
+    fn offer(&self, _: &ResourceId) {}
 
     async fn next_branch_id(&self) -> Result<BranchId, CallError> {
         let mut state = self.state();

@@ -29,6 +29,7 @@ pub(crate) trait Link: Debug + Send + Sync + 'static {
         mode: BranchMode,
         participant: Arc<dyn Participant>,
     ) -> Result<(), CallError>;
+    fn offer(&self, resource: &ResourceId);
     async fn next_branch_id(&self) -> Result<BranchId, CallError>;
     async fn register(
         &self,
@@ -71,7 +72,11 @@ impl Link for Session {
         mode: BranchMode,
         participant: Arc<dyn Participant>,
     ) -> Result<(), CallError> {
-        Session::attach(self, resource, uid, mode, participant).await
+        Session::attach(self, resource, Some(uid), mode, participant).await
+    }
+
+    fn offer(&self, resource: &ResourceId) {
+        Session::offer(self, resource);
     }
 
     async fn next_branch_id(&self) -> Result<BranchId, CallError> {

@@ -1,15 +1,17 @@
-//! Saga in code: steps with an action now, and a compensation in case the global transaction rolls
-//! back.
+//! Steps of a saga: an action now, and a compensation in case the whole rolls back. The saga is either
+//! the code of a global transaction, or declared, and driven by the coordinator.
 //!
 //! ```text
-//! phase one   step.rs      a registered step: begun, and run until it is done or given up
+//! in code     step.rs      a registered step: begun, and run until it is done or given up
+//! declared    error.rs     why an attempt of it came to nothing; `crate::action` makes the attempts
 //! both        kept.rs      input and output in the barrier row, and what the coordinator keeps
-//! phase two   erased.rs    the step as phase two calls it; the rest is `crate::action`'s
+//!             erased.rs    the step as the coordinator asks for it; the rest is `crate::action`'s
 //! ```
 //!
-//! See `docs/saga-in-code.md`.
+//! See `docs/saga-in-code.md` and `docs/saga.md`.
 
 mod erased;
+mod error;
 mod kept;
 mod step;
 
@@ -24,14 +26,28 @@ use serde::de::DeserializeOwned;
 use crate::action::{ActionDatabase, ActionError, ActionPool, Chance, Handled};
 use erased::Erased;
 
+pub use error::StepError;
 pub(crate) use kept::attempts_end;
 pub use step::{BegunStep, Step};
+
+/// The code of a step whose input is not what it takes.
+pub(crate) const INPUT_CODE: &str = "pactum-input";
+/// The code of a step whose handler panicked.
+pub(crate) const PANICKED_CODE: &str = "pactum-panicked";
+/// The code of a step whose result cannot be kept.
+pub(crate) const RESULT_CODE: &str = "pactum-result";
+/// The code of a step whose handler did not end in its time.
+pub(crate) const TIMED_OUT_CODE: &str = "pactum-timed-out";
 
 /// A step of a saga: an action, and the compensation that reverses its effect.
 ///
 /// Both run in local transactions of their own on the resource's database, with the barrier row in
-/// them. The compensation is registered durably before the action runs, so it is found by the step's
+/// them. The compensation is known durably before the action runs, so it is found by the step's
 /// name, and with its input, whatever happens to the process that ran the action.
+///
+/// A registered step runs in code ([`Step::run`]), and is offered to declared sagas under its name. There
+/// the definition says how often and for how long it is attempted: [`SagaStep::ATTEMPTS`],
+/// [`SagaStep::ATTEMPT_WAIT_MAX`], [`SagaStep::BACK_OFF`] and [`SagaStep::retries`] are for steps in code.
 ///
 /// A handler gets the connection of that local transaction. It must not end it (COMMIT, ROLLBACK, on
 /// MySQL any DDL), must return the errors that the database gives it, and may be called again after
@@ -116,6 +132,13 @@ pub trait SagaStep<DB: ActionDatabase>: Send + Sync + 'static {
         false
     }
 
+    /// What a declared saga is told of the action's error. The default: *later* for what the database
+    /// itself calls passing, and otherwise that this attempt failed, with the code `failed`.
+    fn step_error(&self, error: Self::Error) -> StepError {
+        let error: Box<dyn Error + Send + Sync> = error.into();
+        StepError::rolled_back(&*error)
+    }
+
     /// Whether the step has a chance with this input, asked before the first step by
     /// [`Agent::can_commit`](crate::Agent::can_commit). Advice: whatever it writes is rolled back. The
     /// default sees nothing in the way.
@@ -144,13 +167,15 @@ pub trait SagaStep<DB: ActionDatabase>: Send + Sync + 'static {
 }
 
 impl<DB: ActionDatabase> ActionPool<DB> {
-    /// Registers a saga step, for phase two to find its compensation by its name.
+    /// Registers a saga step, for phase two to find its compensation by its name, and offers it to
+    /// declared sagas.
     ///
     /// # Errors
     /// [`ActionError::Name`] if the name cannot be one, or is in use.
     pub fn saga<S: SagaStep<DB>>(&self, step: S) -> Result<Step<DB, S>, ActionError> {
         let step = Arc::new(step);
         self.0.saga.add(S::NAME, Arc::new(Erased::<DB, S>::new(Arc::clone(&step))))?;
+        self.0.link.offer(&self.0.resource);
         Ok(Step::new(self.clone(), step))
     }
 }

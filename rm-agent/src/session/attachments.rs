@@ -1,6 +1,6 @@
 //! The resources of this process, and the way of pushed work to their participants.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pactum_core::id::{ResourceId, ResourceUid};
@@ -17,30 +17,45 @@ use super::tasks::Tasks;
 use super::{Participant, wire};
 use crate::branch::Task;
 
+type ByMode = HashMap<(ResourceId, BranchMode), Arc<Attachment>>;
+
 #[derive(Debug, Default)]
 pub(super) struct Attachments {
-    by_mode: Mutex<HashMap<(ResourceId, BranchMode), Arc<Attachment>>>,
+    by_mode: Mutex<ByMode>,
     stop: CancellationToken,
 }
 
 /// One mode of a resource that this process speaks for.
-#[derive(Debug)]
 pub(super) struct Attachment {
     pub(super) resource: ResourceId,
-    pub(super) uid: ResourceUid,
+    /// `None` for a service without a database.
+    pub(super) uid: Option<ResourceUid>,
     mode: BranchMode,
     lanes: Lanes,
+    participant: Arc<dyn Participant>,
     _stop: DropGuard,
 }
 
 impl Attachment {
-    pub(super) fn to_wire(&self) -> v1::Resource {
+    fn to_wire(&self, actions: Vec<v1::OfferedAction>) -> v1::Resource {
+        let kind = match self.uid {
+            Some(_) => v1::ResourceKind::Database,
+            None => v1::ResourceKind::Service,
+        };
+        let uid = self.uid.map(|uid| uid.to_bytes().to_vec()).unwrap_or_default();
         v1::Resource {
             resource_id: self.resource.to_string(),
-            kind: v1::ResourceKind::Database.into(),
-            resource_uid: self.uid.to_bytes().to_vec().into(),
-            actions: Vec::new(),
+            kind: kind.into(),
+            resource_uid: uid.into(),
+            actions,
         }
+    }
+}
+
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = (&self.resource, self.mode);
+        f.debug_tuple("Attachment").field(&place).field(&self.uid).finish()
     }
 }
 
@@ -51,10 +66,10 @@ impl Attachments {
     pub(super) fn add(
         &self,
         (resource, mode): (ResourceId, BranchMode),
-        uid: ResourceUid,
+        uid: Option<ResourceUid>,
         participant: &Arc<dyn Participant>,
         tasks: &Tasks,
-    ) -> Result<Arc<Attachment>, ResourceUid> {
+    ) -> Result<Arc<Attachment>, Option<ResourceUid>> {
         let mut attached = self.attached();
         let of_resource = |old: &&Arc<Attachment>| old.resource == resource;
         if let Some(other) = attached.values().find(|old| of_resource(old) && old.uid != uid) {
@@ -70,6 +85,7 @@ impl Attachments {
             uid,
             mode,
             lanes,
+            participant: Arc::clone(participant),
             _stop: stop.drop_guard(),
         });
         attached.insert((resource, mode), Arc::clone(&attachment));
@@ -85,12 +101,17 @@ impl Attachments {
         }
     }
 
-    /// One attachment of each resource: the coordinator does not know modes.
-    pub(super) fn resources(&self) -> Vec<Arc<Attachment>> {
+    /// The resources, as the coordinator is told of them.
+    pub(super) fn resources(&self) -> Vec<v1::Resource> {
         let attached = self.attached();
-        let by_resource: HashMap<&ResourceId, &Arc<Attachment>> =
-            attached.values().map(|attachment| (&attachment.resource, attachment)).collect();
-        by_resource.into_values().cloned().collect()
+        let resources: HashSet<&ResourceId> =
+            attached.keys().map(|(resource, _)| resource).collect();
+        resources.into_iter().filter_map(|resource| told(&attached, resource)).collect()
+    }
+
+    /// A resource, as the coordinator is told of it.
+    pub(super) fn resource(&self, resource: &ResourceId) -> Option<v1::Resource> {
+        told(&self.attached(), resource)
     }
 
     /// Hands pushed work to its resource, or answers that this process cannot do it.
@@ -101,7 +122,7 @@ impl Attachments {
                 match work.task {
                     Task::Commit | Task::Rollback { .. } => reports.arrived(&work.key),
                     // The coordinator asks because it does not know yet.
-                    Task::AskPhaseOne | Task::CanCommit => {}
+                    Task::AskPhaseOne | Task::CanCommit | Task::Act => {}
                 }
                 match self.attached().get(&(resource, work.mode)) {
                     Some(attachment) => return attachment.lanes.push(link, work),
@@ -125,9 +146,14 @@ impl Attachments {
         self.stop.cancel();
     }
 
-    fn attached(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<(ResourceId, BranchMode), Arc<Attachment>>> {
+    fn attached(&self) -> std::sync::MutexGuard<'_, ByMode> {
         self.by_mode.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The coordinator does not know modes: a resource is told once, with what all of them offer.
+fn told(attached: &ByMode, resource: &ResourceId) -> Option<v1::Resource> {
+    let of_resource = || attached.values().filter(|one| one.resource == *resource);
+    let offers = of_resource().flat_map(|one| one.participant.offers()).collect();
+    of_resource().next().map(|one| one.to_wire(offers))
 }

@@ -94,14 +94,14 @@ impl Session {
         self.shared().state.send_replace(State::Closed);
     }
 
-    /// Attaches a database; repeated by itself after each reconnect. Refused if the binding is
-    /// another one.
+    /// Attaches a database, or a service without one; repeated by itself after each reconnect. Refused
+    /// if the binding is another one.
     ///
     /// Dropping the future leaves the resource attached or not; attach it again.
     pub(crate) async fn attach(
         &self,
         resource: ResourceId,
-        uid: ResourceUid,
+        uid: Option<ResourceUid>,
         mode: BranchMode,
         participant: Arc<dyn Participant>,
     ) -> Result<(), CallError> {
@@ -109,25 +109,57 @@ impl Session {
         let added =
             shared.attachments.add((resource.clone(), mode), uid, &participant, &shared.tasks);
         let attachment = added.map_err(|other| {
+            let named = |uid: Option<ResourceUid>| match uid {
+                Some(uid) => format!("database {uid}"),
+                None => "a service without a database".to_owned(),
+            };
+            let (other, uid) = (named(other), named(uid));
             refusal(
                 v1::ErrorCode::ResourceBound,
                 format!(
-                    "resource `{resource}` is attached by this process to database {other}, so it \
-                     cannot be {uid} too: give each database an id of its own"
+                    "resource `{resource}` is attached by this process to {other}, so it cannot be \
+                     {uid} too: give each an id of its own"
                 ),
             )
         })?;
-        let request = Request::Attach(attachment.to_wire());
-        let until = Instant::now() + self.answer_wait_max();
-        let answer = self.call(Urgency::Decision, request, None, until).await;
-        let result = answer.and_then(|answered| match answered.frame {
-            Answer::Attached(_) => Ok(()),
-            other => Err(unexpected(&other)),
-        });
+        let result = self.tell_resource(&resource).await;
         if result.is_err() {
             shared.attachments.remove(&attachment);
         }
         result
+    }
+
+    /// Tells the coordinator of a resource, with what is offered at it.
+    async fn tell_resource(&self, resource: &ResourceId) -> Result<(), CallError> {
+        let Some(told) = self.shared().attachments.resource(resource) else { return Ok(()) };
+        let until = Instant::now() + self.answer_wait_max();
+        let answered = self.call(Urgency::Decision, Request::Attach(told), None, until).await?;
+        match answered.frame {
+            Answer::Attached(_) => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Says that something more is offered at a resource. What follows in one go is told at once, and
+    /// [`Session::offers_told`] waits for it.
+    pub(crate) fn offer(&self, resource: &ResourceId) {
+        let shared = Arc::clone(&self.0.shared);
+        if !shared.offers.begin(resource) {
+            return;
+        }
+        let (session, resource) = (self.clone(), resource.clone());
+        self.spawn("offers", async move {
+            let telling = shared.offers.telling(&resource);
+            if let Err(error) = session.tell_resource(&resource).await {
+                tracing::warn!(txn.resource = %resource, %error, "offers not told; a new session does");
+            }
+            drop(telling);
+        });
+    }
+
+    /// Waits until the coordinator knows what this process offers.
+    pub(crate) async fn offers_told(&self) {
+        self.shared().offers.all_told().await;
     }
 
     /// Begins a new global transaction: under a number that the coordinator gave before, or it is
@@ -181,11 +213,10 @@ impl Session {
         timeout: Duration,
         outer: Option<&Xid>,
     ) -> Result<TransactionContext, CallError> {
-        let number = self.0.begun.fetch_add(1, Ordering::Relaxed);
         let request = Request::Begin(v1::BeginRequest {
             name: name.to_owned(),
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-            idempotency_key: format!("{:016x}-{number:x}", self.0.key_prefix),
+            idempotency_key: self.new_key(),
             outer_xid: outer.map_or_else(String::new, Xid::to_string),
         });
         let until = Instant::now() + self.answer_wait_max();
@@ -265,6 +296,12 @@ impl Session {
     /// Room for one more failed phase one that waits to be reported, if there is any.
     pub(super) fn failed_report_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.failed_reports).try_acquire_owned().ok()
+    }
+
+    /// The part of a key that no other process has, and the number that none of ours had.
+    pub(super) fn new_key(&self) -> String {
+        let number = self.0.begun.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}-{number:x}", self.0.key_prefix)
     }
 
     pub(super) fn shared(&self) -> &Shared {

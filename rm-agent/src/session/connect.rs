@@ -25,11 +25,11 @@ use pactum_proto::v1::server_frame::Frame as Answer;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tonic::Streaming;
 
-use super::attachments::Attachment;
 use super::link::{Link, Lost};
 use super::names::Names;
 use super::outbox::{Outbox, Urgency};
 use super::shared::{Shared, State, ask_again_after};
+use crate::chain::chain;
 
 /// From a tenth of a second, so that a restarted coordinator is found at once, to five: a fleet of
 /// agents must not hammer one that is down.
@@ -97,11 +97,6 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
     }
     shared.state.send_replace(State::Closed);
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |source| source.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 async fn open(shared: &Shared) -> Result<Opened, Ended> {
@@ -254,17 +249,18 @@ async fn settle(shared: &Shared, link: &Arc<Link>) -> Result<(), Lost> {
 
 /// Attaches a resource on a new stream. A refusal does not cost the others their session: it is
 /// reported, and the coordinator refuses each registration of this resource by itself.
-async fn attach_again(link: &Link, attachment: &Attachment) -> Result<(), Lost> {
+async fn attach_again(link: &Link, resource: &v1::Resource) -> Result<(), Lost> {
     let mut attempt = 0;
     loop {
-        let request = Request::Attach(attachment.to_wire());
+        let request = Request::Attach(resource.clone());
         let Answer::Error(error) = link.request(Urgency::Decision, request).await?.frame else {
             return Ok(());
         };
         attempt += 1;
         let Some(delay) = ask_again_after(&error, attempt) else {
             tracing::error!(
-                txn.resource = %attachment.resource, error = error.message,
+                txn.resource = resource.resource_id,
+                error = error.message,
                 "the coordinator refuses to attach the resource"
             );
             return Ok(());

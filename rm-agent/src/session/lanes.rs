@@ -1,12 +1,14 @@
-//! Phase two of one resource: what was pushed, in two lanes.
+//! What was pushed for one resource, in lanes.
 //!
 //! ```text
 //! Work ──route──▶ commits ─▶ one batch of up to 256 at a time ─▶ participant ─▶ results
-//!            └──▶ others  ─▶ one by one, a few side by side   ─▶ participant ─▶ a result each
+//!            ├──▶ actions ─┐
+//!            └──▶ others  ─┴▶ one by one, a few side by side  ─▶ participant ─▶ a result each
 //! ```
 //!
 //! Commits have a lane of their own: a rollback may wait for rows that somebody holds, and the
-//! commits behind it must not. What queues while a batch is under way is the next batch, so nothing
+//! commits behind it must not. So have the actions of declared sagas, which may take as long as they
+//! like: nothing that is decided waits for them. What queues while a batch is under way is the next batch, so nothing
 //! waits when it is idle. A rollback is answered as soon as it is done, and a slow one holds up only
 //! what finds no place beside it; the coordinator sends the branches of one transaction and resource
 //! one after the other, so what runs side by side belongs together nowhere.
@@ -23,13 +25,13 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use pactum_proto::v1::client_frame::Frame as Request;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
 use super::outbox::Urgency;
 use super::{Participant, wire};
-use crate::branch::{Answer, BranchKey, Task, Work};
+use crate::branch::{Answer, BranchKey, StepAnswer, Task, Work};
 
 /// The most commits in one call of a participant: 256 rows fill a statement.
 const BATCH_MAX: usize = 256;
@@ -38,14 +40,18 @@ const BATCH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a rollback may take. 10 min: many times what the largest undo log needs, row by row on a
 /// slow disk. What it waits for is bounded by the database's own lock timeouts, long before.
 const ROLLBACK_WAIT_MAX: Duration = Duration::from_secs(600);
+/// How much longer than the coordinator waits for an action it is left to the participant to end it.
+/// 5 s: nobody hears it any more, and a local transaction under way may as well end in good order.
+const ACTION_GRACE: Duration = Duration::from_secs(5);
 /// From this attempt on, work that cannot be done yet is told aloud. 4: by then some ten seconds
 /// have passed, and it is not a passing lock.
 const ATTEMPTS_IN_SILENCE: u32 = 3;
 
-/// The two lanes of a resource.
+/// The lanes of a resource.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     commits: Arc<Lane>,
+    actions: Arc<Lane>,
     others: Arc<Lane>,
 }
 
@@ -53,12 +59,13 @@ impl Lanes {
     pub(super) fn push(&self, link: &Arc<Link>, work: Work) {
         let lane = match work.task {
             Task::Commit => &self.commits,
+            Task::Act => &self.actions,
             Task::Rollback { .. } | Task::AskPhaseOne | Task::CanCommit => &self.others,
         };
         lane.push(Queued { link: Arc::clone(link), work });
     }
 
-    /// The work of both lanes, until `stop`; what is under way is finished first.
+    /// The work of all lanes, until `stop`; what is under way is finished first.
     pub(super) fn workers(
         &self,
         participant: &Arc<dyn Participant>,
@@ -72,17 +79,23 @@ impl Lanes {
             }
         };
         let mut workers = vec![commits.boxed()];
-        for _ in 0..participant.rollbacks_at_once() {
-            let (lane, by) = (Arc::clone(&self.others), Arc::clone(participant));
-            let stopped = stop.clone();
-            let others = async move {
-                while let Some(one) = stopped.run_until_cancelled(lane.next(1)).await {
-                    for work in one {
-                        settle(&lane, work, &*by).await;
+        let places = [
+            (&self.actions, participant.actions_at_once()),
+            (&self.others, participant.rollbacks_at_once()),
+        ];
+        for (lane, at_once) in places {
+            for _ in 0..at_once {
+                let (lane, by) = (Arc::clone(lane), Arc::clone(participant));
+                let stopped = stop.clone();
+                let worker = async move {
+                    while let Some(one) = stopped.run_until_cancelled(lane.next(1)).await {
+                        for work in one {
+                            settle(&lane, work, &*by).await;
+                        }
                     }
-                }
-            };
-            workers.push(others.boxed());
+                };
+                workers.push(worker.boxed());
+            }
         }
         workers
     }
@@ -118,9 +131,10 @@ impl Drop for Queued {
 }
 
 impl Queued {
-    /// Whether its answer is the answer to `other` too.
+    /// Whether its answer is the answer to `other` too. Attempts of an action differ in nothing else.
     fn answers(&self, other: &Work) -> bool {
-        let Work { key, store, task, attempt: _, mode: _, action: _, resolution } = &self.work;
+        let Work { key, store, task, attempt: _, mode: _, action: _, resolution, step: _ } =
+            &self.work;
         (key, store, task, resolution) == (&other.key, &other.store, &other.task, &other.resolution)
     }
 }
@@ -222,9 +236,18 @@ async fn commit(lane: &Lane, batch: Vec<Work>, participant: &dyn Participant) {
 
 /// Does one piece of work and sends what came of it.
 async fn settle(lane: &Lane, work: Work, participant: &dyn Participant) {
-    let key = work.key.clone();
-    let answer = bounded(ROLLBACK_WAIT_MAX, participant.settle(work)).await;
-    tell(lane.finished(&key), answer.unwrap_or_else(not_now));
+    let (key, task) = (work.key.clone(), work.task);
+    let attempt_end = work.step.as_ref().filter(|_| task == Task::Act).map(|step| step.until);
+    let wait_max = attempt_end.map_or(ROLLBACK_WAIT_MAX, |end| {
+        end.saturating_duration_since(Instant::now()) + ACTION_GRACE
+    });
+    let answer = bounded(wait_max, participant.settle(work)).await;
+    let answer = answer.unwrap_or_else(|why| match task {
+        // *Later* would say that nothing of it is left.
+        Task::Act => Answer::Step(StepAnswer::Unknown(why.to_owned())),
+        Task::Commit | Task::Rollback { .. } | Task::AskPhaseOne | Task::CanCommit => not_now(why),
+    });
+    tell(lane.finished(&key), answer);
 }
 
 /// What a participant says, or why it says nothing.
@@ -255,7 +278,7 @@ fn tell(queued: Option<Queued>, answer: Answer) {
 fn log(work: &Work, answer: &Answer) {
     let Work { key: BranchKey { xid, branch }, attempt, .. } = work;
     match answer {
-        Answer::Done | Answer::Failed => {
+        Answer::Done | Answer::Failed | Answer::Step(_) => {
             tracing::debug!(txn.xid = %xid, txn.branch_id = %branch, txn.attempt = attempt,
                 "branch settled");
         }

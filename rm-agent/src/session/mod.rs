@@ -7,6 +7,7 @@
 //! ```text
 //! calls.rs        what the rest of the agent calls; asks again until an answer or the caller's end
 //! branch_calls.rs, outcome_calls.rs   the parts of it that branches call, and that ask for an outcome
+//! saga_calls.rs   the part of it that starts declared sagas, and asks about them
 //!   shared.rs     what callers and connection share: which link is up
 //!   link.rs       one stream that is up: correlation, window, cancellation
 //!     outbox.rs   the two queues to the stream, and their batches
@@ -15,6 +16,7 @@
 //!   reports.rs    phase-one reports, kept until they cannot matter any more
 //!   ids.rs        branch ids, from blocks
 //!   names.rs      numbers for transactions, from blocks
+//!   offers.rs     what is offered to declared sagas, and not told yet
 //!   wire.rs       conversions          environment.rs  randomness and the way to the coordinator
 //!   tasks.rs      what runs beside its callers
 //! ```
@@ -28,9 +30,11 @@ mod ids;
 mod lanes;
 mod link;
 mod names;
+mod offers;
 mod outbox;
 mod outcome_calls;
 mod reports;
+mod saga_calls;
 mod shared;
 mod tasks;
 #[cfg(test)]
@@ -136,13 +140,23 @@ pub(crate) struct Claim(pub(crate) u64);
 /// any await, and its work is then asked for again.
 #[async_trait::async_trait]
 pub(crate) trait Participant: Send + Sync + 'static {
-    /// How much of what is not a commit may run side by side.
+    /// How much of what is neither a commit nor an action may run side by side.
     fn rollbacks_at_once(&self) -> usize;
+
+    /// How many actions of declared sagas may run side by side; zero where there are none.
+    fn actions_at_once(&self) -> usize {
+        0
+    }
+
+    /// The actions that it offers to declared sagas, as long as nothing else is registered.
+    fn offers(&self) -> Vec<v1::OfferedAction> {
+        Vec::new()
+    }
 
     /// Does a batch of commits and answers each. Called for one batch at a time.
     async fn commit(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)>;
 
-    /// Does a rollback, or answers how phase one ended. Never called for a branch of which it is
-    /// still under way.
+    /// Does a rollback, runs an action, or answers how phase one ended. Never called for a branch of
+    /// which the same is still under way.
     async fn settle(&self, work: Work) -> Answer;
 }

@@ -8,11 +8,13 @@ use pactum_core::retry::RetryPolicy;
 use pactum_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
 use super::attachments::Attachments;
 use super::environment::Environment;
 use super::ids::BranchIds;
 use super::link::Link;
+use super::offers::Offers;
 use super::reports::Reports;
 use super::tasks::Tasks;
 
@@ -27,7 +29,10 @@ pub(super) struct Shared {
     pub(super) ids: BranchIds,
     pub(super) reports: Reports,
     pub(super) attachments: Attachments,
+    pub(super) offers: Offers,
     pub(super) tasks: Tasks,
+    /// The connection for unary calls, once there was one.
+    pub(super) unary: tokio::sync::Mutex<Option<Channel>>,
     /// The stream is to be closed in good order, and no other opened.
     pub(super) closing: CancellationToken,
     store: Mutex<Option<StoreId>>,
@@ -49,7 +54,9 @@ impl Shared {
             ids: BranchIds::default(),
             reports: Reports::default(),
             attachments: Attachments::default(),
+            offers: Offers::default(),
             tasks: Tasks::on_current_runtime(),
+            unary: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
             store: Mutex::default(),
             trouble: Mutex::default(),

@@ -2,32 +2,35 @@
 
 use std::time::Duration;
 
-use pactum_core::id::{ResourceId, StoreId, Xid};
+use pactum_core::id::{BranchId, ResourceId, StoreId, Xid};
 use pactum_core::lock::key::{EncodedKey, LockMode};
 use pactum_core::transaction::Action;
 use pactum_proto::v1;
 use pactum_proto::v1::opinion::Opinion as WireOpinion;
 use pactum_proto::v1::work_result::Result as WireResult;
+use tokio::time::Instant;
 
 use super::Registration;
 use super::outcome_calls::{Opinion, Question};
-use crate::branch::{Answer, BranchKey, Task, Work};
+use crate::branch::{Answer, BranchKey, StepAnswer, StepWork, Task, Work};
 use crate::context::TransactionContext;
 
 /// The name by which a participant is asked; a result names it back.
-pub(super) fn task(kind: v1::WorkKind, phase_one_done: bool) -> Option<Task> {
-    match kind {
+fn task(wire: &v1::Work) -> Option<Task> {
+    let phase_one_done = wire.phase_one_done;
+    match wire.kind() {
         v1::WorkKind::Commit => Some(Task::Commit),
         v1::WorkKind::Rollback => Some(Task::Rollback { phase_one_done }),
         v1::WorkKind::AskPhaseOne => Some(Task::AskPhaseOne),
         v1::WorkKind::CanCommit => Some(Task::CanCommit),
+        v1::WorkKind::Act if wire.mode() == v1::BranchMode::Saga => Some(Task::Act),
         v1::WorkKind::Act | v1::WorkKind::Unspecified => None,
     }
 }
 
 /// Work as the participant of its resource understands it, or why this agent cannot do it.
 pub(super) fn work(wire: &v1::Work, store: StoreId) -> Result<(ResourceId, Work), &'static str> {
-    let task = task(wire.kind(), wire.phase_one_done).ok_or("this kind of work is not known")?;
+    let task = task(wire).ok_or("this kind of work is not known")?;
     let xid: Xid = wire.xid.parse().map_err(|_| "its XID is malformed")?;
     let resource: ResourceId =
         wire.resource_id.parse().map_err(|_| "its resource id is malformed")?;
@@ -36,11 +39,17 @@ pub(super) fn work(wire: &v1::Work, store: StoreId) -> Result<(ResourceId, Work)
         name: wire.action.as_str().into(),
         payload: wire.payload.to_vec().into(),
     });
-    let key = BranchKey { xid, branch: pactum_core::id::BranchId(wire.branch_id) };
+    let branch = BranchId(wire.branch_id);
+    let step = (!wire.token.is_empty()).then(|| StepWork {
+        until: Instant::now() + Duration::from_millis(wire.timeout_ms.into()),
+        key: wire.token.clone(),
+        result: wire.result.clone(),
+    });
+    let key = BranchKey { xid, branch };
     // Acting as if nobody had decided would only park the branch again.
     let resolution = pactum_proto::convert::resolution(wire.resolution)
         .map_err(|_| "the operator's resolution is not known")?;
-    Ok((resource, Work { key, store, task, attempt: wire.attempt, mode, action, resolution }))
+    Ok((resource, Work { key, store, task, attempt: wire.attempt, mode, action, resolution, step }))
 }
 
 pub(super) fn work_kind(task: Task) -> v1::WorkKind {
@@ -49,6 +58,7 @@ pub(super) fn work_kind(task: Task) -> v1::WorkKind {
         Task::Rollback { .. } => v1::WorkKind::Rollback,
         Task::AskPhaseOne => v1::WorkKind::AskPhaseOne,
         Task::CanCommit => v1::WorkKind::CanCommit,
+        Task::Act => v1::WorkKind::Act,
     }
 }
 
@@ -70,8 +80,23 @@ fn result_of(xid: String, branch_id: u64, kind: v1::WorkKind, answer: Answer) ->
             WireResult::Later(v1::Later { after_ms: after.map_or(0, millis_u32), reason })
         }
         Answer::Parked(report) => WireResult::Parked(report),
+        Answer::Step(answer) => step_result(answer),
     };
     v1::WorkResult { xid, branch_id, kind: kind.into(), result: Some(result) }
+}
+
+fn step_result(answer: StepAnswer) -> WireResult {
+    match answer {
+        StepAnswer::Done(result) => WireResult::StepDone(v1::StepDone { result: result.into() }),
+        StepAnswer::Failed { code, message, is_final } => {
+            WireResult::StepFailed(v1::StepFailed { code, message, r#final: is_final })
+        }
+        StepAnswer::Unknown(message) => WireResult::StepUnknown(v1::StepUnknown { message }),
+        StepAnswer::Ongoing { ask_after } => {
+            let ask_after_ms = ask_after.map_or(0, |after| millis_u32(after).max(1));
+            WireResult::StepOngoing(v1::StepOngoing { ask_after_ms })
+        }
+    }
 }
 
 pub(super) fn register(

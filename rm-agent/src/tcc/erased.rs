@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use pactum_core::fence::Step;
 
 use super::{TccAction, context};
-use crate::action::{ActionDatabase, Chance, Direction, Handled, Handler, Kept, Stopped};
+use crate::action::{ActionDatabase, Chance, Direction, Handled, Handler, Kept, Left, Stopped};
+use crate::saga::StepError;
 
 pub(super) struct Erased<DB: ActionDatabase, A: TccAction<DB>> {
     action: Arc<A>,
@@ -24,6 +25,27 @@ impl<DB: ActionDatabase, A: TccAction<DB>> Erased<DB, A> {
 impl<DB: ActionDatabase, A: TccAction<DB>> Handler<DB> for Erased<DB, A> {
     fn step(&self) -> Step {
         Step::Compensable
+    }
+
+    fn name(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn version(&self) -> u8 {
+        A::VERSION
+    }
+
+    async fn act(
+        &self,
+        _connection: &mut DB::Connection,
+        _input: &[u8],
+        _body_bytes_max: usize,
+    ) -> Result<Left, StepError> {
+        unreachable!("the session gives actions to saga mode alone")
+    }
+
+    fn output(&self, _kept: Kept<'_>) -> Result<Vec<u8>, Stopped> {
+        unreachable!("the session gives actions to saga mode alone")
     }
 
     async fn run(

@@ -64,6 +64,7 @@ impl XaParticipant {
             Task::AskPhaseOne => Asked::PhaseOne,
             // Nothing is known here that a branch would not learn by itself.
             Task::CanCommit => return Answer::Done,
+            Task::Act => unreachable!("the session gives actions to saga mode alone"),
         };
         let name = Name { key: work.key.clone(), store: work.store, database: self.prepared.mark };
         let answered = match (work.resolution, asked) {

@@ -43,4 +43,4 @@ pub use row::{
     DefinitionKey, DefinitionRow, SAGA_WORDS_MAX, SagaRow, SagaVerb, SagaWord, Slot, StepError,
     StepRow, StepState,
 };
-pub use run::{LIMIT_CODE, MAPPING_CODE, Reached, Run};
+pub use run::{LIMIT_CODE, MAPPING_CODE, Reached, Run, UNKNOWN_CODE};

@@ -27,6 +27,8 @@ use super::view::View;
 
 /// The code of a step that failed because a mapping or condition has no value.
 pub const MAPPING_CODE: &str = "pactum-mapping";
+/// The code of a step of whose last attempt nobody knows whether it took place.
+pub const UNKNOWN_CODE: &str = "pactum-unknown";
 /// The code of a loop whose list has more items than its limit.
 pub const LIMIT_CODE: &str = "pactum-limit";
 

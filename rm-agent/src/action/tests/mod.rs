@@ -1,5 +1,6 @@
 //! TCC and saga against the coordinator in memory, on every database; and against the real one.
 
+mod declared;
 mod embedded;
 mod saga;
 mod tcc;

@@ -230,7 +230,7 @@ async fn a_try_that_is_cut_short_is_settled_by_asking<DB: TestDatabase>() {
         match answer {
             Answer::Done => reserved += 1,
             Answer::Failed => failed += 1,
-            Answer::Later { .. } | Answer::Parked(_) => panic!("{answer:?}"),
+            Answer::Later { .. } | Answer::Parked(_) | Answer::Step(_) => panic!("{answer:?}"),
         }
         if done {
             assert_eq!(answer, Answer::Done);

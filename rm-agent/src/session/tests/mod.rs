@@ -86,8 +86,10 @@ fn done() -> Arc<dyn Participant> {
 /// A session with resource `bank` attached.
 async fn attached(participant: Arc<dyn Participant>) -> (Fake, FakeStream, Session) {
     let (fake, mut stream, session) = Fake::session().await;
-    let (result, resource) =
-        tokio::join!(session.attach(bank(), UID, BranchMode::At, participant), stream.attach());
+    let (result, resource) = tokio::join!(
+        session.attach(bank(), Some(UID), BranchMode::At, participant),
+        stream.attach()
+    );
     result.unwrap();
     assert_eq!(resource.resource_id, "bank");
     assert_eq!(resource.resource_uid, UID.to_bytes().to_vec());

@@ -41,7 +41,7 @@ async fn work_is_answered_once_the_participant_is_done_and_commits_pass_rollback
             record.lock().unwrap().push(work.clone());
             match work.task {
                 Task::Commit => allowed.acquire().await.unwrap().forget(),
-                Task::Rollback { .. } | Task::AskPhaseOne | Task::CanCommit => {
+                Task::Rollback { .. } | Task::AskPhaseOne | Task::CanCommit | Task::Act => {
                     std::future::pending().await
                 }
             }
@@ -236,7 +236,7 @@ async fn work_that_is_left_behind_gives_its_credit_back() {
     }
     stream.until_quiet().await;
     let (again, _) =
-        tokio::join!(session.attach(bank(), UID, BranchMode::At, done()), stream.attach());
+        tokio::join!(session.attach(bank(), Some(UID), BranchMode::At, done()), stream.attach());
     again.unwrap();
     let credit = async {
         loop {

@@ -11,13 +11,11 @@ use crate::id::{SessionId, XidNumber};
 use crate::rejection::Rejection;
 use crate::saga::definition::{Expired, OnUnknown};
 use crate::saga::graph::{ActionNode, NodeKind, WaitFor};
-use crate::saga::{Attempt, LiveSaga, Slot, StepError, StepRow, StepState};
+use crate::saga::{Attempt, LiveSaga, Slot, StepError, StepRow, StepState, UNKNOWN_CODE};
 use crate::step::{ReplyTo, Step, Write};
 use crate::time::{Now, Timestamp};
 use crate::transaction::{GlobalTransaction, Status};
 
-/// The code of a step whose attempts had no answer.
-pub(super) const UNKNOWN_CODE: &str = "pactum-unknown";
 /// The code of a wait whose event did not come.
 const EXPIRED_CODE: &str = "pactum-expired";
 /// The least pause before an action is asked again that said *later*.
@@ -42,7 +40,10 @@ impl Group {
         // A repeat of what was heard, or the answer to an attempt that was given up: only success counts.
         let awaited = saga.attempts.get(&slot).is_some_and(|attempt| attempt.under_way);
         match answer {
-            ActAnswer::Failed { .. } | ActAnswer::Later { .. } | ActAnswer::Ongoing { .. }
+            ActAnswer::Failed { .. }
+            | ActAnswer::Unknown { .. }
+            | ActAnswer::Later { .. }
+            | ActAnswer::Ongoing { .. }
                 if !awaited => {}
             ActAnswer::Done { result } => step_done(&mut step, saga, slot, Arc::clone(result)),
             ActAnswer::Failed { error, is_final } => {
@@ -50,6 +51,10 @@ impl Group {
                 let outcome =
                     if *is_final || listed { Attempted::Final } else { Attempted::Failed };
                 self.attempt_failed(&mut step, txn, (saga, node), slot, (error, outcome), at);
+            }
+            ActAnswer::Unknown { error } => {
+                let unknown = (error, Attempted::Unknown);
+                self.attempt_failed(&mut step, txn, (saga, node), slot, unknown, at);
             }
             ActAnswer::Later { after, reason } => {
                 let known = saga.attempts.get(&slot).cloned().unwrap_or_default();

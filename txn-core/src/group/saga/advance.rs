@@ -104,7 +104,7 @@ impl Group {
         if self.sessions.attached_to(resource) == 0 {
             return;
         }
-        let kind = TaskKind::Rollback { phase_one_done: undo.took_place };
+        let kind = TaskKind::Compensate { took_place: undo.took_place };
         let task = task(saga, undo.slot, (node, resource), kind, (undo.input, undo.result));
         let delay = self.back_off(undo.slot.branch(), task.attempt);
         let over_at = at.mono.after(delay.max(self.policy().attempt_grace));

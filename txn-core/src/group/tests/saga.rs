@@ -120,7 +120,7 @@ fn a_step_that_fails_is_tried_again_and_then_the_saga_rolls_back() {
           = T1/s1 Failed { certain: false }, no
           = T1 RollingBack(StepFailed)
           ~ T1/s1 sent
-          > roll back T1/b2 at a, try 1
+          > compensate T1/b2 at a, try 1
           @ 3 step T1/s1
         ask T1 wait=5
           ~ #7 awaits the end of T1
@@ -128,7 +128,7 @@ fn a_step_that_fails_is_tried_again_and_then_the_saga_rolls_back() {
         undid T1 y done
           = T1/s1 Undone, no
           ~ T1/s0 sent
-          > roll back (done) T1/b1 at a, try 1
+          > compensate (done) T1/b1 at a, try 1
           @ 3 step T1/s0
         undid T1 x done
           = T1/s0 Undone, took place
@@ -145,7 +145,7 @@ fn an_error_that_is_final_is_not_tried_again() {
           = T1/s1 Failed { certain: true }, sold-out
           = T1 RollingBack(StepFailed)
           ~ T1/s0 sent
-          > roll back (done) T1/b1 at a, try 1
+          > compensate (done) T1/b1 at a, try 1
           @ 1 step T1/s0
         undid T1 x done
           = T1/s0 Undone, took place
@@ -192,11 +192,11 @@ fn an_attempt_without_an_answer_is_repeated_and_then_undone_in_case_it_took_plac
           = T1/s0 Failed { certain: false }, pactum-unknown
           = T1 RollingBack(StepFailed)
           ~ T1/s0 sent
-          > roll back T1/b1 at a, try 1
+          > compensate T1/b1 at a, try 1
           @ 24 step T1/s0
           @24 step T1/s0
           ~ T1/s0 sent
-          > roll back T1/b1 at a, try 2
+          > compensate T1/b1 at a, try 2
           @ 25.63 step T1/s0
         undid T1 x done
           = T1/s0 Undone, pactum-unknown
@@ -215,11 +215,11 @@ fn an_attempt_without_an_answer_is_repeated_and_then_undone_in_case_it_took_plac
           = T2/s0 Failed { certain: false }, pactum-unknown
           = T2 RollingBack(StepFailed)
           ~ T2/s0 sent
-          > roll back T2/b1 at a, try 1
+          > compensate T2/b1 at a, try 1
           @ 37 step T2/s0
           @37 step T2/s0
           ~ T2/s0 sent
-          > roll back T2/b1 at a, try 2
+          > compensate T2/b1 at a, try 2
           @ 38.63 step T2/s0
     "#]]);
 }
@@ -278,7 +278,7 @@ fn a_forced_step_is_done_and_undone_as_one_of_which_nothing_is_known() {
           = T1/s1 Failed { certain: true }, never
           = T1 RollingBack(StepFailed)
           ~ T1/s0 sent
-          > roll back T1/b1 at a, try 1
+          > compensate T1/b1 at a, try 1
           @ 1 step T1/s0
         undid T1 x done
           = T1/s0 Undone
@@ -318,6 +318,68 @@ fn later_costs_no_attempt() {
         did T1 x done
           = T1/s0 Done, took place
           = T1 Committed
+    "#]]);
+}
+
+/// Who does not know what came of an attempt is as good as one who did not answer in time, but at once.
+#[test]
+fn an_attempt_of_which_nobody_knows_is_repeated_under_its_key_or_compensated() {
+    check(&expect![[r#"
+        given attach 1 a offers=x; define s x@a; define c x@a-
+        submit s
+          ~ T1 began
+          = T1 Active
+          = T1 runs s@1
+          ~ T1/s0 sent
+          < #4 T1 Active
+          > act T1/b1 at a, try 1
+          @ 11 step T1/s0
+        did T1 x unknown
+          ~ T1/s0 postponed
+          @ 1 step T1/s0
+        @2
+          @0 resume a from T0
+          @1 step T1/s0
+          ~ T1/s0 sent
+          > act T1/b1 at a, try 2
+          @ 12 step T1/s0
+        did T1 x unknown
+          = T1/s0 Failed { certain: false }, lost
+          = T1 RollingBack(StepFailed)
+          ~ T1/s0 sent
+          > compensate T1/b1 at a, try 1
+          @ 3 step T1/s0
+        undid T1 x done
+          = T1/s0 Undone, lost
+          = T1 RolledBack(StepFailed)
+        submit c
+          ~ T2 began
+          = T2 Active
+          = T2 runs c@1
+          ~ T2/s0 sent
+          < #8 T2 Active
+          > act T2/b1 at a, try 1
+          @ 13 step T2/s0
+        did T2 x unknown
+          = T2/s0 Failed { certain: false }, lost
+          = T2 RollingBack(StepFailed)
+          ~ T2/s0 sent
+          > compensate T2/b1 at a, try 1
+          @ 3 step T2/s0
+        did T2 x done
+        @6
+          @3 step T1/s0
+          @3 step T2/s0
+          ~ T2/s0 sent
+          > compensate T2/b1 at a, try 2
+          @ 4.63 step T2/s0
+          @4.63 step T2/s0
+          ~ T2/s0 sent
+          > compensate T2/b1 at a, try 3
+          @ 7.91 step T2/s0
+        undid T2 x done
+          = T2/s0 Undone, lost
+          = T2 RolledBack(StepFailed)
     "#]]);
 }
 
@@ -370,7 +432,7 @@ fn an_ongoing_step_is_asked_again_or_completed_from_outside() {
           = T2 RollingBack(StepFailed)
           ~ T2/s0 sent
           < #10 T2 Active, x: no
-          > roll back T2/b1 at a, try 1
+          > compensate T2/b1 at a, try 1
           @ 101 step T2/s0
         undid T2 x done
           = T2/s0 Undone, no
@@ -541,14 +603,14 @@ fn nobody_but_who_proved_the_resource_answers_and_late_answers_change_nothing() 
           = T1 RollingBack(Requested)
           ~ T1/s1 sent
           < #11 RollingBack(Requested)
-          > roll back T1/b2 at a, try 2
+          > compensate T1/b2 at a, try 2
           @ 1.77 step T1/s1
         did T1 y done
         undid T1 x done
         undid T1 y done
           = T1/s1 Undone
           ~ T1/s0 sent
-          > roll back (done) T1/b1 at a, try 1
+          > compensate (done) T1/b1 at a, try 1
           @ 1 step T1/s0
         undid T1 x done
           = T1/s0 Undone, took place
@@ -568,7 +630,7 @@ fn a_compensation_is_repeated_and_a_parked_one_waits_for_a_person() {
           @0 resume a from T0
           @0.81 step T2/s0
           ~ T2/s0 sent
-          > roll back (done) T2/b1 at a, try 2
+          > compensate (done) T2/b1 at a, try 2
           @ 2.45 step T2/s0
           @1 step T2/s0
         undid T2 x parked
@@ -582,7 +644,7 @@ fn a_compensation_is_repeated_and_a_parked_one_waits_for_a_person() {
           = T2 runs s@1, Retry (asked)
           ~ T2/s0 sent
           < #13 resolved
-          > roll back (done) T2/b1 at a, try 1
+          > compensate (done) T2/b1 at a, try 1
           @ 3 step T2/s0
         undid T2 x parked
           = T2/s0 UndoParked(HandlerFatal), took place
@@ -650,25 +712,25 @@ fn a_paused_saga_starts_nothing_and_goes_on_where_it_was() {
           = T1 RollingBack(Requested)
           ~ T1/s1 sent
           < #13 T1 RollingBack(Requested)
-          > roll back T1/b2 at a, try 2
+          > compensate T1/b2 at a, try 2
           @ 7.77 step T1/s1
         @60
           @7.77 step T1/s1
           ~ T1/s1 sent
-          > roll back T1/b2 at a, try 3
+          > compensate T1/b2 at a, try 3
           @ 11.33 step T1/s1
           @11.33 step T1/s1
           ~ T1/s1 sent
-          > roll back T1/b2 at a, try 4
+          > compensate T1/b2 at a, try 4
           @ 18.44 step T1/s1
           @17 step T1/s1
           @18.44 step T1/s1
           ~ T1/s1 sent
-          > roll back T1/b2 at a, try 5
+          > compensate T1/b2 at a, try 5
           @ 32.66 step T1/s1
           @32.66 step T1/s1
           ~ T1/s1 sent
-          > roll back T1/b2 at a, try 6
+          > compensate T1/b2 at a, try 6
           @ 61.09 step T1/s1
     "#]]);
 }
@@ -696,8 +758,8 @@ fn a_cancelled_saga_undoes_what_may_have_happened_side_by_side() {
           ~ T1/s0 sent
           ~ T1/s1 sent
           < #6 T1 RollingBack(Requested)
-          > roll back (done) T1/b1 at a, try 1
-          > roll back T1/b2 at b, try 2
+          > compensate (done) T1/b1 at a, try 1
+          > compensate T1/b2 at b, try 2
           @ 1 step T1/s0
           @ 1.77 step T1/s1
         @11
@@ -705,23 +767,23 @@ fn a_cancelled_saga_undoes_what_may_have_happened_side_by_side() {
           @0 resume b from T0
           @1 step T1/s0
           ~ T1/s0 sent
-          > roll back (done) T1/b1 at a, try 2
+          > compensate (done) T1/b1 at a, try 2
           @ 2.63 step T1/s0
           @1.77 step T1/s1
           ~ T1/s1 sent
-          > roll back T1/b2 at b, try 3
+          > compensate T1/b2 at b, try 3
           @ 5.33 step T1/s1
           @2.63 step T1/s0
           ~ T1/s0 sent
-          > roll back (done) T1/b1 at a, try 3
+          > compensate (done) T1/b1 at a, try 3
           @ 5.91 step T1/s0
           @5.33 step T1/s1
           ~ T1/s1 sent
-          > roll back T1/b2 at b, try 4
+          > compensate T1/b2 at b, try 4
           @ 12.44 step T1/s1
           @5.91 step T1/s0
           ~ T1/s0 sent
-          > roll back (done) T1/b1 at a, try 4
+          > compensate (done) T1/b1 at a, try 4
           @ 12.47 step T1/s0
           @11 step T1/s0
           @11 step T1/s1
@@ -759,7 +821,7 @@ fn a_service_without_a_database_is_undone_only_when_its_attempt_is_over() {
           @0 resume c from T0
           @11 step T1/s0
           ~ T1/s0 sent
-          > roll back T1/b1 at c, try 1
+          > compensate T1/b1 at c, try 1
           @ 12 step T1/s0
           @11 step T1/s0
         undid T1 x done
@@ -794,7 +856,7 @@ fn a_service_without_a_database_is_undone_only_when_its_attempt_is_over() {
         @22
           @22 step T2/s0
           ~ T2/s0 sent
-          > roll back T2/b1 at c, try 1
+          > compensate T2/b1 at c, try 1
           @ 23 step T2/s0
           @22 step T2/s0
         undid T2 x done
@@ -926,7 +988,7 @@ fn an_attempt_whose_time_ended_in_a_pause_means_what_its_step_says() {
           = T1 RollingBack(StepFailed)
           ~ T1/s0 sent
           < #5 T1 Active, x: pactum-unknown
-          > roll back T1/b1 at a, try 1
+          > compensate T1/b1 at a, try 1
           @ 21 step T1/s0
         undid T1 x done
           = T1/s0 Undone, pactum-unknown
@@ -956,7 +1018,7 @@ fn an_attempt_whose_time_ended_in_a_pause_means_what_its_step_says() {
           = T2 RollingBack(StepFailed)
           ~ T2/s0 sent
           < #12 T2 Active, x: pactum-unknown
-          > roll back T2/b1 at a, try 1
+          > compensate T2/b1 at a, try 1
           @ 61 step T2/s0
     "#]]);
 }
@@ -1017,7 +1079,7 @@ fn a_paused_saga_sends_nothing_when_it_is_tried_again() {
           = T1 runs s@1, Pause (asked), Resume (asked), Pause (asked), Cancel (asked), Resume (asked)
           ~ T1/s0 sent
           < #13 T1 RollingBack(Requested)
-          > roll back T1/b1 at a, try 3
+          > compensate T1/b1 at a, try 3
           @ 3.27 step T1/s0
     "#]]);
 }
@@ -1043,7 +1105,7 @@ fn nobody_hurries_a_compensation_whose_attempt_may_be_under_way() {
         @11
           @11 step T1/s0
           ~ T1/s0 sent
-          > roll back T1/b1 at c, try 1
+          > compensate T1/b1 at c, try 1
           @ 12 step T1/s0
           @11 step T1/s0
         restart
@@ -1057,7 +1119,7 @@ fn nobody_hurries_a_compensation_whose_attempt_may_be_under_way() {
         say T1 retry x
           ~ T1/s0 sent
           < #13 T1 RollingBack(Requested)
-          > roll back T1/b1 at c, try 2
+          > compensate T1/b1 at c, try 2
           @ 12.63 step T1/s0
     "#]]);
 }

@@ -401,7 +401,7 @@ async fn another_instance_does_the_second_phase() {
             let work = world.fake.task(context.xid(), branch, task);
             let answer = match task {
                 Task::Commit => participant.commit(vec![work]).await.remove(0).1,
-                Task::Rollback { .. } | Task::AskPhaseOne | Task::CanCommit => {
+                Task::Rollback { .. } | Task::AskPhaseOne | Task::CanCommit | Task::Act => {
                     participant.settle(work).await
                 }
             };

@@ -102,6 +102,7 @@ pub(super) fn did(line: &Line<'_>, group: &Group) -> Event {
         "failed" => ActAnswer::Failed { error: error("no"), is_final: false },
         "sold-out" => ActAnswer::Failed { error: error("sold-out"), is_final: false },
         "final" => ActAnswer::Failed { error: error("never"), is_final: true },
+        "unknown" => ActAnswer::Unknown { error: error("lost") },
         "later" => ActAnswer::Later {
             after: line.option("after").map(|_| line.seconds("after", 0.0)),
             reason: None,

@@ -74,7 +74,9 @@ fn check_tasks(next: &World, step: &Step) {
                 let mut waiting = newer.filter(|other| other.awaits_phase_two(status));
                 assert!(!waiting.any(|other| other.row.resource == task.resource), "{txn:?}");
             }
-            TaskKind::Act { .. } => panic!("a branch has no action to attempt: {txn:?}"),
+            TaskKind::Act { .. } | TaskKind::Compensate { .. } => {
+                panic!("a branch is no step of a declared saga: {txn:?}")
+            }
         }
     }
 }
@@ -124,11 +126,11 @@ fn check_saga_task(saga: &LiveSaga, status: Status, task: &Task) {
                 assert!(!saga.run.is_running(&saga.graph, before), "{task:?} before {before}");
             }
         }
-        TaskKind::Rollback { phase_one_done } => {
+        TaskKind::Compensate { took_place: told } => {
             assert!(matches!(status, Status::RollingBack(_)));
             assert!(saga.run.is_undoing(slot), "{task:?} before its turn");
             let took_place = saga.run.row(slot).is_some_and(|row| row.took_place);
-            assert_eq!(phase_one_done, took_place);
+            assert_eq!(told, took_place);
             for after in &place.node().after {
                 let after = place.sibling(*after).slot();
                 let row = saga.run.row(after).map(|row| row.state);
@@ -139,7 +141,9 @@ fn check_saga_task(saga: &LiveSaga, status: Status, task: &Task) {
                 assert!(undone && !saga.run.is_undoing(after), "{task:?} before {after}");
             }
         }
-        TaskKind::Commit | TaskKind::AskPhaseOne => panic!("a saga has no {task:?}"),
+        TaskKind::Commit | TaskKind::AskPhaseOne | TaskKind::Rollback { .. } => {
+            panic!("a saga has no {task:?}")
+        }
     }
 }
 

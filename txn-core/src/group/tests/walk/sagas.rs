@@ -113,6 +113,7 @@ fn answers(cast: &Cast, slot: Slot, reply: ReplyTo, events: &mut Vec<Event>) {
         ActAnswer::Done { result: Arc::from(*b"1") },
         ActAnswer::Failed { error: error(), is_final: false },
         ActAnswer::Failed { error: error(), is_final: true },
+        ActAnswer::Unknown { error: error() },
         ActAnswer::Later { after: None, reason: None },
     ];
     if cast.ongoing {
@@ -303,5 +304,5 @@ fn a_saga_whose_step_must_not_be_repeated() {
         ongoing: true,
     };
     let fates = "{Active, Committed, RollingBack(StepFailed), RolledBack(StepFailed)}";
-    assert_eq!(walk(&cast), (624, fates.to_owned()));
+    assert_eq!(walk(&cast), (692, fates.to_owned()));
 }

@@ -1,0 +1,111 @@
+//! What the coordinator asks of a service's steps: the action, or the compensation.
+//!
+//! Whatever goes wrong in an action leaves *unknown* behind, unless the handler itself knows better: there
+//! is no local transaction to roll back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pactum_core::saga::limits::RESULT_BYTES_MAX;
+use pactum_proto::v1::OfferedAction;
+use tokio::time::Instant;
+
+use super::attached::{Registry, ServiceOptions};
+use super::{Acted, StepCall};
+use crate::action::{Call, call, handled_answer, later, parked, stopped_answer, unknown};
+use crate::branch::{Answer, BranchKey, StepAnswer, Task, Work};
+use crate::session::Participant;
+
+/// The steps of a service, as the session calls them.
+pub(super) struct ServiceParticipant {
+    pub(super) steps: Arc<Registry>,
+    pub(super) options: ServiceOptions,
+}
+
+#[async_trait]
+impl Participant for ServiceParticipant {
+    fn rollbacks_at_once(&self) -> usize {
+        usize::try_from(self.options.handlers_at_once).unwrap_or(1)
+    }
+
+    fn actions_at_once(&self) -> usize {
+        self.rollbacks_at_once()
+    }
+
+    fn offers(&self) -> Vec<OfferedAction> {
+        self.steps.offers()
+    }
+
+    async fn commit(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
+        // A saga has no phase two at commit, and a service no branches of other modes.
+        batch.into_iter().map(|work| (work.key, Answer::Done)).collect()
+    }
+
+    async fn settle(&self, work: Work) -> Answer {
+        match work.task {
+            Task::Act => self.act(&work).await,
+            Task::Rollback { .. } => self.compensate(&work).await,
+            Task::Commit | Task::AskPhaseOne | Task::CanCommit => {
+                later(None, "a service without a database has no such branches")
+            }
+        }
+    }
+}
+
+impl ServiceParticipant {
+    async fn act(&self, work: &Work) -> Answer {
+        let name = work.action_name();
+        let Some(handler) = self.steps.find(name) else { return unknown(name) };
+        let until = work.step.as_ref().map_or_else(Instant::now, |step| step.until);
+        let time_left = until.saturating_duration_since(Instant::now());
+        if time_left.is_zero() {
+            return later(None, "its turn came after the end of its time");
+        }
+        let step_call = called_for(work, time_left);
+        Answer::Step(match call(time_left, handler.act(&step_call, work.payload())).await {
+            Call::Returned(Ok(Acted::Done(output))) if output.len() <= RESULT_BYTES_MAX => {
+                StepAnswer::Done(output)
+            }
+            Call::Returned(Ok(Acted::Done(output))) => {
+                let bytes = output.len();
+                let message = format!(
+                    "it took place, and its result of {bytes} bytes is more than {RESULT_BYTES_MAX}: \
+                     return the key of what is large"
+                );
+                StepAnswer::Unknown(message)
+            }
+            Call::Returned(Ok(Acted::Ongoing { ask_after })) => StepAnswer::Ongoing { ask_after },
+            Call::Returned(Err(error)) => return error.into_answer(),
+            Call::Panicked(message) => StepAnswer::Unknown(format!("it panicked: {message}")),
+            Call::TimedOut => StepAnswer::Unknown("it did not end within its time".to_owned()),
+        })
+    }
+
+    async fn compensate(&self, work: &Work) -> Answer {
+        let name = work.action_name();
+        let Some(handler) = self.steps.find(name) else { return unknown(name) };
+        if !handler.is_compensable() {
+            let why = format!("`{name}` has no compensation: settle it by hand, and skip the step");
+            return parked(pactum_proto::v1::ParkReason::HandlerFatal, &why);
+        }
+        let limit = self.options.handler_wait_max;
+        let step_call = called_for(work, limit);
+        let output = work.step.as_ref().map_or(&[][..], |step| &step.result);
+        let called = handler.compensate(&step_call, work.payload(), output);
+        match call(limit, called).await {
+            Call::Returned(Ok(handled)) => handled_answer(name, handled),
+            Call::Returned(Err(stopped)) => stopped_answer(name, &stopped),
+            Call::Panicked(message) => later(None, &format!("`{name}` panicked: {message}")),
+            Call::TimedOut => later(None, &format!("`{name}` did not end within {limit:?}")),
+        }
+    }
+}
+
+fn called_for(work: &Work, time_left: Duration) -> StepCall {
+    StepCall {
+        key: work.step.as_ref().map_or_else(String::new, |step| step.key.clone()),
+        attempt: work.attempt,
+        time_left,
+    }
+}
