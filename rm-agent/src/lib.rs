@@ -151,9 +151,9 @@ pub use context::{Suspended, TransactionContext};
 /// }
 /// ```
 pub use pactum_macros::global_transaction;
-pub use saga::{BegunStep, SagaStep, Step, StepError};
+pub use saga::{Acted, BegunStep, SagaStep, Step, StepCall, StepError};
 pub use sagas::{SagaError, Sagas};
-pub use service::{Acted, ActionService, ServiceError, ServiceOptions, ServiceStep, StepCall};
+pub use service::{ActionService, ServiceError, ServiceOptions, ServiceStep};
 pub use session::CallError;
 pub use tcc::{Tcc, TccAction};
 pub use tm::{

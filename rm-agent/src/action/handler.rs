@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use pactum_core::fence::Step;
 
 use crate::db::Driver;
-use crate::saga::StepError;
+use crate::saga::{Acted, StepCall, StepError};
 
 /// What an action thinks of its chances, as things are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(crate) struct Kept<'a> {
     /// The version of the body's form.
     pub(crate) format: i64,
     pub(crate) body: &'a str,
+    /// What the coordinator knows that a step's action returned, as JSON; empty where it does not say.
+    pub(crate) told: &'a [u8],
 }
 
 /// Why a handler gave no answer.
@@ -59,11 +61,11 @@ pub(crate) enum Stopped {
     Failed(Box<dyn Error + Send + Sync>),
 }
 
-/// What an action left: the body of its barrier row, and what it returned, both as JSON.
+/// What an action left: the body of its barrier row, and what it answered, both as JSON.
 #[derive(Debug)]
 pub(crate) struct Left {
     pub(crate) body: String,
-    pub(crate) output: Vec<u8>,
+    pub(crate) answer: Acted<Vec<u8>>,
 }
 
 /// An action of any types, on its database.
@@ -80,13 +82,14 @@ pub(crate) trait Handler<DB: Driver>: Send + Sync + 'static {
     /// Runs a step's action in the local transaction of `connection`.
     async fn act(
         &self,
+        call: &StepCall,
         connection: &mut DB::Connection,
         input: &[u8],
         body_bytes_max: usize,
     ) -> Result<Left, StepError>;
 
-    /// What the action returned, from what it kept.
-    fn output(&self, kept: Kept<'_>) -> Result<Vec<u8>, Stopped>;
+    /// What the action returned, from what it kept; `None` where it goes on elsewhere.
+    fn output(&self, kept: Kept<'_>) -> Result<Option<Vec<u8>>, Stopped>;
 
     /// Runs a handler in the local transaction of `connection`.
     async fn run(

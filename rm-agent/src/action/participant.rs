@@ -237,7 +237,8 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             barrier::take_open::<DB>(&mut *sql, &work.key, work.store, self.mode, to).await?
         };
         let Some(FoundRow { format, body, .. }) = row else { return Ok(None) };
-        let kept = Kept { format, body: &body };
+        let told = work.step.as_ref().map_or(&[][..], |step| &step.result);
+        let kept = Kept { format, body: &body, told };
         let name = work.action_name();
         let called = handler.run(direction, local.connection(), kept);
         let answer = match call(self.options.handler_wait_max, called).await {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pactum_core::fence::Step;
 
-use super::{INPUT_CODE, RESULT_CODE, SagaStep, StepError, kept};
+use super::{Acted, INPUT_CODE, RESULT_CODE, SagaStep, StepCall, StepError, kept};
 use crate::action::{ActionDatabase, Chance, Direction, Handled, Handler, Kept, Left, Stopped};
 
 pub(super) struct Erased<DB: ActionDatabase, S: SagaStep<DB>> {
@@ -36,6 +36,7 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> Handler<DB> for Erased<DB, S> {
 
     async fn act(
         &self,
+        call: &StepCall,
         connection: &mut DB::Connection,
         input: &[u8],
         body_bytes_max: usize,
@@ -43,20 +44,30 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> Handler<DB> for Erased<DB, S> {
         let input: S::Input = serde_json::from_slice(input).map_err(|error| {
             StepError::failed(INPUT_CODE, format!("its input is not what it takes: {error}")).last()
         })?;
-        let acted = self.step.action(connection, &input).await;
-        let output = acted.map_err(|error| self.step.step_error(error))?;
+        let acted = self.step.act(call, connection, &input).await;
+        let acted = acted.map_err(|error| self.step.step_error(error))?;
         let unkept = |error: &dyn std::fmt::Display| {
             StepError::failed(RESULT_CODE, format!("its result cannot be kept: {error}")).last()
         };
-        let body = kept::write::<DB, S>(&input, Some(&output), body_bytes_max);
+        let output = match &acted {
+            Acted::Done(output) => kept::Output::Returned(output),
+            Acted::Ongoing { .. } => kept::Output::Ongoing,
+        };
+        let body = kept::write::<DB, S>(&input, output, body_bytes_max);
         let body = body.map_err(|error| unkept(&error))?;
-        let output = serde_json::to_vec(&output).map_err(|error| unkept(&error))?;
-        Ok(Left { body, output })
+        let answer = match acted {
+            Acted::Done(output) => {
+                Acted::Done(serde_json::to_vec(&output).map_err(|error| unkept(&error))?)
+            }
+            Acted::Ongoing { ask_after } => Acted::Ongoing { ask_after },
+        };
+        Ok(Left { body, answer })
     }
 
-    fn output(&self, kept: Kept<'_>) -> Result<Vec<u8>, Stopped> {
+    fn output(&self, kept: Kept<'_>) -> Result<Option<Vec<u8>>, Stopped> {
         let (_, output) = kept::read::<DB, S>(kept)?;
-        serde_json::to_vec(&output).map_err(|error| Stopped::Unreadable(error.to_string()))
+        let output = output.map(|output| serde_json::to_vec(&output)).transpose();
+        output.map_err(|error| Stopped::Unreadable(error.to_string()))
     }
 
     async fn run(
@@ -70,7 +81,10 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> Handler<DB> for Erased<DB, S> {
             Direction::Confirm => Ok(Handled::Done),
             Direction::Undo => {
                 let (input, output) = kept::read::<DB, S>(kept)?;
-                let compensated = self.step.compensate(connection, input, output).await;
+                let compensated = match output {
+                    Some(output) => self.step.compensate(connection, input, output).await,
+                    None => self.step.compensate_ongoing(connection, input).await,
+                };
                 compensated.map_err(|error| Stopped::Failed(error.into()))
             }
         }

@@ -3,13 +3,15 @@
 //!
 //! ```text
 //! in code     step.rs      a registered step: begun, and run until it is done or given up
-//! declared    error.rs     why an attempt of it came to nothing; `crate::action` makes the attempts
+//! declared    call.rs      which step it is, and what an action may answer
+//!             error.rs     why an attempt came to nothing; `crate::action` makes the attempts
 //! both        kept.rs      input and output in the barrier row, and what the coordinator keeps
 //!             erased.rs    the step as the coordinator asks for it; the rest is `crate::action`'s
 //! ```
 //!
 //! See `docs/saga-in-code.md` and `docs/saga.md`.
 
+mod call;
 mod erased;
 mod error;
 mod kept;
@@ -26,6 +28,7 @@ use serde::de::DeserializeOwned;
 use crate::action::{ActionDatabase, ActionError, ActionPool, Chance, Handled};
 use erased::Erased;
 
+pub use call::{Acted, StepCall};
 pub use error::StepError;
 pub(crate) use kept::attempts_end;
 pub use step::{BegunStep, Step};
@@ -116,6 +119,19 @@ pub trait SagaStep<DB: ActionDatabase>: Send + Sync + 'static {
         input: &Self::Input,
     ) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 
+    /// Does it as a step of a declared saga. The default is [`SagaStep::action`]. What it wrote is
+    /// committed with either answer; one that was *ongoing* is called again on what it left, as often as it
+    /// asks for it.
+    fn act(
+        &self,
+        call: &StepCall,
+        connection: &mut DB::Connection,
+        input: &Self::Input,
+    ) -> impl Future<Output = Result<Acted<Self::Output>, Self::Error>> + Send {
+        let _ = call;
+        async { Ok(Acted::Done(self.action(connection, input).await?)) }
+    }
+
     /// Reverses it. Only called for an action that took place, with what it got and returned; never
     /// for a step that is not [`SagaStep::COMPENSABLE`]. An error is rolled back and called again.
     fn compensate(
@@ -124,6 +140,18 @@ pub trait SagaStep<DB: ActionDatabase>: Send + Sync + 'static {
         input: Self::Input,
         output: Self::Output,
     ) -> impl Future<Output = Result<Handled, Self::Error>> + Send;
+
+    /// Reverses what an action left that is *ongoing*, and of which nobody has told how it ended. The
+    /// default parks it for a person.
+    fn compensate_ongoing(
+        &self,
+        connection: &mut DB::Connection,
+        input: Self::Input,
+    ) -> impl Future<Output = Result<Handled, Self::Error>> + Send {
+        let _ = (connection, input);
+        let words = "it goes on elsewhere, and its step does not say how to reverse that";
+        std::future::ready(Ok(Handled::Attention(words.to_owned())))
+    }
 
     /// Whether another attempt may cure this error of the action. The default: never. What the
     /// database itself calls passing, and an attempt that took too long, are tried again anyway.

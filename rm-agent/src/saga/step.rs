@@ -122,7 +122,8 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> Step<DB, S> {
         first: First,
     ) -> Result<BegunStep<DB, S>, ActionError> {
         let shared = &self.pool.0;
-        let body = kept::write::<DB, S>(&input, None, shared.options.context_bytes_max)?;
+        let body =
+            kept::write::<DB, S>(&input, kept::Output::None, shared.options.context_bytes_max)?;
         let time = attempts_time::<DB, S>().min(transaction.remaining());
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let until = WallTime((shared.options.environment.wall)().0.saturating_add(time));
@@ -242,7 +243,7 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> BegunStep<DB, S> {
             }
         };
         let bytes_max = self.of.pool.0.options.context_bytes_max;
-        let body = kept::write::<DB, S>(&self.input, Some(&output), bytes_max)?;
+        let body = kept::write::<DB, S>(&self.input, kept::Output::Returned(&output), bytes_max)?;
         if body != self.row.body {
             write_body(local, &self.row, action, &body).await?;
         }
@@ -260,9 +261,10 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> BegunStep<DB, S> {
             (Verdict::AlreadyDone, Some(row)) => {
                 self.phase_one.sent();
                 self.phase_one.done();
-                let kept = Kept { format: row.format, body: &row.body };
+                let kept = Kept { format: row.format, body: &row.body, told: &[] };
                 let (_, output) = kept::read::<DB, S>(kept).map_err(unreadable::<DB, S>)?;
-                Ok(output)
+                // Only the steps of declared sagas go on elsewhere.
+                output.ok_or(ActionError::Duplicate { action })
             }
             (Verdict::Refuse(Refusal::RolledBack), _) => Err(ActionError::RolledBack { action }),
             (Verdict::Refuse(Refusal::Duplicate | Refusal::Untrusted), _) => {

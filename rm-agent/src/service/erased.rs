@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 
-use super::{Acted, ServiceStep, StepCall};
+use super::ServiceStep;
 use crate::action::{Handled, Stopped};
-use crate::saga::{INPUT_CODE, RESULT_CODE, StepError};
+use crate::saga::{Acted, INPUT_CODE, RESULT_CODE, StepCall, StepError};
 
 /// A step of any types.
 #[async_trait]

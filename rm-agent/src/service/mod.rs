@@ -18,58 +18,14 @@ mod tests;
 
 use std::error::Error;
 use std::future::Future;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::action::Handled;
-use crate::saga::StepError;
+use crate::saga::{Acted, StepCall, StepError};
 
 pub use attached::{ActionService, ServiceError, ServiceOptions};
-
-/// What an action of a service answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acted<T> {
-    /// It took place, and this is its result.
-    Done(T),
-    /// It goes on elsewhere: the step waits, until the action answers something else when it is asked
-    /// again, or until somebody completes the step by its [`StepCall::key`]. `None`: it is not asked again.
-    Ongoing {
-        /// After how long to ask again.
-        ask_after: Option<Duration>,
-    },
-}
-
-/// For which step a handler is called.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StepCall {
-    pub(super) key: String,
-    pub(super) attempt: u32,
-    pub(super) time_left: Duration,
-}
-
-impl StepCall {
-    /// Names the step of this saga: the same for all attempts of its action, and for its compensation.
-    /// Pass it on as the idempotency key. [`Sagas::complete`](crate::Sagas::complete) takes it as the token
-    /// that ends an action which is *ongoing*. Short, ASCII, and no secret.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// The how-manieth attempt this is, as far as the coordinator remembers: from 1.
-    #[must_use]
-    pub fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    /// How much time was left when the handler was called; then its future is dropped.
-    #[must_use]
-    pub fn time_left(&self) -> Duration {
-        self.time_left
-    }
-}
 
 /// A step of declared sagas at a service without a database.
 ///

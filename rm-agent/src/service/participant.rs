@@ -4,7 +4,6 @@
 //! is no local transaction to roll back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use pactum_core::saga::limits::RESULT_BYTES_MAX;
@@ -12,9 +11,9 @@ use pactum_proto::v1::OfferedAction;
 use tokio::time::Instant;
 
 use super::attached::{Registry, ServiceOptions};
-use super::{Acted, StepCall};
 use crate::action::{Call, call, handled_answer, later, parked, stopped_answer, unknown};
 use crate::branch::{Answer, BranchKey, StepAnswer, Task, Work};
+use crate::saga::{Acted, StepCall};
 use crate::session::Participant;
 
 /// The steps of a service, as the session calls them.
@@ -62,7 +61,7 @@ impl ServiceParticipant {
         if time_left.is_zero() {
             return later(None, "its turn came after the end of its time");
         }
-        let step_call = called_for(work, time_left);
+        let step_call = StepCall::new(work, time_left);
         Answer::Step(match call(time_left, handler.act(&step_call, work.payload())).await {
             Call::Returned(Ok(Acted::Done(output))) if output.len() <= RESULT_BYTES_MAX => {
                 StepAnswer::Done(output)
@@ -90,7 +89,7 @@ impl ServiceParticipant {
             return parked(pactum_proto::v1::ParkReason::HandlerFatal, &why);
         }
         let limit = self.options.handler_wait_max;
-        let step_call = called_for(work, limit);
+        let step_call = StepCall::new(work, limit);
         let output = work.step.as_ref().map_or(&[][..], |step| &step.result);
         let called = handler.compensate(&step_call, work.payload(), output);
         match call(limit, called).await {
@@ -99,13 +98,5 @@ impl ServiceParticipant {
             Call::Panicked(message) => later(None, &format!("`{name}` panicked: {message}")),
             Call::TimedOut => later(None, &format!("`{name}` did not end within {limit:?}")),
         }
-    }
-}
-
-fn called_for(work: &Work, time_left: Duration) -> StepCall {
-    StepCall {
-        key: work.step.as_ref().map_or_else(String::new, |step| step.key.clone()),
-        attempt: work.attempt,
-        time_left,
     }
 }

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::attached::Registry;
 use super::erased::Erased;
 use super::participant::ServiceParticipant;
-use super::{Acted, ServiceOptions, ServiceStep, StepCall};
+use super::{ServiceOptions, ServiceStep};
 use crate::branch::{Answer, BranchKey, StepAnswer, StepWork, Task, Work};
 use crate::session::Participant as _;
-use crate::{Handled, StepError};
+use crate::{Acted, Handled, StepCall, StepError};
 
 /// Does what its input says, and notes its calls.
 struct Charge(Arc<Mutex<Vec<String>>>);

@@ -8,7 +8,7 @@ use pactum_core::fence::Step;
 
 use super::{TccAction, context};
 use crate::action::{ActionDatabase, Chance, Direction, Handled, Handler, Kept, Left, Stopped};
-use crate::saga::StepError;
+use crate::saga::{StepCall, StepError};
 
 pub(super) struct Erased<DB: ActionDatabase, A: TccAction<DB>> {
     action: Arc<A>,
@@ -37,6 +37,7 @@ impl<DB: ActionDatabase, A: TccAction<DB>> Handler<DB> for Erased<DB, A> {
 
     async fn act(
         &self,
+        _call: &StepCall,
         _connection: &mut DB::Connection,
         _input: &[u8],
         _body_bytes_max: usize,
@@ -44,7 +45,7 @@ impl<DB: ActionDatabase, A: TccAction<DB>> Handler<DB> for Erased<DB, A> {
         unreachable!("the session gives actions to saga mode alone")
     }
 
-    fn output(&self, _kept: Kept<'_>) -> Result<Vec<u8>, Stopped> {
+    fn output(&self, _kept: Kept<'_>) -> Result<Option<Vec<u8>>, Stopped> {
         unreachable!("the session gives actions to saga mode alone")
     }
 

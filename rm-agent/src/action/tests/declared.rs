@@ -1,5 +1,7 @@
 //! The rules of declared sagas' steps on every database.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +11,12 @@ use tokio::time::Instant;
 
 use super::on_every_database;
 use super::world::{Behaviour, TestDatabase, World, is_later};
-use crate::action::Handled;
+use crate::action::{ActionDatabase, Handled};
 use crate::branch::{Answer, BranchKey, StepAnswer, StepWork, Task, Work};
 use crate::context::TransactionContext;
+use crate::db::{DbError, Value};
 use crate::link::fake::STORE;
+use crate::saga::{Acted, SagaStep, StepCall};
 
 const MAYBE: Task = Task::Rollback { phase_one_done: false };
 const SURELY: Task = Task::Rollback { phase_one_done: true };
@@ -22,6 +26,7 @@ on_every_database!(
     what_goes_wrong_in_an_action_leaves_nothing,
     a_step_is_compensated_once_and_no_attempt_comes_after,
     a_compensation_that_comes_first_keeps_the_action_out,
+    an_action_that_goes_on_elsewhere_keeps_what_it_wrote,
 );
 
 /// A step of the saga `context`, of which there is time for an attempt.
@@ -143,4 +148,99 @@ async fn a_compensation_that_comes_first_keeps_the_action_out<DB: TestDatabase>(
     assert_eq!(code(&world.fake.ask(act).await), "pactum-rolled-back!");
     assert_eq!(world.script.calls(), [""; 0]);
     assert_eq!(world.barrier().await, ["saga tombstone"]);
+}
+
+/// Takes 10 when it is asked first, and 1 whenever it is asked again; done once it is told so.
+struct Order {
+    is_over: Arc<AtomicBool>,
+}
+
+impl<DB: ActionDatabase> SagaStep<DB> for Order {
+    const NAME: &'static str = "order";
+    type Input = i64;
+    type Output = String;
+    type Error = DbError;
+
+    async fn action(&self, _: &mut DB::Connection, _: &i64) -> Result<String, DbError> {
+        unreachable!("it is a step of declared sagas alone")
+    }
+
+    async fn act(
+        &self,
+        call: &StepCall,
+        connection: &mut DB::Connection,
+        account: &i64,
+    ) -> Result<Acted<String>, DbError> {
+        assert_eq!(call.key(), "step");
+        let taken = if call.attempt() == 1 { 10 } else { 1 };
+        let sql = "UPDATE account SET balance = balance - ?2 WHERE id = ?1";
+        let values = [Value::Integer(*account), Value::Integer(taken)];
+        DB::sql(connection).execute(sql, &values).await?;
+        Ok(match self.is_over.load(Ordering::Relaxed) {
+            true => Acted::Done("delivered".to_owned()),
+            false => Acted::Ongoing { ask_after: Some(Duration::from_secs(1)) },
+        })
+    }
+
+    async fn compensate(
+        &self,
+        connection: &mut DB::Connection,
+        account: i64,
+        output: String,
+    ) -> Result<Handled, DbError> {
+        assert!(["delivered", "told"].contains(&output.as_str()), "{output}");
+        let sql = "UPDATE account SET balance = 100 WHERE id = ?1";
+        DB::sql(connection).execute(sql, &[Value::Integer(account)]).await?;
+        Ok(Handled::Done)
+    }
+
+    async fn compensate_ongoing(
+        &self,
+        connection: &mut DB::Connection,
+        account: i64,
+    ) -> Result<Handled, DbError> {
+        let sql = "UPDATE account SET balance = 99 WHERE id = ?1";
+        DB::sql(connection).execute(sql, &[Value::Integer(account)]).await?;
+        Ok(Handled::Done)
+    }
+}
+
+async fn an_action_that_goes_on_elsewhere_keeps_what_it_wrote<DB: TestDatabase>() {
+    let world = World::<DB>::new().await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    world.actions.saga(Order { is_over: Arc::clone(&is_over) }).unwrap();
+    let ask = async |context: &TransactionContext, attempt| {
+        let act = step(context, Task::Act, "order", "1");
+        world.fake.ask(Work { attempt, ..act }).await
+    };
+    let ask_after = Some(Duration::from_secs(1));
+    let ongoing = Answer::Step(StepAnswer::Ongoing { ask_after });
+
+    // Asked again until it is done, and then no more.
+    let first = world.context();
+    assert_eq!(ask(&first, 1).await, ongoing);
+    assert_eq!(ask(&first, 2).await, ongoing);
+    assert_eq!(world.account().await.0, 89);
+    is_over.store(true, Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(ask(&first, 3).await, done(r#""delivered""#));
+        assert_eq!(world.account().await.0, 88);
+    }
+    let undo = step(&first, SURELY, "order", "1");
+    assert_eq!(world.fake.ask(undo).await, Answer::Done);
+    assert_eq!(world.account().await.0, 100);
+
+    // Nobody knows how it ended, or somebody told the coordinator.
+    is_over.store(false, Ordering::Relaxed);
+    for (told, balance) in [("", 99), (r#""told""#, 100)] {
+        let context = world.context();
+        assert_eq!(ask(&context, 1).await, ongoing);
+        let mut undo = step(&context, MAYBE, "order", "1");
+        if let Some(step) = &mut undo.step {
+            step.result = Bytes::from_static(told.as_bytes());
+        }
+        assert_eq!(world.fake.ask(undo).await, Answer::Done);
+        assert_eq!(world.account().await.0, balance, "{told}");
+        assert_eq!(code(&ask(&context, 2).await), "pactum-rolled-back!");
+    }
 }
