@@ -327,6 +327,8 @@ pub enum TaskKind {
     Compensate {
         /// It did, so a missing barrier row is evidence lost.
         took_place: bool,
+        /// The definition says that nothing reverses it: what took place is for a person.
+        forward_only: bool,
     },
 }
 

@@ -136,7 +136,7 @@ impl Identity {
             TaskKind::Rollback { phase_one_done } => (v1::WorkKind::Rollback, phase_one_done),
             TaskKind::AskPhaseOne => (v1::WorkKind::AskPhaseOne, false),
             TaskKind::Act { .. } => (v1::WorkKind::Act, false),
-            TaskKind::Compensate { took_place } => (v1::WorkKind::Rollback, took_place),
+            TaskKind::Compensate { took_place, .. } => (v1::WorkKind::Rollback, took_place),
         };
         let xid = self.xid(task.xid);
         let token = || format!("{xid}/{}", task.branch);
@@ -170,6 +170,7 @@ impl Identity {
             result: task.result.as_deref().map(Bytes::copy_from_slice).unwrap_or_default(),
             timeout_ms,
             token,
+            forward_only: matches!(task.kind, TaskKind::Compensate { forward_only: true, .. }),
         }
     }
 }

@@ -118,14 +118,16 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             return self.keep(work, direction).await;
         }
         let name = work.action_name();
+        let forward_only = work.step.as_ref().is_some_and(|step| step.forward_only);
+        let declared = if forward_only { Step::ForwardOnly } else { Step::Compensable };
         let Some(handler) = self.registry.find(name) else {
             // Whether there is anything to call for is the row's to say.
-            return Ok(match self.by_the_row(work, Step::Compensable).await? {
+            return Ok(match self.by_the_row(work, declared).await? {
                 Answer::Later { .. } => unknown(name),
                 answer => answer,
             });
         };
-        let step = handler.step();
+        let step = if forward_only { declared } else { handler.step() };
         if direction == Direction::Confirm || step == Step::Compensable {
             match self.handled(work, direction, &*handler).await {
                 Handling::Answered(answer) => return Ok(answer),

@@ -70,6 +70,8 @@ pub(crate) struct StepWork {
     pub(crate) key: String,
     /// For its compensation: what the action returned, as JSON; empty if that is not known.
     pub(crate) result: Bytes,
+    /// For its compensation: the definition says that there is none.
+    pub(crate) forward_only: bool,
 }
 
 impl Work {

@@ -84,7 +84,8 @@ impl ServiceParticipant {
     async fn compensate(&self, work: &Work) -> Answer {
         let name = work.action_name();
         let Some(handler) = self.steps.find(name) else { return unknown(name) };
-        if !handler.is_compensable() {
+        let forward_only = work.step.as_ref().is_some_and(|step| step.forward_only);
+        if forward_only || !handler.is_compensable() {
             let why = format!("`{name}` has no compensation: settle it by hand, and skip the step");
             return parked(pactum_proto::v1::ParkReason::HandlerFatal, &why);
         }

@@ -77,6 +77,7 @@ fn work(task: Task, input: &str, result: &str) -> Work {
             until: Instant::now() + Duration::from_secs(30),
             key: "g:1/3".to_owned(),
             result: Bytes::copy_from_slice(result.as_bytes()),
+            forward_only: false,
         }),
     }
 }
@@ -127,6 +128,11 @@ async fn a_compensation_learns_what_is_known_of_its_action() {
         assert!(matches!(answer, Answer::Later { .. }), "{wrong}: {answer:?}");
     }
     assert!(matches!(undo("stuck", "").await, Answer::Parked(_)));
+    let mut not_reversed = work(Task::Rollback { phase_one_done: true }, "5", "");
+    if let Some(step) = &mut not_reversed.step {
+        step.forward_only = true;
+    }
+    assert!(matches!(service.settle(not_reversed).await, Answer::Parked(_)));
     // A result that is none of its own is for a person.
     assert!(matches!(undo("5", "[1]").await, Answer::Parked(_)));
 }

@@ -44,6 +44,7 @@ pub(super) fn work(wire: &v1::Work, store: StoreId) -> Result<(ResourceId, Work)
         until: Instant::now() + Duration::from_millis(wire.timeout_ms.into()),
         key: wire.token.clone(),
         result: wire.result.clone(),
+        forward_only: wire.forward_only,
     });
     let key = BranchKey { xid, branch };
     // Acting as if nobody had decided would only park the branch again.

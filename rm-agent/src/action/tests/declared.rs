@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use pactum_core::id::BranchId;
 use pactum_core::transaction::{Action, BranchMode};
+use pactum_proto::v1::ParkReason;
 use tokio::time::Instant;
 
 use super::on_every_database;
-use super::world::{Behaviour, TestDatabase, World, is_later};
+use super::world::{Behaviour, TestDatabase, World, is_later, parked};
 use crate::action::{ActionDatabase, Handled};
 use crate::branch::{Answer, BranchKey, StepAnswer, StepWork, Task, Work};
 use crate::context::TransactionContext;
@@ -26,6 +27,7 @@ on_every_database!(
     what_goes_wrong_in_an_action_leaves_nothing,
     a_step_is_compensated_once_and_no_attempt_comes_after,
     a_compensation_that_comes_first_keeps_the_action_out,
+    what_the_definition_says_is_not_reversed_is_parked_if_it_took_place,
     an_action_that_goes_on_elsewhere_keeps_what_it_wrote,
 );
 
@@ -43,6 +45,7 @@ fn step(context: &TransactionContext, task: Task, action: &str, input: &str) -> 
             until: Instant::now() + Duration::from_secs(5),
             key: "step".to_owned(),
             result: Bytes::new(),
+            forward_only: false,
         }),
     }
 }
@@ -148,6 +151,24 @@ async fn a_compensation_that_comes_first_keeps_the_action_out<DB: TestDatabase>(
     assert_eq!(code(&world.fake.ask(act).await), "pactum-rolled-back!");
     assert_eq!(world.script.calls(), [""; 0]);
     assert_eq!(world.barrier().await, ["saga tombstone"]);
+}
+
+async fn what_the_definition_says_is_not_reversed_is_parked_if_it_took_place<DB: TestDatabase>() {
+    let world = World::<DB>::new().await;
+    let look = async |context: &TransactionContext, task| {
+        let mut undo = step(context, task, "deposit", "30");
+        if let Some(step) = &mut undo.step {
+            step.forward_only = true;
+        }
+        world.fake.ask(undo).await
+    };
+    let context = world.context();
+    world.fake.ask(step(&context, Task::Act, "deposit", "30")).await;
+    assert_eq!(parked(&look(&context, MAYBE).await), ParkReason::HandlerFatal);
+    assert_eq!(world.script.calls(), ["deposit 30"]);
+    assert_eq!(world.account().await, (130, 0));
+    // Another one never came, and never will.
+    assert_eq!(look(&world.context(), MAYBE).await, Answer::Done);
 }
 
 /// Takes 10 when it is asked first, and 1 whenever it is asked again; done once it is told so.

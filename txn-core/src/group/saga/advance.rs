@@ -104,7 +104,8 @@ impl Group {
         if self.sessions.attached_to(resource) == 0 {
             return;
         }
-        let kind = TaskKind::Compensate { took_place: undo.took_place };
+        let forward_only = !node.compensable;
+        let kind = TaskKind::Compensate { took_place: undo.took_place, forward_only };
         let task = task(saga, undo.slot, (node, resource), kind, (undo.input, undo.result));
         let delay = self.back_off(undo.slot.branch(), task.attempt);
         let over_at = at.mono.after(delay.max(self.policy().attempt_grace));

@@ -321,6 +321,39 @@ fn later_costs_no_attempt() {
     "#]]);
 }
 
+#[test]
+fn a_step_that_nothing_reverses_is_looked_for_and_parked_if_it_took_place() {
+    check(&expect![[r#"
+        given attach 1 a offers=x,y; define s x@a! y@a
+        submit s
+          ~ T1 began
+          = T1 Active
+          = T1 runs s@1
+          ~ T1/s0 sent
+          < #3 T1 Active
+          > act T1/b1 at a, try 1
+          @ 11 step T1/s0
+        did T1 x done
+          = T1/s0 Done, took place
+          ~ T1/s1 sent
+          > act T1/b2 at a, try 1
+          @ 11 step T1/s1
+        did T1 y final
+          = T1/s1 Failed { certain: true }, never
+          = T1 RollingBack(StepFailed)
+          ~ T1/s0 sent
+          > look for T1/b1 at a, try 1
+          @ 1 step T1/s0
+        undid T1 x parked
+          = T1/s0 UndoParked(HandlerFatal), took place
+        say T1 skip x
+          = T1 runs s@1, Skip (asked)
+          = T1/s0 Undone, took place
+          = T1 RolledBack(StepFailed)
+          < #7 T1 RollingBack(StepFailed), y: never
+    "#]]);
+}
+
 /// Who does not know what came of an attempt is as good as one who did not answer in time, but at once.
 #[test]
 fn an_attempt_of_which_nobody_knows_is_repeated_under_its_key_or_compensated() {

@@ -285,8 +285,9 @@ fn send(task: &Task) -> String {
         TaskKind::Rollback { phase_one_done: false } => "roll back",
         TaskKind::AskPhaseOne => "ask about",
         TaskKind::Act { .. } => "act",
-        TaskKind::Compensate { took_place: true } => "compensate (done)",
-        TaskKind::Compensate { took_place: false } => "compensate",
+        TaskKind::Compensate { forward_only: true, .. } => "look for",
+        TaskKind::Compensate { took_place: true, .. } => "compensate (done)",
+        TaskKind::Compensate { took_place: false, .. } => "compensate",
     };
     let resolution = task.resolution.map_or_else(String::new, |word| format!(", {word:?}"));
     format!(

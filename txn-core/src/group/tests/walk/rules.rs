@@ -126,7 +126,7 @@ fn check_saga_task(saga: &LiveSaga, status: Status, task: &Task) {
                 assert!(!saga.run.is_running(&saga.graph, before), "{task:?} before {before}");
             }
         }
-        TaskKind::Compensate { took_place: told } => {
+        TaskKind::Compensate { took_place: told, forward_only: _ } => {
             assert!(matches!(status, Status::RollingBack(_)));
             assert!(saga.run.is_undoing(slot), "{task:?} before its turn");
             let took_place = saga.run.row(slot).is_some_and(|row| row.took_place);
