@@ -35,6 +35,7 @@ mod tests;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt as _};
+use pactum_core::saga::limits::{DEFINITION_BYTES_MAX, RESULT_BYTES_MAX};
 use pactum_proto::v1;
 use pactum_proto::v1::{define_saga_reply, saga_reply};
 use serde::Serialize;
@@ -69,6 +70,18 @@ pub enum SagaError {
         #[source]
         source: serde_json::Error,
     },
+    /// A value is too large; nothing was sent.
+    #[error(
+        "{what} has {bytes} bytes as JSON, more than {limit}: keep what is large elsewhere, and send its key"
+    )]
+    TooLarge {
+        /// Which value.
+        what: &'static str,
+        /// How large it is.
+        bytes: usize,
+        /// How large it may be.
+        limit: usize,
+    },
 }
 
 impl SagaError {
@@ -77,7 +90,7 @@ impl SagaError {
     pub fn code(&self) -> Option<v1::ErrorCode> {
         match self {
             SagaError::Coordinator(error) => error.code(),
-            SagaError::Json { .. } => None,
+            SagaError::Json { .. } | SagaError::TooLarge { .. } => None,
         }
     }
 }
@@ -102,7 +115,7 @@ impl Sagas {
     /// # Cancel safety
     /// Dropping the future leaves it defined or not.
     pub async fn define(&self, definition: &Definition) -> Result<(), SagaError> {
-        self.define_json(&json("the definition", definition)?).await
+        self.define_json(&json("the definition", definition, DEFINITION_BYTES_MAX)?).await
     }
 
     /// As [`Sagas::define`], of a definition as JSON.
@@ -193,7 +206,7 @@ impl Sagas {
         let request = v1::SignalSagaRequest {
             xid: xid.to_owned(),
             step: step.to_owned(),
-            payload: json("the payload", payload)?.into(),
+            payload: json("the payload", payload, RESULT_BYTES_MAX)?.into(),
         };
         let ask = |mut client: Client| {
             let request = request.clone();
@@ -213,7 +226,9 @@ impl Sagas {
     ) -> Result<Saga, SagaError> {
         use v1::complete_step_request::Result as Wire;
         let result = match result {
-            Ok(output) => Wire::Done(v1::StepDone { result: json("the result", output)?.into() }),
+            Ok(output) => Wire::Done(v1::StepDone {
+                result: json("the result", output, RESULT_BYTES_MAX)?.into(),
+            }),
             Err(error) => Wire::Failed(error.into_failed()),
         };
         let request = v1::CompleteStepRequest { token: token.to_owned(), result: Some(result) };
@@ -289,6 +304,15 @@ fn lost(status: &tonic::Status) -> SagaError {
     CallError::NoAnswer(status.to_string()).into()
 }
 
-fn json(what: &'static str, value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, SagaError> {
-    serde_json::to_vec(value).map_err(|source| SagaError::Json { what, source })
+/// A value as JSON. What is too large is not sent: on the stream it would end everybody's session.
+fn json(
+    what: &'static str,
+    value: &(impl Serialize + ?Sized),
+    limit: usize,
+) -> Result<Vec<u8>, SagaError> {
+    let json = serde_json::to_vec(value).map_err(|source| SagaError::Json { what, source })?;
+    match json.len() {
+        bytes if bytes > limit => Err(SagaError::TooLarge { what, bytes, limit }),
+        _ => Ok(json),
+    }
 }

@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 use std::pin::Pin;
 use std::time::Duration;
 
+use pactum_core::saga::limits::INPUT_BYTES_MAX;
 use pactum_proto::v1;
 use pactum_proto::v1::submit_saga_request::Definition;
 use serde::Serialize;
@@ -50,7 +51,7 @@ impl<'a> Submission<'a> {
 
     /// What the saga is given: at most 256 KiB as JSON.
     pub fn input(mut self, input: &(impl Serialize + ?Sized)) -> Self {
-        match json("the input", input) {
+        match json("the input", input, INPUT_BYTES_MAX) {
             Ok(input) => self.with(|request| request.input = input.into()),
             Err(error) => {
                 self.request = Err(error);

@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use super::builder::{Saga as Declared, Step, from};
-use super::{Saga, StepState};
+use super::{Saga, SagaError, StepState};
 use crate::{
     Acted, ActionOptions, ActionPool, ActionService, Agent, AgentOptions, Handled, SagaStep,
     ServiceOptions, ServiceStep, StepCall, StepError,
@@ -84,6 +84,7 @@ impl ServiceStep for Mail {
         self.0.lock().unwrap().push(call.key().to_owned());
         match input.as_str() {
             Some("ongoing") => Ok(Acted::Ongoing { ask_after: None }),
+            Some("shout") => Err(StepError::failed("!".repeat(1000), "!".repeat(10 << 20)).last()),
             Some("bounce") => Err(StepError::failed("bounced", "no such address").last()),
             _ => Ok(Acted::Done(format!("sent {input}"))),
         }
@@ -272,6 +273,23 @@ async fn what_nobody_offers_is_refused_and_what_was_just_registered_is_not() {
     world.service.saga(Note).unwrap();
     let saga = sagas.submit("note").wait(Duration::from_secs(20)).await.unwrap();
     assert!(saga.is_committed(), "{saga:?}");
+}
+
+/// Goal: nothing that is said about one saga harms another. Method: values that no frame could carry.
+#[tokio::test]
+async fn what_is_too_large_is_not_sent() {
+    let world = World::new().await;
+    world.define("pay", tell()).await;
+    let sagas = world.agent.sagas();
+    let large = "x".repeat(10 << 20);
+    let refused = sagas.submit("pay").input(&large).await.unwrap_err();
+    assert!(matches!(refused, SagaError::TooLarge { .. }), "{refused}");
+    let saga = sagas.submit("pay").input(&json!({ "amount": 1, "text": "shout" })).await.unwrap();
+    let refused = sagas.signal(saga.xid(), "tell", &large).await.unwrap_err();
+    assert!(matches!(refused, SagaError::TooLarge { .. }), "{refused}");
+    let ended = sagas.wait(saga.xid(), Duration::from_secs(20)).await.unwrap();
+    let (_, why) = ended.failure().unwrap();
+    assert_eq!((why.code.len(), why.message.len()), (64, 1024));
 }
 
 /// A step that is registered late.

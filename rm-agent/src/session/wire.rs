@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pactum_core::id::{BranchId, ResourceId, StoreId, Xid};
 use pactum_core::lock::key::{EncodedKey, LockMode};
+use pactum_core::saga::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX};
 use pactum_core::transaction::Action;
 use pactum_proto::v1;
 use pactum_proto::v1::opinion::Opinion as WireOpinion;
@@ -14,6 +15,9 @@ use super::Registration;
 use super::outcome_calls::{Opinion, Question};
 use crate::branch::{Answer, BranchKey, StepAnswer, StepWork, Task, Work};
 use crate::context::TransactionContext;
+
+/// The longest reason of a *later*: enough for a paragraph.
+const REASON_BYTES_MAX: usize = 4096;
 
 /// The name by which a participant is asked; a result names it back.
 fn task(wire: &v1::Work) -> Option<Task> {
@@ -78,6 +82,7 @@ fn result_of(xid: String, branch_id: u64, kind: v1::WorkKind, answer: Answer) ->
         Answer::Done => WireResult::Done(v1::Done {}),
         Answer::Failed => WireResult::Failed(v1::Failed {}),
         Answer::Later { after, reason } => {
+            let reason = cut(reason, REASON_BYTES_MAX);
             WireResult::Later(v1::Later { after_ms: after.map_or(0, millis_u32), reason })
         }
         Answer::Parked(report) => WireResult::Parked(report),
@@ -86,18 +91,28 @@ fn result_of(xid: String, branch_id: u64, kind: v1::WorkKind, answer: Answer) ->
     v1::WorkResult { xid, branch_id, kind: kind.into(), result: Some(result) }
 }
 
+/// What handlers say of themselves is cut: a frame that is too large would end the session of everybody.
 fn step_result(answer: StepAnswer) -> WireResult {
     match answer {
         StepAnswer::Done(result) => WireResult::StepDone(v1::StepDone { result: result.into() }),
         StepAnswer::Failed { code, message, is_final } => {
+            let (code, message) = (cut(code, NAME_BYTES_MAX), cut(message, MESSAGE_BYTES_MAX));
             WireResult::StepFailed(v1::StepFailed { code, message, r#final: is_final })
         }
-        StepAnswer::Unknown(message) => WireResult::StepUnknown(v1::StepUnknown { message }),
+        StepAnswer::Unknown(message) => {
+            let message = cut(message, MESSAGE_BYTES_MAX);
+            WireResult::StepUnknown(v1::StepUnknown { message })
+        }
         StepAnswer::Ongoing { ask_after } => {
             let ask_after_ms = ask_after.map_or(0, |after| millis_u32(after).max(1));
             WireResult::StepOngoing(v1::StepOngoing { ask_after_ms })
         }
     }
+}
+
+fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
 }
 
 pub(super) fn register(
