@@ -99,7 +99,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             return Err(later(None, "its turn came after the end of its time"));
         }
         let wait = self.options.local_lock_wait_max.min(left);
-        self.begin_within(wait, left).await.map_err(|error| not_begun(&error))
+        self.begin_on(&self.actions, wait, left).await.map_err(|error| not_begun(&error))
     }
 
     /// The handler, its result in the open row, and the local commit.

@@ -57,9 +57,9 @@ impl ActionOptions {
         self
     }
 
-    /// How many handlers of phase two run side by side, each on a connection of the agent's own
-    /// beside the pool. Default 8: enough that their local commits share an fsync. No effect on
-    /// SQLite, which has one writer.
+    /// How many handlers of phase two run side by side, and beside them as many actions of declared sagas,
+    /// each on a connection of the agent's own beside the pool. Default 8: enough that their local commits
+    /// share an fsync. No effect on SQLite, which has one writer.
     #[must_use]
     pub fn handlers_at_once(mut self, handlers: u32) -> Self {
         self.handlers_at_once = handlers;

@@ -42,8 +42,10 @@ use crate::session::Participant;
 pub(crate) struct ActionParticipant<DB: ActionDatabase> {
     pub(super) mode: Mode,
     pub(super) registry: Arc<Registry<DB>>,
-    /// For handlers.
+    /// For handlers of phase two.
     pub(super) pool: Pool<DB>,
+    /// For actions of declared sagas, which may take long: nothing that is decided waits for them.
+    pub(super) actions: Pool<DB>,
     pub(super) writer: Arc<Semaphore>,
     /// For everything else.
     pub(super) own: Arc<dyn LocalDatabase>,
@@ -141,18 +143,19 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     /// that went stale in the pool, or on which a handler left a transaction open, costs a try.
     pub(super) async fn begin(&self) -> Result<Local<DB>, ActionError> {
         let wait = self.options.local_lock_wait_max;
-        self.begin_within(wait, wait + self.options.handler_wait_max).await
+        self.begin_on(&self.pool, wait, wait + self.options.handler_wait_max).await
     }
 
     /// As [`Self::begin`], for a handler that has `left` from now on, of which its turn may take `wait`.
-    pub(super) async fn begin_within(
+    pub(super) async fn begin_on(
         &self,
+        pool: &Pool<DB>,
         wait: Duration,
         left: Duration,
     ) -> Result<Local<DB>, ActionError> {
         let mut tries = 0;
         loop {
-            match Local::begin(&self.pool, &self.writer, wait, left).await {
+            match Local::begin(pool, &self.writer, wait, left).await {
                 Err(ActionError::Database(_) | ActionError::LeftOpen)
                     if tries < self.options.handlers_at_once =>
                 {

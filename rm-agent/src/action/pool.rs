@@ -147,11 +147,13 @@ impl<DB: ActionDatabase> ActionPool<DB> {
             (BranchMode::Saga, Mode::Saga, Arc::clone(&saga)),
         ];
         let handlers = ActionParticipant::<DB>::handlers_pool(&pool, &options);
+        let acting = ActionParticipant::<DB>::handlers_pool(&pool, &options);
         for (mode, barrier_mode, registry) in modes {
             let participant = ActionParticipant {
                 mode: barrier_mode,
                 registry,
                 pool: handlers.clone(),
+                actions: acting.clone(),
                 writer: Arc::clone(&writer),
                 own: Arc::clone(&own),
                 barrier_place: barrier_place.clone(),
