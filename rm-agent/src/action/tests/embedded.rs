@@ -8,11 +8,15 @@ use pactum_testkit::wait::wait_until;
 use sqlx::Sqlite;
 
 use super::world::{
-    Behaviour, Deposit, SCHEMA, Script, SendLetter, TestDatabase, Withdraw, withdrawal,
+    Behaviour, Deposit, SCHEMA, Script, SendLetter, TestDatabase, Withdraw, options, wall_is,
+    withdrawal,
 };
+use crate::action::upkeep::sweep_all;
 use crate::action::{ActionOptions, ActionPool, Handled};
+use crate::barrier::Mode;
 use crate::db::Driver;
 use crate::saga::Step;
+use crate::sagas::builder;
 use crate::tcc::Tcc;
 use crate::{Agent, AgentOptions, AtOptions, AtPool, BeginOptions, GlobalTransaction};
 use crate::{CanCommit, Question};
@@ -244,4 +248,40 @@ async fn actions_are_asked_whether_they_have_a_chance_before_anything_is_tried()
     assert_eq!(world.script.calls(), [""; 0]);
     assert_eq!(world.a.balance().await, 100);
     world.agent.shutdown().await;
+}
+
+/// Goal: what a declared saga leaves in a database goes once it has ended, and not before. Method: a saga
+/// that waits for an event behind its step, swept before and after.
+#[tokio::test]
+async fn the_rows_of_a_declared_saga_are_swept_when_it_has_ended() {
+    let coordinator = Embedded::start().await.unwrap();
+    let agent = Agent::connect(AgentOptions::new(coordinator.url())).await.unwrap();
+    let (_guard, pool) = Sqlite::open().await;
+    for statement in SCHEMA {
+        sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+    }
+    let actions = ActionPool::attach(&agent, "bank-a", pool.clone(), options()).await.unwrap();
+    actions.saga(Deposit(Arc::default())).unwrap();
+    let definition = builder::Saga::new("deposit", 1)
+        .step(builder::Step::action("deposit", "bank-a", "deposit").input(builder::from("/input")))
+        .step(builder::Step::event("go"))
+        .build();
+    agent.sagas().define(&definition).await.unwrap();
+    let saga = agent.sagas().submit("deposit").input(&30).await.unwrap();
+    let open = async || {
+        let open = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM pactum_barrier");
+        open.fetch_one(&pool).await.unwrap()
+    };
+    wait_until("the step is done", Duration::from_secs(20), async || open().await == 1)
+        .await
+        .unwrap();
+    wall_is(Duration::from_secs(11 * 60));
+    let mut sweeper = actions.sweeper(Mode::Saga);
+    assert_eq!(sweep_all(&mut sweeper).await.unwrap(), 1);
+    assert_eq!(open().await, 1, "it may still be compensated");
+    agent.sagas().signal(saga.xid(), "go", &()).await.unwrap();
+    let ended = agent.sagas().wait(saga.xid(), Duration::from_secs(20)).await.unwrap();
+    assert!(ended.is_committed(), "{ended:?}");
+    assert_eq!(sweep_all(&mut sweeper).await.unwrap(), 1);
+    assert_eq!(open().await, 0);
 }
