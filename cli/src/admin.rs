@@ -4,24 +4,21 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use pactum_proto::v1::admin_client::AdminClient;
 use pactum_proto::v1::{
-    Error, ErrorCode, ForgetResourceRequest, ListResourcesRequest, ListTransactionsRequest,
-    Resolution, ResolveBranchRequest, RetryTransactionRequest, ShowTransactionRequest,
-    SummaryRequest,
+    ForgetResourceRequest, ListResourcesRequest, ListTransactionsRequest, Resolution,
+    ResolveBranchRequest, RetryTransactionRequest, ShowTransactionRequest, SummaryRequest,
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::args::{
     Choice, ForgetArgs, ListArgs, Remote, ResolveArgs, Resource, ShowArgs, Tx, XidArgs,
 };
 use crate::database;
-use crate::output::say;
+use crate::remote::{answered, granted};
 use crate::show::{self, json, text};
 
-/// A coordinator that is there answers at once; one that is busy or loading takes a little.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A search through a full history takes a second.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A transaction of a thousand branches with full park reports.
@@ -133,39 +130,7 @@ async fn forget(args: ForgetArgs) -> anyhow::Result<()> {
     remote.show(serde_json::json!({ "resource_id": resource, "forgotten": true }), said)
 }
 
-impl Remote {
-    fn show(&self, json: serde_json::Value, text: String) -> anyhow::Result<()> {
-        if self.json { say(&format!("{json:#}\n")) } else { say(&text) }
-    }
-}
-
 async fn connect(remote: &Remote) -> anyhow::Result<AdminClient<Channel>> {
-    let url = &remote.server;
-    let with_scheme = if url.contains("://") { url.clone() } else { format!("http://{url}") };
-    let endpoint = Endpoint::from_shared(with_scheme)
-        .with_context(|| format!("`{url}` is not an address of a coordinator"))?;
-    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT);
-    let channel = endpoint.connect().await.with_context(|| {
-        format!("no coordinator answers at {url}: is it running? give its address by --server URL")
-    })?;
+    let channel = remote.connect(Some(CALL_TIMEOUT)).await?;
     Ok(AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
-}
-
-fn answered<T>(
-    remote: &Remote,
-    reply: Result<tonic::Response<T>, tonic::Status>,
-) -> anyhow::Result<T> {
-    match reply {
-        Ok(reply) => Ok(reply.into_inner()),
-        Err(status) => bail!("{} answered: {}", remote.server, status.message()),
-    }
-}
-
-/// Turns a refusal into an error that names its page.
-fn granted(error: Option<Error>) -> anyhow::Result<()> {
-    let Some(error) = error else { return Ok(()) };
-    match ErrorCode::try_from(error.code) {
-        Ok(ErrorCode::Unspecified) | Err(_) => bail!("{}", error.message),
-        Ok(code) => bail!("{} (TX{:04}, docs/errors)", error.message, code as i32),
-    }
 }

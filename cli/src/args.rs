@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pactum_proto::convert::RESOLUTION_REASON_BYTES_MAX;
 
+use crate::saga::args::Saga;
+
 /// Distributed transactions: the coordinator and its operator commands.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pactum", version, propagate_version = true, subcommand_required = true)]
@@ -23,6 +25,9 @@ pub(crate) enum Command {
     /// Looks at resources, and forgets those that are gone.
     #[command(subcommand)]
     Resource(Resource),
+    /// Checks and draws declared sagas; defines, starts, watches and operates them.
+    #[command(subcommand)]
+    Saga(Saga),
     /// Counts what is active, waiting, locked and parked.
     Status(Remote),
     /// Says for each SQL statement of some files whether AT can undo it, and what to do if not.
@@ -161,7 +166,7 @@ pub(crate) enum Choice {
     Retry,
 }
 
-fn reason(text: &str) -> Result<String, String> {
+pub(crate) fn reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("say why, for whoever looks at the history".to_owned());
     }

@@ -3,7 +3,8 @@
 //! - [`run`]: a whole invocation, from its arguments to its exit status.
 //! - [`config`]: what a server is told.
 //! - `server`: `pactum server`.
-//! - `admin`, `show`: the operator commands and how their answers look; `output` says them.
+//! - `admin`, `show`: the operator commands and how their answers look; `remote` asks, `output` says them.
+//! - `saga`: declared sagas, from a file to their end.
 //!
 //! Exit status: 0 done, 1 refused, not found or failed, 2 the command line or the configuration is
 //! wrong.
@@ -16,6 +17,8 @@ mod check_sql;
 pub mod config;
 mod database;
 mod output;
+mod remote;
+mod saga;
 mod server;
 mod show;
 
@@ -60,6 +63,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Server(args) => server::run(args).await,
         Command::Tx(tx) => admin::tx(tx).await,
         Command::Resource(resource) => admin::resource(resource).await,
+        Command::Saga(saga) => saga::run(saga).await,
         Command::Status(args) => admin::status(args).await,
         Command::CheckSql(args) => check_sql::run(args).await,
     };

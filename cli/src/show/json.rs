@@ -68,7 +68,7 @@ fn resolved(resolved: &Resolved) -> Value {
     })
 }
 
-fn park_report(report: &ParkReport) -> Value {
+pub(crate) fn park_report(report: &ParkReport) -> Value {
     let rows = report.rows.iter().map(|row| {
         let columns = row.columns.iter().map(|column| {
             json!({

@@ -13,7 +13,7 @@ use pactum_proto::v1::{
 };
 
 /// What a newer coordinator may say and this build does not know.
-const UNKNOWN: &str = "unknown";
+pub(crate) const UNKNOWN: &str = "unknown";
 
 pub(crate) fn status(outcome: &Outcome) -> &'static str {
     match outcome.status() {

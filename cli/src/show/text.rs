@@ -15,20 +15,20 @@ use super::{
 };
 
 /// Rows under a header, each column as wide as it must be. The last one is not padded.
-struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn new(header: &[&str]) -> Self {
+    pub(crate) fn new(header: &[&str]) -> Self {
         Table { rows: vec![header.iter().map(ToString::to_string).collect()] }
     }
 
-    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| one_line(&cell)).collect());
     }
 
-    fn show(&self, indent: &str) -> String {
+    pub(crate) fn show(&self, indent: &str) -> String {
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -64,7 +64,7 @@ pub(crate) fn transactions(transactions: &[Transaction]) -> String {
     table.show("")
 }
 
-fn outcome(outcome: &Outcome) -> String {
+pub(crate) fn outcome(outcome: &Outcome) -> String {
     let mut text = status(outcome).to_owned();
     if let Some(cause) = cause(outcome) {
         let _ = write!(text, " ({cause})");
@@ -178,7 +178,7 @@ pub(crate) fn resolved(xid: &str, branch: u64, word: Resolution, reason: &str) -
 }
 
 /// Text of somebody else's, on one line whatever it holds.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -5,4 +5,5 @@
 mod commands;
 mod databases;
 mod lifecycle;
+mod sagas;
 mod server;

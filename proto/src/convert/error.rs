@@ -314,14 +314,15 @@ pub fn rejection(group: &GroupName, rejection: &Rejection) -> v1::Error {
                 format!("step `{step}` needs action `{action}` of resource `{resource}`: {why}"),
             )
         }
-        Rejection::StepState { step, why } => error(
-            ErrorCode::StepState,
-            "step",
-            format!(
-                "step `{}` of the saga: {why}; ask for the saga with its steps to see where it stands",
-                shown(step)
-            ),
-        ),
+        Rejection::StepState { step, why } => {
+            let of = match &**step {
+                "" => "the saga".to_owned(),
+                step => format!("step `{}` of the saga", shown(step)),
+            };
+            let message =
+                format!("{of}: {why}; ask for the saga with its steps to see where it stands");
+            error(ErrorCode::StepState, "step", message)
+        }
         Rejection::Invariant(rule) => {
             internal(format!("invariant {rule} would have been broken; report this"))
         }
