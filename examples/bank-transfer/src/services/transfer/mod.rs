@@ -1,9 +1,11 @@
 //! The transfer service: has the banks do the legs of an order, all or none, and answers how it ended.
 //!
 //! - [`in_code`]: it is the transaction manager, and calls the banks.
+//! - [`declared`]: the order is a saga that the coordinator drives.
 //!
 //! It has no database.
 
+mod declared;
 mod in_code;
 
 use std::net::SocketAddr;
@@ -20,7 +22,6 @@ use pactum_agent::{Agent, AgentOptions};
 use super::order::{Answer, Order};
 use super::serve;
 use super::tell::Teller;
-use in_code::Transfers;
 
 /// The transfer service.
 #[derive(Debug, Args)]
@@ -34,26 +35,47 @@ pub(crate) struct TransferArgs {
     /// A bank, as `name=http://address`; once for each.
     #[arg(long = "bank", value_name = "NAME=URL", value_parser = parse_bank)]
     banks: Vec<(String, String)>,
+    /// Every transfer is a declared saga of this name, of which the coordinator calls the banks.
+    #[arg(long, value_name = "NAME", requires = "resources")]
+    saga: Option<String>,
+    /// What the coordinator knows a bank as, as `name=resource`; once for each.
+    #[arg(long = "resource", value_name = "NAME=RESOURCE", value_parser = parse_bank)]
+    resources: Vec<(String, String)>,
     /// Who is told each step.
     #[arg(long)]
     story: Option<String>,
 }
 
 fn parse_bank(text: &str) -> Result<(String, String)> {
-    let (name, url) = text.split_once('=').context("write it like a=http://127.0.0.1:8001")?;
-    Ok((name.to_owned(), url.to_owned()))
+    let (name, of_it) = text.split_once('=').context("write it like a=http://127.0.0.1:8001")?;
+    Ok((name.to_owned(), of_it.to_owned()))
+}
+
+/// How an order is run.
+enum Transfers {
+    InCode(in_code::Transfers),
+    Declared(declared::Transfers),
 }
 
 /// Runs the service until it is told to end.
 pub(crate) async fn run(args: TransferArgs) -> Result<()> {
     serve::log();
     let agent = Agent::connect(AgentOptions::new(args.tc)).await.context("connect the agent")?;
-    let transfers = Arc::new(Transfers {
-        agent: agent.clone(),
-        client: reqwest::Client::new(),
-        banks: args.banks.into_iter().collect(),
-        teller: Teller::new(args.story),
-    });
+    let teller = Teller::new(args.story);
+    let transfers = match args.saga {
+        Some(name) => {
+            let resources = args.resources.into_iter().collect();
+            let defined = declared::Transfers::define(agent.sagas(), name, &resources, teller);
+            Transfers::Declared(defined.await?)
+        }
+        None => Transfers::InCode(in_code::Transfers {
+            agent: agent.clone(),
+            client: reqwest::Client::new(),
+            banks: args.banks.into_iter().collect(),
+            teller,
+        }),
+    };
+    let transfers = Arc::new(transfers);
     let router = Router::new().route("/transfer", post(transfer)).with_state(transfers);
     let served = serve::serve(router, args.listen).await;
     agent.shutdown().await;
@@ -64,7 +86,10 @@ async fn transfer(
     State(transfers): State<Arc<Transfers>>,
     Json(order): Json<Order>,
 ) -> (StatusCode, Json<Answer>) {
-    let answer = transfers.run(&order).await;
+    let answer = match &*transfers {
+        Transfers::InCode(transfers) => transfers.run(&order).await,
+        Transfers::Declared(transfers) => transfers.run(&order).await,
+    };
     let status = match &answer {
         Answer::Committed { .. } => StatusCode::OK,
         Answer::RolledBack { .. } => StatusCode::CONFLICT,
