@@ -20,7 +20,7 @@ use crate::services::order::{Answer, Order, WaitFor};
 
 /// How often the service runs a transfer that meets passing trouble: a deadlock, a killed bank.
 const ATTEMPTS_MAX: u32 = 10;
-/// How long a transfer that was not begun is sent again. 2 min: longer than any restart.
+/// How long a transfer is sent again. 2 min: longer than any restart.
 const SEND_MAX: Duration = Duration::from_secs(120);
 /// The pause before that.
 const SEND_PAUSE: Duration = Duration::from_millis(25);
@@ -110,8 +110,8 @@ pub(crate) async fn drive(
 /// What came of sending a transfer once.
 enum Asked {
     Ended(Heard, String),
-    /// It may have been begun; as what it counts if it is left at that, and why.
-    Unknown(Heard, String),
+    /// It may have been begun; as what it counts if it is left at that.
+    Unknown(Heard),
     /// It may be sent again, whatever it is.
     NotBegun(String),
 }
@@ -141,18 +141,17 @@ impl Road {
     async fn send(&self, order: &Order) -> Result<(Heard, Option<String>)> {
         let until = Instant::now() + SEND_MAX;
         loop {
-            let why = match self.ask(order).await? {
+            let is_last = Instant::now() >= until;
+            match self.ask(order).await? {
                 Asked::Ended(heard, xid) => return Ok((heard, Some(xid))),
-                Asked::Unknown(heard, why) => match self.again {
-                    Again::Never => return Ok((heard, None)),
-                    Again::UntilAnswered => why,
-                },
-                Asked::NotBegun(why) => why,
-            };
-            if Instant::now() >= until {
-                bail!("transfer {} had no answer for {SEND_MAX:?}: {why}", order.id);
+                Asked::Unknown(heard) if is_last || self.again == Again::Never => {
+                    return Ok((heard, None));
+                }
+                Asked::NotBegun(why) if is_last => {
+                    bail!("transfer {} could not be begun for {SEND_MAX:?}: {why}", order.id);
+                }
+                Asked::Unknown(_) | Asked::NotBegun(_) => sleep(SEND_PAUSE).await,
             }
-            sleep(SEND_PAUSE).await;
         }
     }
 
@@ -160,7 +159,7 @@ impl Road {
         let response = match self.client.post(&self.url).json(order).send().await {
             Err(error) if error.is_connect() => return Ok(Asked::NotBegun(error.to_string())),
             // It may have been reached.
-            Err(error) => return Ok(Asked::Unknown(Heard::Nothing, error.to_string())),
+            Err(_) => return Ok(Asked::Unknown(Heard::Nothing)),
             Ok(response) => response,
         };
         if response.status().is_client_error() && !is_answer(&response) {
@@ -168,10 +167,10 @@ impl Road {
         }
         Ok(match response.json().await {
             // Cut off in the middle.
-            Err(error) => Asked::Unknown(Heard::Nothing, error.to_string()),
+            Err(_) => Asked::Unknown(Heard::Nothing),
             Ok(Answer::Committed { xid }) => Asked::Ended(Heard::Committed, xid),
             Ok(Answer::RolledBack { xid, .. }) => Asked::Ended(Heard::RolledBack, xid),
-            Ok(Answer::InDoubt { why, .. }) => Asked::Unknown(Heard::InDoubt, why),
+            Ok(Answer::InDoubt { .. }) => Asked::Unknown(Heard::InDoubt),
             Ok(Answer::NotBegun { why }) => Asked::NotBegun(why),
         })
     }
