@@ -66,7 +66,7 @@ pub(crate) enum Answer {
         xid: String,
         why: String,
     },
-    /// The commit was asked for, and there is no definite answer.
+    /// The commit was asked for, or a saga submitted, and there is no definite answer.
     InDoubt {
         xid: String,
         why: String,

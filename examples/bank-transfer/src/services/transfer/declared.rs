@@ -21,9 +21,7 @@ use anyhow::{Context as _, Result};
 use pactum_agent::sagas::builder::{Saga as Declared, Step as Part, from};
 use pactum_agent::sagas::{Definition, Saga};
 use pactum_agent::{CallError, SagaError, Sagas};
-use pactum_proto::v1::ErrorCode;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
 use crate::services::order::{Answer, BOOK_LEG, Order, SHORT, chain};
 use crate::services::tell::{End, Step, Teller};
@@ -38,10 +36,6 @@ const LEGS_MAX: u32 = 10;
 const ATTEMPTS: u32 = 10;
 const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// How long a submission is repeated that is not taken.
-const SUBMIT_MAX: Duration = Duration::from_secs(30);
-/// The pause before that.
-const SUBMIT_PAUSE: Duration = Duration::from_millis(50);
 /// How long an answer waits for the end of the saga.
 const END_WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -92,30 +86,20 @@ impl Transfers {
 
     async fn submit(&self, order: &Order) -> Result<Saga, Answer> {
         let input = json!({ "transfer": order.id, "legs": order.legs });
-        let until = Instant::now() + SUBMIT_MAX;
-        loop {
-            let submitted = self.sagas.submit(&self.name).version(VERSION);
-            let error = match submitted.input(&input).key(&order.id).await {
-                Ok(saga) => return Ok(saga),
-                Err(error) => error,
-            };
-            let why = chain(&error);
-            tracing::info!(transfer = order.id, why, "the saga was not submitted");
-            if !may_pass(&error) || Instant::now() >= until {
-                return Err(Answer::NotBegun { why });
+        let submission = self.sagas.submit(&self.name).version(VERSION).input(&input);
+        let error = match submission.key(&order.id).await {
+            Ok(saga) => return Ok(saga),
+            Err(error) => error,
+        };
+        let why = chain(&error);
+        tracing::warn!(transfer = order.id, why, "the saga was not submitted");
+        Err(match error {
+            // Nobody knows its XID, nor whether it has one.
+            SagaError::Coordinator(CallError::NoAnswer(_)) => {
+                Answer::InDoubt { xid: String::new(), why }
             }
-            sleep(SUBMIT_PAUSE).await;
-        }
-    }
-}
-
-/// Whether the same submission may be taken later.
-fn may_pass(error: &SagaError) -> bool {
-    match error {
-        SagaError::Coordinator(CallError::NoAnswer(_)) => true,
-        // A bank that has just started has not said yet what it offers.
-        SagaError::Coordinator(_) => error.code() == Some(ErrorCode::UnknownAction),
-        SagaError::Json { .. } => false,
+            SagaError::Coordinator(_) | SagaError::Json { .. } => Answer::NotBegun { why },
+        })
     }
 }
 
