@@ -2,18 +2,23 @@
 
 use anyhow::{Context as _, Result, bail};
 use pactum_proto::v1::admin_client::AdminClient;
+use pactum_proto::v1::sagas_client::SagasClient;
 use pactum_proto::v1::{
-    ForgetResourceRequest, ListTransactionsRequest, RollbackCause, ShowTransactionReply,
-    ShowTransactionRequest, SummaryReply, SummaryRequest, Transaction, TransactionStatus,
+    ForgetResourceRequest, GetSagaRequest, ListTransactionsRequest, OperateSagaRequest,
+    RollbackCause, Saga, SagaReply, SagaVerb, ShowTransactionReply, ShowTransactionRequest,
+    SummaryReply, SummaryRequest, Transaction, TransactionStatus, saga_reply,
 };
 use tonic::transport::{Channel, Endpoint};
 
 /// The largest page that the coordinator gives.
 const PAGE: u32 = 1000;
 
-/// A coordinator's admin service. Cheap to clone; finds its way back after a restart.
+/// What an operator asks of a coordinator. Cheap to clone; finds its way back after a restart.
 #[derive(Clone, Debug)]
-pub(crate) struct Admin(AdminClient<Channel>);
+pub(crate) struct Admin {
+    admin: AdminClient<Channel>,
+    sagas: SagasClient<Channel>,
+}
 
 /// One global transaction of the coordinator's history.
 #[derive(Clone, Debug)]
@@ -30,7 +35,8 @@ pub(crate) enum Standing {
     Active,
     /// Decided to commit, and perhaps everywhere.
     Committed,
-    /// Decided to roll back after its manager asked for an end, whichever.
+    /// Decided to roll back after its manager asked for an end, whichever; or, where the coordinator itself
+    /// is the manager, because a step failed.
     RolledBack,
     /// Decided to roll back before its manager asked for any.
     Unasked,
@@ -40,17 +46,18 @@ impl Admin {
     pub(crate) fn new(url: &str) -> Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .with_context(|| format!("`{url}` is no address like http://127.0.0.1:8091"))?;
-        Ok(Admin(AdminClient::new(endpoint.connect_lazy())))
+        let channel = endpoint.connect_lazy();
+        Ok(Admin { admin: AdminClient::new(channel.clone()), sagas: SagasClient::new(channel) })
     }
 
     pub(crate) async fn summary(&self) -> Result<SummaryReply> {
-        let reply = self.0.clone().summary(SummaryRequest {}).await;
+        let reply = self.admin.clone().summary(SummaryRequest {}).await;
         Ok(reply.context("ask the coordinator for its counts")?.into_inner())
     }
 
     pub(crate) async fn show(&self, xid: &str) -> Result<ShowTransactionReply> {
         let request = ShowTransactionRequest { xid: xid.to_owned() };
-        let reply = self.0.clone().show_transaction(request).await;
+        let reply = self.admin.clone().show_transaction(request).await;
         let reply = reply.with_context(|| format!("look at `{xid}`"))?.into_inner();
         match reply.error {
             Some(error) => bail!("look at `{xid}`: {}", error.message),
@@ -58,10 +65,32 @@ impl Admin {
         }
     }
 
+    /// Where a declared saga stands, with each step that was reached.
+    pub(crate) async fn saga(&self, xid: &str) -> Result<Saga> {
+        let request =
+            GetSagaRequest { xid: xid.to_owned(), with_steps: true, ..GetSagaRequest::default() };
+        let reply = self.sagas.clone().get_saga(request).await;
+        saga(reply.with_context(|| format!("look at the saga `{xid}`"))?.into_inner())
+            .with_context(|| format!("look at the saga `{xid}`"))
+    }
+
+    /// An operator's word about a declared saga.
+    pub(crate) async fn operate(&self, xid: &str, verb: SagaVerb, reason: &str) -> Result<Saga> {
+        let request = OperateSagaRequest {
+            xid: xid.to_owned(),
+            verb: verb.into(),
+            reason: reason.to_owned(),
+            ..OperateSagaRequest::default()
+        };
+        let reply = self.sagas.clone().operate_saga(request).await;
+        let reply = reply.with_context(|| format!("operate the saga `{xid}`"))?.into_inner();
+        saga(reply).with_context(|| format!("operate the saga `{xid}`"))
+    }
+
     /// Forgets which database a resource is; refused while it has unfinished branches.
     pub(crate) async fn forget(&self, resource: &str) -> Result<()> {
         let request = ForgetResourceRequest { resource_id: resource.to_owned() };
-        let reply = self.0.clone().forget_resource(request).await;
+        let reply = self.admin.clone().forget_resource(request).await;
         match reply.with_context(|| format!("forget `{resource}`"))?.into_inner().error {
             Some(error) => bail!("forget `{resource}`: {}", error.message),
             None => Ok(()),
@@ -104,12 +133,20 @@ impl Admin {
     }
 
     async fn page(&self, request: ListTransactionsRequest) -> Result<Vec<Transaction>> {
-        let reply = self.0.clone().list_transactions(request).await;
+        let reply = self.admin.clone().list_transactions(request).await;
         let reply = reply.context("list the coordinator's transactions")?.into_inner();
         match reply.error {
             Some(error) => bail!("list the coordinator's transactions: {}", error.message),
             None => Ok(reply.transactions),
         }
+    }
+}
+
+fn saga(reply: SagaReply) -> Result<Saga> {
+    match reply.result {
+        Some(saga_reply::Result::Saga(saga)) => Ok(saga),
+        Some(saga_reply::Result::Error(error)) => bail!("{}", error.message),
+        None => bail!("the coordinator's answer is of another kind"),
     }
 }
 
@@ -121,15 +158,15 @@ fn entry(transaction: Transaction) -> Result<Entry> {
         TransactionStatus::RollingBack | TransactionStatus::RolledBack => match outcome.cause() {
             RollbackCause::Requested
             | RollbackCause::PhaseOneUnknown
-            | RollbackCause::PhaseOneFailed => Standing::RolledBack,
+            | RollbackCause::PhaseOneFailed
+            | RollbackCause::StepFailed => Standing::RolledBack,
             // A bank vetoes when its caller hangs up half-way.
             RollbackCause::Vetoed
             | RollbackCause::Deadlock
             | RollbackCause::TimedOut
             | RollbackCause::ManagerLost
             | RollbackCause::Unrecorded
-            | RollbackCause::ScopeNotUndone
-            | RollbackCause::StepFailed => Standing::Unasked,
+            | RollbackCause::ScopeNotUndone => Standing::Unasked,
             RollbackCause::Unspecified => {
                 bail!("the coordinator does not say why `{}` rolls back", transaction.xid)
             }

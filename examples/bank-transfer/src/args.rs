@@ -123,6 +123,8 @@ pub(crate) enum Mode {
     Tcc,
     /// Actions with compensations.
     Saga,
+    /// The same actions with the same compensations, in a declared saga that the coordinator drives.
+    SagaDeclared,
     /// The databases' own prepared transactions; not on SQLite.
     Xa,
     /// Each bank in a mode of its own.
@@ -158,8 +160,12 @@ impl Kind {
     /// The modes to run, one after the other.
     pub(crate) fn modes(&self) -> Vec<Mode> {
         let asked = match self.mode {
-            Mode::All => vec![Mode::At, Mode::Tcc, Mode::Saga, Mode::Xa, Mode::Mixed],
-            Mode::At | Mode::Tcc | Mode::Saga | Mode::Xa | Mode::Mixed => vec![self.mode],
+            Mode::All => {
+                vec![Mode::At, Mode::Tcc, Mode::Saga, Mode::SagaDeclared, Mode::Xa, Mode::Mixed]
+            }
+            Mode::At | Mode::Tcc | Mode::Saga | Mode::SagaDeclared | Mode::Xa | Mode::Mixed => {
+                vec![self.mode]
+            }
         };
         asked.into_iter().filter(|mode| *mode != Mode::Xa || self.db != Db::Sqlite).collect()
     }
@@ -172,6 +178,7 @@ impl Mode {
             Mode::At => "at",
             Mode::Tcc => "tcc",
             Mode::Saga => "saga",
+            Mode::SagaDeclared => "saga-declared",
             Mode::Xa => "xa",
             Mode::Mixed => "mixed",
             Mode::All => "all",
@@ -184,6 +191,7 @@ impl Mode {
             Mode::At => "AT",
             Mode::Tcc => "TCC",
             Mode::Saga => "saga",
+            Mode::SagaDeclared => "declared saga",
             Mode::Xa => "XA",
             Mode::Mixed => "mixed",
             Mode::All => "all",
@@ -195,7 +203,7 @@ impl Mode {
         match (self, bank) {
             (Mode::At, _) => vec![BranchMode::At],
             (Mode::Tcc, _) => vec![BranchMode::Tcc],
-            (Mode::Saga, _) => vec![BranchMode::Saga],
+            (Mode::Saga | Mode::SagaDeclared, _) => vec![BranchMode::Saga],
             (Mode::Xa, _) => vec![BranchMode::Xa],
             (Mode::Mixed | Mode::All, "a") => vec![BranchMode::At],
             (Mode::Mixed | Mode::All, "b") => vec![BranchMode::Tcc],
@@ -246,15 +254,18 @@ mod tests {
     #[test]
     fn every_mode_is_there_but_xa_on_sqlite() {
         let kind = |args: &str| parse(args).kind;
-        for mode in ["at", "tcc", "saga", "xa", "mixed", "all"] {
+        for mode in ["at", "tcc", "saga", "saga-declared", "xa", "mixed", "all"] {
             for db in ["sqlite", "postgres", "mysql"] {
                 let impossible = kind(&format!("--mode {mode} --db {db}")).impossible();
                 assert_eq!(impossible.is_some(), (mode, db) == ("xa", "sqlite"), "{mode} {db}");
             }
         }
         let on = |db: &str| kind(&format!("--mode all --db {db}")).modes();
-        assert_eq!(on("sqlite"), [Mode::At, Mode::Tcc, Mode::Saga, Mode::Mixed]);
-        assert_eq!(on("mysql"), [Mode::At, Mode::Tcc, Mode::Saga, Mode::Xa, Mode::Mixed]);
+        let sagas = [Mode::Saga, Mode::SagaDeclared];
+        let sqlite = [&[Mode::At, Mode::Tcc][..], &sagas, &[Mode::Mixed]].concat();
+        assert_eq!(on("sqlite"), sqlite);
+        let mysql = [&[Mode::At, Mode::Tcc][..], &sagas, &[Mode::Xa, Mode::Mixed]].concat();
+        assert_eq!(on("mysql"), mysql);
         assert_eq!(kind("--mode xa --db postgres").modes(), [Mode::Xa]);
     }
 

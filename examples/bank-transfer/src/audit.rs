@@ -21,6 +21,8 @@ pub(crate) struct Sent {
     pub(crate) id: String,
     pub(crate) legs: Vec<Leg>,
     pub(crate) heard: Heard,
+    /// The global transaction that was answered about.
+    pub(crate) xid: Option<String>,
 }
 
 /// What the transfer service answered.
@@ -75,6 +77,7 @@ pub(crate) fn audit(opening: i64, sent: &[Sent], record: &Record, books: &[Book]
         audit.findings.extend(contradiction(transfer, standings));
         audit.findings.extend(wrong_rows(transfer, end, books));
     }
+    audit.findings.extend(strange_records(sent, record));
     audit.findings.extend(strange_rows(sent, books));
     audit.findings.extend(books.iter().flat_map(|book| wrong_balances(opening, book)));
     for book in books {
@@ -138,6 +141,13 @@ fn wrong_rows(transfer: &Sent, end: End, books: &[Book]) -> Option<String> {
         }
         End::InDoubt => Some(format!("transfer {id} is in doubt, with {touched} of {all} rows")),
     }
+}
+
+/// The coordinator has run nothing that nobody asked for.
+fn strange_records(sent: &[Sent], record: &Record) -> Vec<String> {
+    let asked: BTreeSet<&str> = sent.iter().map(|transfer| transfer.id.as_str()).collect();
+    let strange = record.keys().filter(|id| !asked.contains(id.as_str()));
+    strange.map(|id| format!("the coordinator has {id} on record, which no transfer is")).collect()
 }
 
 /// No ledger has a row that no transfer asked for.

@@ -1,6 +1,6 @@
 //! After the last answer: wait until everything has ended, count what has not, and read the record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
 use crate::admin::{Entry, Standing};
-use crate::audit::Record;
+use crate::audit::{Record, Sent};
 use crate::services::order::order_named;
 use crate::world::World;
 
@@ -62,7 +62,7 @@ pub(crate) async fn settle(world: &World, run: &str, since: Option<&str>) -> Res
 async fn look(world: &World, run: &str, since: Option<&str>) -> Result<Left> {
     let open = world.open().await?;
     let mut unfinished = world.admin.unfinished().await?;
-    unfinished.retain(|entry| number_in(run, entry).is_some());
+    unfinished.retain(|entry| is_ours(world, run, entry));
     let locks = if world.tc.is_some() {
         world.admin.summary().await?.locks
     } else {
@@ -92,15 +92,34 @@ async fn look(world: &World, run: &str, since: Option<&str>) -> Result<Left> {
     Ok(left)
 }
 
-/// What the coordinator has on record for each transfer of this run.
-pub(crate) async fn record(world: &World, run: &str, since: Option<&str>) -> Result<Record> {
+/// What the coordinator has on record for each transfer of this run. A declared saga is named for its
+/// definition, not for its transfer: whose it is follows from what was answered, and one of which nobody
+/// was told is on record under its XID.
+pub(crate) async fn record(
+    world: &World,
+    run: &str,
+    since: Option<&str>,
+    sent: &[Sent],
+) -> Result<Record> {
+    let told = sent.iter().filter_map(|sent| Some((sent.xid.as_deref()?, sent.id.as_str())));
+    let told: BTreeMap<&str, &str> = told.collect();
     let mut record = Record::new();
     for entry in world.admin.since(since).await? {
-        if let Some(id) = number_in(run, &entry) {
-            record.entry(id.to_owned()).or_default().push(entry.standing);
-        }
+        let id = match number_in(run, &entry) {
+            Some(id) => id,
+            None if is_ours(world, run, &entry) => {
+                told.get(entry.xid.as_str()).copied().unwrap_or(entry.xid.as_str())
+            }
+            None => continue,
+        };
+        record.entry(id.to_owned()).or_default().push(entry.standing);
     }
     Ok(record)
+}
+
+/// Whether this transaction was for a transfer of this run.
+fn is_ours(world: &World, run: &str, entry: &Entry) -> bool {
+    number_in(run, entry).is_some() || world.saga.as_ref() == Some(&entry.name)
 }
 
 /// The id of the transfer that this transaction was for, if it is one of this run.

@@ -153,6 +153,39 @@ fn a_saga_compensates_the_newest_first() {
     the_story_of_a_mode_is_told("--mode saga", &says);
 }
 
+/// A declared saga ends as declared, whoever is killed, each effect once: its caller, the coordinator, a
+/// bank before its answer.
+#[track_caller]
+fn the_coordinator_drives_a_saga(on: &[String]) {
+    let says = [
+        "4 local commit  bank a",
+        "`legs[2]/b` failed with `short`",
+        "undo          bank c       compensation: balance 710 → 180",
+        "the same saga, and its end: nothing is booked twice",
+        "its barrier row has the answer: nothing is booked twice",
+        "pause: bank c is to be looked at",
+        "→ A 40   B 40   C 220",
+    ];
+    the_story_of_a_mode_is_told(&format!("--mode saga-declared {}", on.join(" ")), &says);
+}
+
+#[test]
+fn a_declared_saga_needs_nobody_who_began_it() {
+    the_coordinator_drives_a_saga(&[]);
+}
+
+/// Whatever is killed under them, all transfers end as their input says: who has no answer sends again.
+#[test]
+fn declared_sagas_end_as_declared_under_kills() {
+    let dir = tempfile::tempdir().expect("there is room");
+    let flags = "--transfers 200 --concurrency 8 --fail-percent 20 --kill tc:2,bank:3,tm:2";
+    let result = load(dir.path(), &format!("--mode saga-declared {flags}"));
+    nothing_is_left(&result);
+    let ends = ["committed", "rolled_back", "never_asked"].map(|name| number(&result, name));
+    assert_eq!(ends, [160, 40, 0]);
+    assert_eq!(result["kills"], serde_json::json!({ "tc": 2, "bank": 3, "tm": 2 }));
+}
+
 #[test]
 fn one_decision_is_carried_out_in_several_modes() {
     let says = ["undo row deleted", "confirm: balance", "nothing to do"];
@@ -163,12 +196,12 @@ fn one_decision_is_carried_out_in_several_modes() {
 #[test]
 fn all_modes_are_told_and_compared() {
     let told = text_of_success(&demo(&["--mode", "all"]));
-    for mode in ["── AT ──", "── TCC ──", "── saga ──", "── mixed ──"]
+    for mode in ["── AT ──", "── TCC ──", "── saga ──", "── declared saga ──", "── mixed ──"]
     {
         assert!(told.contains(mode), "{mode}\n{told}");
     }
     assert!(told.contains("XA is not available there"), "{told}");
-    for line in ["  AT ", "  TCC ", "  saga ", "  mixed "] {
+    for line in ["  AT ", "  TCC ", "  saga ", "  declared saga ", "  mixed "] {
         let compared = |found: &str| found.starts_with(line) && found.contains(" ms ");
         assert!(told.lines().any(compared), "{line}\n{told}");
     }
@@ -186,7 +219,7 @@ fn load_in_all_modes_conserves_money() {
     let results = std::fs::read(json).expect("a run that succeeds writes its result");
     let results: Vec<Value> = serde_json::from_slice(&results).expect("it is a list");
     let modes: Vec<&str> = results.iter().filter_map(|result| result["mode"].as_str()).collect();
-    assert_eq!(modes, ["at", "tcc", "saga", "mixed"]);
+    assert_eq!(modes, ["at", "tcc", "saga", "saga-declared", "mixed"]);
     results.iter().for_each(nothing_is_left);
 }
 
@@ -275,6 +308,11 @@ mod on_postgres {
     }
 
     #[test]
+    fn a_declared_saga_needs_nobody_who_began_it() {
+        the_coordinator_drives_a_saga(&on(Kind::Postgres));
+    }
+
+    #[test]
     fn xa_survives_its_banks() {
         super::xa_survives_its_banks(&on(Kind::Postgres));
     }
@@ -291,6 +329,11 @@ mod on_mysql {
     #[test]
     fn load_under_kills_leaves_nothing_behind() {
         load_under_kills(&on(Kind::Mysql));
+    }
+
+    #[test]
+    fn a_declared_saga_needs_nobody_who_began_it() {
+        the_coordinator_drives_a_saga(&on(Kind::Mysql));
     }
 
     #[test]

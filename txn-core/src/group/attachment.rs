@@ -135,6 +135,12 @@ impl Sessions {
         Some(sessions == compensable)
     }
 
+    /// Whether anybody offers any action at a resource.
+    pub(super) fn is_anything_offered(&self, resource: ResourceNumber) -> bool {
+        let mut from_here = self.offered.range((resource, Arc::from(""))..);
+        from_here.next().is_some_and(|((of, _), _)| *of == resource)
+    }
+
     /// Whether a session offers just this.
     fn offers(&self, id: SessionId, resource: ResourceNumber, offers: &[Offer]) -> bool {
         let session = self.open.get(&id);

@@ -21,7 +21,7 @@ fn case() -> Case {
 impl Case {
     fn sent(mut self, id: &str, heard: Heard, standings: &[Standing]) -> Self {
         let legs = vec![Leg::new("a", 1, -30), Leg::new("b", 1, 30)];
-        self.sent.push(Sent { id: id.to_owned(), legs, heard });
+        self.sent.push(Sent { id: id.to_owned(), legs, heard, xid: None });
         if !standings.is_empty() {
             self.record.insert(id.to_owned(), standings.to_vec());
         }
@@ -144,4 +144,11 @@ fn money_from_nowhere_is_found() {
     richer.finds([0; 4], &["holds 107; its ledger says 100", "held 200 and hold 207"]);
     // A row of a transfer that nobody sent.
     case().booked("x", 0, 0).finds([0; 4], &["bank a has a row of x for 1 nobody asked for"]);
+}
+
+#[test]
+fn a_transaction_that_no_transfer_is_is_found() {
+    let mut case = case().sent("t", Heard::RolledBack, &[Standing::RolledBack]);
+    case.record.insert("global:7".to_owned(), vec![Standing::RolledBack]);
+    case.finds(ROLLED_BACK, &["has global:7 on record"]);
 }

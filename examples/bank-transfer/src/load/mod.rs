@@ -24,6 +24,7 @@ use crate::screen::{Ink, Screen};
 use crate::settle;
 use crate::table;
 use crate::world::{self, World};
+use drive::Again;
 use kills::KillCounts;
 use plan::Size;
 use progress::Progress;
@@ -142,14 +143,15 @@ impl Load {
         let finished = watch::Sender::new(0);
         let progress = Progress::new(screen, self.size.transfers);
         let url = world.tm.url();
-        let driving = drive::drive(&url, sent, self.concurrency, &finished, &progress);
+        let again = Again::of(mode);
+        let driving = drive::drive(&url, sent, again, self.concurrency, &finished, &progress);
         let killing = killer::kill(world, self.kills, &mut rng, self.size.transfers, &finished);
         let (driven, kills) = tokio::try_join!(driving, killing)?;
         progress.settling();
         let left = settle::settle(world, run, since.as_deref()).await?;
         progress.end();
 
-        let record = settle::record(world, run, since.as_deref()).await?;
+        let record = settle::record(world, run, since.as_deref(), &driven.sent).await?;
         let books = world.books().await?;
         table::print(screen, plan::OPENING, &books);
         let audit = audit(plan::OPENING, &driven.sent, &record, &books);

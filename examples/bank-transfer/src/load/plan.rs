@@ -56,7 +56,7 @@ impl Order {
     pub(crate) fn of(mode: Mode) -> Self {
         match mode {
             Mode::At | Mode::Tcc | Mode::Xa => Order::Banks,
-            Mode::Saga | Mode::Mixed | Mode::All => Order::GiversFirst,
+            Mode::Saga | Mode::SagaDeclared | Mode::Mixed | Mode::All => Order::GiversFirst,
         }
     }
 }
@@ -70,6 +70,7 @@ pub(crate) fn draw(rng: &mut Rng, run: &str, size: Size, order: Order) -> Vec<Se
         id: format!("{run}-{number}"),
         legs: legs(rng, size.accounts, fails, order),
         heard: Heard::Nothing,
+        xid: None,
     });
     drawn.collect()
 }

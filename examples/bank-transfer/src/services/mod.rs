@@ -1,7 +1,7 @@
 //! The two kinds of services, each a process of its own.
 //!
 //! - [`bank`]: three of them, each with its own database; they know nothing of each other.
-//! - [`transfer`]: begins the global transaction, calls the banks, and asks for the end.
+//! - [`transfer`]: has the banks do an order: in a global transaction of its own, or in a declared saga.
 //! - [`order`]: what they say to each other.
 //! - [`tell`]: how they tell the story what they are doing, when it listens.
 

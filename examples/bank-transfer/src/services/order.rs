@@ -3,10 +3,16 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+/// The banks' saga step, as definitions name it.
+pub(crate) const BOOK_LEG: &str = "book-leg";
+/// The code with which it fails where an account is short.
+pub(crate) const SHORT: &str = "short";
+
 /// A transfer: every leg of it, or none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
-    /// Never used for another transfer. The ledger rows carry it, and the global transaction's name.
+    /// Never used for another transfer. The ledger rows carry it, and the global transaction's name; of a
+    /// declared saga it is the idempotency key.
     pub(crate) id: String,
     pub(crate) legs: Vec<Leg>,
     /// How far the answer waits.
@@ -60,7 +66,7 @@ pub(crate) enum Answer {
         xid: String,
         why: String,
     },
-    /// The commit was asked for, and there is no definite answer.
+    /// The commit was asked for, or a saga submitted, and there is no definite answer.
     InDoubt {
         xid: String,
         why: String,

@@ -26,25 +26,27 @@ pub(super) async fn a_three_branches(stage: &mut Stage) -> Result<Between> {
     let running = stage.send("a", &legs, WaitFor::Decided);
     let held = stage.tell_until(asks(End::Commit)).await?;
     let between = look(stage).await?;
-    stage.remark(match (between.reader.balance, between.reader.reserved) {
-        (70, 0) => "a reader sees 70 at A: booked, and not decided yet",
-        (100, 30) => "a reader sees 100 at A, of which 30 are reserved",
-        (100, 0) => "a reader sees 100 at A: what is prepared is not there yet",
-        other => anyhow::bail!("a reader sees {other:?} at A"),
-    });
     drop(held);
     stage.tell_to_the_end(running).await?;
     stage.balances([70, 50, 180]).await?;
     Ok(between)
 }
 
-async fn look(stage: &Stage) -> Result<Between> {
+/// Looks when all is done and nothing decided, and says what a reader sees.
+pub(super) async fn look(stage: &Stage) -> Result<Between> {
     let open = stage.world.open().await?;
-    Ok(Between {
+    let between = Between {
         reader: books::holding(&stage.world.bank("a").url, 1).await?,
         global_locks: stage.world.admin.summary().await?.locks,
         prepared: open.iter().map(|open| open.prepared).sum(),
-    })
+    };
+    stage.remark(match (between.reader.balance, between.reader.reserved) {
+        (70, 0) => "a reader sees 70 at A: booked, and not decided yet",
+        (100, 30) => "a reader sees 100 at A, of which 30 are reserved",
+        (100, 0) => "a reader sees 100 at A: what is prepared is not there yet",
+        other => anyhow::bail!("a reader sees {other:?} at A"),
+    });
+    Ok(between)
 }
 
 pub(super) async fn b_one_is_short(stage: &mut Stage, mode: Mode) -> Result<()> {
@@ -52,7 +54,9 @@ pub(super) async fn b_one_is_short(stage: &mut Stage, mode: Mode) -> Result<()> 
     // Where the banks have different modes, there is more than one to undo.
     let legs = match mode {
         Mode::Mixed | Mode::All => [("a", -30), ("c", 530), ("b", -500)],
-        Mode::At | Mode::Tcc | Mode::Saga | Mode::Xa => [("a", -30), ("b", -500), ("c", 530)],
+        Mode::At | Mode::Tcc | Mode::Saga | Mode::SagaDeclared | Mode::Xa => {
+            [("a", -30), ("b", -500), ("c", 530)]
+        }
     };
     let running = stage.send("b", &legs, WaitFor::Decided);
     let held = stage.tell_until(asks(End::Rollback)).await?;
@@ -63,7 +67,7 @@ pub(super) async fn b_one_is_short(stage: &mut Stage, mode: Mode) -> Result<()> 
             "A's 30 are gone: its bank has committed that, and so has no rollback of its own",
         ),
         Mode::Tcc => ((70, 30), "A's 30 are still there, and reserved"),
-        Mode::Saga => {
+        Mode::Saga | Mode::SagaDeclared => {
             ((40, 0), "A's 30 are gone: its bank has committed that, and has a compensation")
         }
         Mode::Xa => ((70, 0), "A's 30 are prepared to go, which nobody sees yet"),

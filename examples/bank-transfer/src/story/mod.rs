@@ -3,11 +3,14 @@
 //! - [`ear`]: hears each step from the services, and can hold it.
 //! - [`stage`]: lets a transfer run and tells its steps. [`phase_two`]: and its end.
 //! - [`at`], [`tcc`], [`saga`], [`xa`], [`mixed`]: the parts of each mode. [`both`]: those of all.
+//! - [`declared`]: all parts of the mode in which the coordinator drives; [`driven`] tells their steps.
 //! - [`compare`]: the table that ends a story of all modes.
 
 mod at;
 mod both;
 mod compare;
+mod declared;
+mod driven;
 mod ear;
 mod mixed;
 mod phase_two;
@@ -85,6 +88,7 @@ fn described(mode: Mode, db: Db) -> &'static str {
         (Mode::At, _) => "each bank commits at once, and the agent can undo it",
         (Mode::Tcc, _) => "try reserves, confirm books, cancel frees",
         (Mode::Saga, _) => "actions book at once, compensations book back",
+        (Mode::SagaDeclared, _) => "the same actions, driven by the coordinator",
         (Mode::Xa, _) => "each database prepares, and waits for the decision",
         (Mode::Mixed | Mode::All, Db::Sqlite) => "bank a in AT, bank b in TCC, bank c in a saga",
         (Mode::Mixed | Mode::All, Db::Postgres | Db::Mysql) => {
@@ -95,18 +99,25 @@ fn described(mode: Mode, db: Db) -> &'static str {
 
 async fn tell(mode: Mode, stage: &mut Stage) -> Result<Between> {
     stage.introduce().await;
-    let between = both::a_three_branches(stage).await?;
-    both::b_one_is_short(stage, mode).await?;
+    let between = match mode {
+        Mode::SagaDeclared => declared::a_three_legs(stage).await?,
+        Mode::At | Mode::Tcc | Mode::Saga | Mode::Xa | Mode::Mixed | Mode::All => {
+            let between = both::a_three_branches(stage).await?;
+            both::b_one_is_short(stage, mode).await?;
+            between
+        }
+    };
     match mode {
         Mode::At => at::tell(stage).await?,
         Mode::Tcc => tcc::tell(stage).await?,
         Mode::Saga => saga::tell(stage).await?,
+        Mode::SagaDeclared => declared::tell(stage).await?,
         Mode::Xa => xa::tell(stage).await?,
         Mode::Mixed | Mode::All => mixed::tell(stage).await?,
     }
 
     let left = settle::settle(&stage.world, RUN, None).await?;
-    let record = settle::record(&stage.world, RUN, None).await?;
+    let record = settle::record(&stage.world, RUN, None, &stage.sent).await?;
     let books = stage.world.books().await?;
     let audit = audit(OPENING, &stage.sent, &record, &books);
     table::print(stage.screen, OPENING, &books);

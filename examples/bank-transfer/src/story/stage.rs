@@ -7,7 +7,8 @@
 //!
 //! Most steps are told by the services as they do them. The registration and, for what the agent does
 //! by itself, phase two are seen at the coordinator. In AT mode a branch is registered as step 4, when
-//! its work is done and its locks are known; in the others as step 3, before anything is done.
+//! its work is done and its locks are known; in the others as step 3, before anything is done. Of a
+//! declared saga the steps are others: [`super::driven`] tells those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -37,22 +38,24 @@ pub(crate) struct Stage {
     /// What was sent, and answered.
     pub(crate) sent: Vec<Sent>,
     ear: Ear,
-    /// Whose decision was told.
-    decided: BTreeSet<String>,
-    /// Steps of phase two that came before that.
+    /// Whose decision was told; of declared sagas, whose submission.
+    known: BTreeSet<String>,
+    /// What banks did before that.
     early: Vec<Held>,
     client: reqwest::Client,
     /// How many of the next bank's steps are told one by one; later ones take a line together.
-    at_length: usize,
+    pub(super) at_length: usize,
     /// What banks told and the story has not.
-    worked: BTreeMap<(String, String), String>,
+    pub(super) worked: BTreeMap<(String, String), String>,
+    /// The XIDs of declared sagas by their transfers: a bank is not told the one, only the other.
+    pub(super) xids: BTreeMap<String, String>,
     /// What a transfer is called where there are two.
     tags: BTreeMap<String, &'static str>,
 }
 
 /// A transfer that is under way.
 pub(crate) struct Running {
-    id: String,
+    order: Order,
     answer: JoinHandle<Result<Answer>>,
 }
 
@@ -63,11 +66,12 @@ impl Stage {
             screen,
             sent: Vec::new(),
             ear,
-            decided: BTreeSet::new(),
+            known: BTreeSet::new(),
             early: Vec::new(),
             client: reqwest::Client::new(),
             at_length: 0,
             worked: BTreeMap::new(),
+            xids: BTreeMap::new(),
             tags: BTreeMap::new(),
         }
     }
@@ -108,14 +112,24 @@ impl Stage {
     pub(crate) fn send(&mut self, id: &str, legs: &[(&str, i64)], wait: WaitFor) -> Running {
         let id = format!("{RUN}-{id}");
         let legs: Vec<Leg> = legs.iter().map(|(bank, amount)| Leg::new(bank, 1, *amount)).collect();
-        self.sent.push(Sent { id: id.clone(), legs: legs.clone(), heard: Heard::Nothing });
-        let order = Order { id: id.clone(), legs, wait, attempts_max: 1 };
+        let sent = Sent { id: id.clone(), legs: legs.clone(), heard: Heard::Nothing, xid: None };
+        self.sent.push(sent);
+        self.post(Order { id, legs, wait, attempts_max: 1 })
+    }
+
+    /// Sends a transfer off once more whose answer was lost, which only one that has a key may be.
+    pub(crate) fn send_again(&self, running: Running) -> Running {
+        running.answer.abort();
+        self.post(running.order)
+    }
+
+    fn post(&self, order: Order) -> Running {
         let request = self.client.post(format!("{}/transfer", self.world.tm.url())).json(&order);
         let answer = tokio::spawn(async move {
             let response = request.send().await.context("send a transfer")?;
             response.json().await.context("read the transfer service's answer")
         });
-        Running { id, answer }
+        Running { order, answer }
     }
 
     /// Has a bank hear a leg of a transfer that has ended, as from a network that was slow, and gives
@@ -141,14 +155,14 @@ impl Stage {
     /// The answer of a transfer whose end was told.
     pub(crate) async fn answer(&mut self, running: Running) -> Result<Answer> {
         let answer = running.answer.await.context("a transfer's task failed")??;
-        let heard = match &answer {
-            Answer::Committed { .. } => Heard::Committed,
-            Answer::RolledBack { .. } => Heard::RolledBack,
-            Answer::InDoubt { .. } => Heard::InDoubt,
+        let (heard, xid) = match &answer {
+            Answer::Committed { xid } => (Heard::Committed, xid),
+            Answer::RolledBack { xid, .. } => (Heard::RolledBack, xid),
+            Answer::InDoubt { xid, .. } => (Heard::InDoubt, xid),
             Answer::NotBegun { why } => bail!("a transfer was not begun: {why}"),
         };
-        for sent in self.sent.iter_mut().filter(|sent| sent.id == running.id) {
-            sent.heard = heard;
+        for sent in self.sent.iter_mut().filter(|sent| sent.id == running.order.id) {
+            (sent.heard, sent.xid) = (heard, Some(xid.clone()));
         }
         Ok(answer)
     }
@@ -164,21 +178,23 @@ impl Stage {
         }
     }
 
-    /// The next step that can be told. A bank may hear of a decision before the transfer service does;
-    /// what it does then waits.
+    /// The next step that can be told. A bank may hear of a decision, or be asked for a step of a declared
+    /// saga, before the transfer service has its answer; what it does then waits.
     async fn next(&mut self) -> Result<Held> {
         loop {
-            let is_known = |held: &Held| self.decided.contains(&held.told.transfer);
+            let is_known = |held: &Held| self.known.contains(&held.told.transfer);
             if let Some(known) = self.early.iter().position(is_known) {
                 return Ok(self.early.remove(known));
             }
             let held = self.ear.next().await?;
+            let is_declared = self.world.saga.is_some();
             match &held.told.step {
                 Step::Settled { .. } if !is_known(&held) => self.early.push(held),
-                Step::Decided(_) => {
-                    self.decided.insert(held.told.transfer.clone());
-                    return Ok(held);
+                Step::Worked { .. } | Step::Refused { .. } if is_declared && !is_known(&held) => {
+                    self.early.push(held);
                 }
+                Step::Begun if is_declared => return Ok(self.known(held)),
+                Step::Decided(_) => return Ok(self.known(held)),
                 Step::Begun
                 | Step::Calls(_)
                 | Step::Worked { .. }
@@ -191,6 +207,11 @@ impl Stage {
         }
     }
 
+    fn known(&mut self, held: Held) -> Held {
+        self.known.insert(held.told.transfer.clone());
+        held
+    }
+
     /// The next step, if it comes soon.
     pub(super) async fn next_within(&mut self, bound: Duration) -> Result<Option<Held>> {
         // Nothing is lost if it is dropped: a step that came is in `early` or returned.
@@ -199,7 +220,7 @@ impl Stage {
 
     /// Tells a transfer to its end, phase two included, and returns the XID.
     pub(crate) async fn tell_to_the_end(&mut self, running: Running) -> Result<String> {
-        let id = running.id.clone();
+        let id = running.order.id.clone();
         let is_end = |told: &Told| told.transfer == id && matches!(told.step, Step::Decided(_));
         let held = self.tell_until(is_end).await?;
         let told = held.told.clone();
@@ -212,6 +233,9 @@ impl Stage {
     }
 
     pub(super) async fn tell(&mut self, told: &Told) -> Result<()> {
+        if self.world.saga.is_some() {
+            return self.tell_driven(told).await;
+        }
         let Told { transfer, xid, step } = told;
         match step {
             Step::Begun => self.step(told, 1, "transfer", &self.screen.paint(Ink::Name, xid)),
@@ -319,7 +343,7 @@ impl Stage {
         self.line(told, &format!("{number} {}", names[number - 1]), who, what);
     }
 
-    fn line(&self, told: &Told, step: &str, who: &str, what: &str) {
+    pub(super) fn line(&self, told: &Told, step: &str, who: &str, what: &str) {
         match self.tags.get(&told.transfer) {
             Some(tag) => self.screen.line(columns(step, who, &format!("{tag}: {what}"))),
             None => self.screen.line(columns(step, who, what)),
@@ -369,11 +393,11 @@ impl Stage {
     }
 }
 
-fn bank(leg: &Leg) -> String {
+pub(super) fn bank(leg: &Leg) -> String {
     format!("bank {}", leg.bank)
 }
 
-fn show(leg: &Leg) -> String {
+pub(super) fn show(leg: &Leg) -> String {
     format!("{} {}", leg.verb(), leg.amount.abs())
 }
 
@@ -388,7 +412,7 @@ fn working(mode: BranchMode) -> &'static str {
 }
 
 /// What a leg did to its account.
-fn change(leg: &Leg, mode: BranchMode, after: Holding) -> String {
+pub(super) fn change(leg: &Leg, mode: BranchMode, after: Holding) -> String {
     let Holding { balance, reserved } = after;
     match mode {
         BranchMode::At | BranchMode::Saga | BranchMode::Xa => {
@@ -402,7 +426,7 @@ fn change(leg: &Leg, mode: BranchMode, after: Holding) -> String {
 }
 
 /// What a bank did in its phase two.
-fn settled(leg: &Leg, how: Settling, after: Holding) -> String {
+pub(super) fn settled(leg: &Leg, how: Settling, after: Holding) -> String {
     let Holding { balance, reserved } = after;
     match how {
         Settling::Confirm if leg.is_debit() => {

@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) admin: Admin,
     pub(crate) banks: Vec<Bank>,
     pub(crate) tm: Arc<Server>,
+    /// The name of the declared saga that every transfer is, in the mode that has one.
+    pub(crate) saga: Option<String>,
 }
 
 /// A bank's process and its database.
@@ -76,20 +78,23 @@ impl World {
         let admin = Admin::new(&tc_url)?;
         answers(&admin).await.with_context(|| format!("reach the coordinator at {tc_url}"))?;
 
+        // A coordinator that outlives this run binds a resource id to its database for good, and the name
+        // of a saga to its definition.
+        let own = |name: &str| match tc {
+            Some(_) => name.to_owned(),
+            None => format!("{name}-{run}"),
+        };
         let mut banks = Vec::new();
         for name in BANKS {
-            // A coordinator that outlives this run binds a resource id to its database for good.
-            let resource = match tc {
-                Some(_) => format!("bank-{name}"),
-                None => format!("bank-{name}-{run}"),
-            };
+            let resource = own(&format!("bank-{name}"));
             banks.push(start_bank(name, resource, plan, &tc_url, room)?);
         }
-        let tm = start_tm(plan, &tc_url, &banks, room.dir())?;
+        let saga = (plan.mode == Mode::SagaDeclared).then(|| own("transfer"));
+        let tm = start_tm(plan, saga.as_deref(), &tc_url, &banks, room.dir())?;
         for server in banks.iter().map(|bank| &bank.server).chain([&tm]) {
             server.ready().await?;
         }
-        Ok(World { tc, tc_url, admin, banks, tm })
+        Ok(World { tc, tc_url, admin, banks, tm, saga })
     }
 
     /// The bank of this name.
@@ -187,12 +192,25 @@ fn start_bank(
     Ok(Bank { name, resource, server, url })
 }
 
-fn start_tm(plan: &Plan, tc_url: &str, banks: &[Bank], dir: &Path) -> Result<Arc<Server>> {
+fn start_tm(
+    plan: &Plan,
+    saga: Option<&str>,
+    tc_url: &str,
+    banks: &[Bank],
+    dir: &Path,
+) -> Result<Arc<Server>> {
     let address = free_address()?;
     let mut command = this_program("transfer")?;
     command.arg("--listen").arg(address.to_string()).arg("--tc").arg(tc_url);
+    if let Some(saga) = saga {
+        command.arg("--saga").arg(saga);
+    }
     for bank in banks {
-        command.arg("--bank").arg(format!("{}={}", bank.name, bank.server.url()));
+        match saga {
+            // It never calls them.
+            Some(_) => command.arg("--resource").arg(format!("{}={}", bank.name, bank.resource)),
+            None => command.arg("--bank").arg(format!("{}={}", bank.name, bank.server.url())),
+        };
     }
     tell(&mut command, plan);
     Server::spawn("transfer", command, address, LISTENING, dir)

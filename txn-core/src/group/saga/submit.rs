@@ -104,14 +104,15 @@ impl Group {
         self.refill_ids(step)
     }
 
-    /// Whether somebody offers every action that a saga needs. Of a resource at which nobody is attached
-    /// now nothing is known; its service may be starting.
+    /// Whether somebody offers every action that a saga needs. Of a resource at which nobody offers anything
+    /// nothing is known: its service may be starting. It attaches before it has registered its actions, and
+    /// a refusal in between would blame a saga for that.
     fn check_actions(&self, graph: &Graph) -> Result<(), Rejection> {
         for used in graph.actions() {
             let bound = self.bindings.by_id(&used.resource).map(|row| row.number);
             let why = match bound {
                 None => Some(ActionMissing::Resource),
-                Some(number) if self.sessions.attached_to(number) == 0 => None,
+                Some(number) if !self.sessions.is_anything_offered(number) => None,
                 Some(number) => match self.sessions.offered(number, &used.action) {
                     None => Some(ActionMissing::Action),
                     Some(false) if used.compensable => Some(ActionMissing::Compensation),

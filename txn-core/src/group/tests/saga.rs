@@ -103,6 +103,29 @@ fn what_is_not_there_is_refused_before_anything_starts() {
     "#]]);
 }
 
+/// A service attaches before it has registered its actions; nobody's saga is to be refused in between.
+#[test]
+fn whoever_has_not_said_yet_what_it_offers_is_trusted() {
+    check(&expect![[r#"
+        given attach 1 a; define s x@a
+        submit s
+          ~ T1 began
+          = T1 Active
+          = T1 runs s@1
+          ~ T1/s0 sent
+          < #3 T1 Active
+          > act T1/b1 at a, try 1
+          @ 11 step T1/s0
+        attach 1 a offers=y
+          ~ session 1 works on a
+          ~ session 1 offers y at a
+          < #4 attached a as a
+          @ 0 resume a from T0
+        submit s
+          < #5 REFUSED UnknownAction { step: "x", action: "x", resource: ResourceId("a"), why: Action }
+    "#]]);
+}
+
 #[test]
 fn a_step_that_fails_is_tried_again_and_then_the_saga_rolls_back() {
     check(&expect![[r#"

@@ -78,7 +78,9 @@ pub(crate) struct BankArgs {
 struct Booking {
     transfer: String,
     leg: Leg,
-    /// Whose branch it is; empty outside of a global transaction.
+    /// Whose branch it is; empty outside of a global transaction, and in a declared saga, of which the
+    /// mapping cannot say it.
+    #[serde(default)]
     xid: String,
 }
 

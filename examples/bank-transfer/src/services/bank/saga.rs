@@ -1,15 +1,23 @@
 //! Saga: the bank books at once, for everybody to see, and books back if the transfer does not come
 //! about. Nothing is locked in between, so somebody may have spent what is booked back: a bank lets
 //! that account fall below what it has, for a compensation cannot be refused.
+//!
+//! The step is registered once, and serves both kinds of sagas: those in code, in which a request has it
+//! run, and declared ones, in which the coordinator asks for it by its name.
+
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::future::BoxFuture;
-use pactum_agent::{ActionPool, Handled, SagaStep, Step as SagaBranch};
+use pactum_agent::{ActionPool, Handled, SagaStep, Step as SagaBranch, StepError};
 
 use super::business::{BankDatabase, Business as _};
 use super::{Booking, Failure, Mode, tell, tell_settled, tell_worked};
-use crate::services::order::BranchMode;
+use crate::services::order::{BOOK_LEG, BranchMode, SHORT};
 use crate::services::tell::{Settling, Step, Teller};
+
+/// The pause before a leg is tried again that met passing trouble: a few local transactions.
+const PASSING_PAUSE: Duration = Duration::from_millis(50);
 
 /// Takes part in sagas.
 pub(super) fn attach<DB: BankDatabase>(
@@ -41,7 +49,7 @@ struct BookedLeg {
 }
 
 impl<DB: BankDatabase> SagaStep<DB> for BookedLeg {
-    const NAME: &'static str = "book-leg";
+    const NAME: &'static str = BOOK_LEG;
     type Input = Booking;
     type Output = ();
     type Error = Failure;
@@ -67,5 +75,15 @@ impl<DB: BankDatabase> SagaStep<DB> for BookedLeg {
         connection.book_back(&booking.transfer, &booking.leg).await?;
         tell_settled(&self.teller, connection, Settling::Compensation, &booking).await?;
         Ok(Handled::Done)
+    }
+
+    fn step_error(&self, error: Failure) -> StepError {
+        let why = error.to_string();
+        match error {
+            // Whether it may help to ask again is the definition's to say.
+            Failure::Short(_) => StepError::failed(SHORT, why),
+            Failure::Branch { retryable: true, .. } => StepError::later(PASSING_PAUSE, why),
+            Failure::Branch { retryable: false, .. } => StepError::failed("not-booked", why),
+        }
     }
 }

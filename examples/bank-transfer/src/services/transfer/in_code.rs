@@ -1,34 +1,25 @@
-//! The transfer service: the transaction manager.
+//! The transfer service as the transaction manager.
 //!
 //! ```text
-//! POST /transfer ─▶ begin ─▶ POST /debit, /credit at each bank ─▶ commit, or rollback ─▶ answer
+//! begin ─▶ POST /debit, /credit at each bank ─▶ commit, or rollback ─▶ answer
 //! ```
 //!
-//! It has no database. Easy to get wrong: a bank that did not answer may have done its leg, and a
+//! Easy to get wrong: a bank that did not answer may have done its leg, and a
 //! commit without an answer may have happened. The first is safe to undo, because the commit was not
 //! asked for yet; the second must be asked about, never repeated.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::post;
-use axum::{Json, Router};
-use clap::Args;
 use pactum_agent::web::RequestBuilderExt as _;
 use pactum_agent::{
-    Agent, AgentOptions, BeginOptions, Decision, GlobalTransaction, InDoubt, Outcome,
-    TransactionContext, TransactionHandle, Wait,
+    Agent, BeginOptions, Decision, GlobalTransaction, InDoubt, Outcome, TransactionContext,
+    TransactionHandle, Wait,
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::order::{Answer, Entry, Leg, Order, Refusal, WaitFor, chain};
-use super::serve;
-use super::tell::{End, Step, Teller};
+use crate::services::order::{Answer, Entry, Leg, Order, Refusal, WaitFor, chain};
+use crate::services::tell::{End, Step, Teller};
 
 /// A transfer takes milliseconds; this is for a coordinator or a bank that has to come back.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,63 +33,12 @@ const CALL_PAUSE: Duration = Duration::from_millis(25);
 /// that met do not meet again.
 const AGAIN_PAUSE_MAX: Duration = Duration::from_millis(50);
 
-/// The transfer service.
-#[derive(Debug, Args)]
-pub(crate) struct TransferArgs {
-    /// Where it listens.
-    #[arg(long)]
-    listen: SocketAddr,
-    /// The coordinator.
-    #[arg(long)]
-    tc: String,
-    /// A bank, as `name=http://address`; once for each.
-    #[arg(long = "bank", value_name = "NAME=URL", value_parser = parse_bank)]
-    banks: Vec<(String, String)>,
-    /// Who is told each step.
-    #[arg(long)]
-    story: Option<String>,
-}
-
-fn parse_bank(text: &str) -> Result<(String, String)> {
-    let (name, url) = text.split_once('=').context("write it like a=http://127.0.0.1:8001")?;
-    Ok((name.to_owned(), url.to_owned()))
-}
-
-struct Transfers {
-    agent: Agent,
-    client: reqwest::Client,
-    banks: BTreeMap<String, String>,
-    teller: Teller,
-}
-
-/// Runs the service until it is told to end.
-pub(crate) async fn run(args: TransferArgs) -> Result<()> {
-    serve::log();
-    let agent = Agent::connect(AgentOptions::new(args.tc)).await.context("connect the agent")?;
-    let transfers = Arc::new(Transfers {
-        agent: agent.clone(),
-        client: reqwest::Client::new(),
-        banks: args.banks.into_iter().collect(),
-        teller: Teller::new(args.story),
-    });
-    let router = Router::new().route("/transfer", post(transfer)).with_state(transfers);
-    let served = serve::serve(router, args.listen).await;
-    agent.shutdown().await;
-    served
-}
-
-async fn transfer(
-    State(transfers): State<Arc<Transfers>>,
-    Json(order): Json<Order>,
-) -> (StatusCode, Json<Answer>) {
-    let answer = transfers.run(&order).await;
-    let status = match &answer {
-        Answer::Committed { .. } => StatusCode::OK,
-        Answer::RolledBack { .. } => StatusCode::CONFLICT,
-        Answer::InDoubt { .. } => StatusCode::ACCEPTED,
-        Answer::NotBegun { .. } => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    (status, Json(answer))
+/// Global transactions of the orders, and the banks to call in them.
+pub(super) struct Transfers {
+    pub(super) agent: Agent,
+    pub(super) client: reqwest::Client,
+    pub(super) banks: BTreeMap<String, String>,
+    pub(super) teller: Teller,
 }
 
 /// How one attempt ended.
@@ -110,7 +50,7 @@ enum Attempt {
 
 impl Transfers {
     /// Runs the order until it ends, or passing trouble has met it too often.
-    async fn run(&self, order: &Order) -> Answer {
+    pub(super) async fn run(&self, order: &Order) -> Answer {
         let mut attempts = 0;
         loop {
             attempts += 1;
