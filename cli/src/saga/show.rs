@@ -122,7 +122,7 @@ pub(super) fn text(saga: &Saga) -> String {
 
 fn action(step: &SagaStep) -> String {
     match step.action.as_str() {
-        "" => "wait".to_owned(),
+        "" => String::new(),
         action => format!("{action} at {}", step.resource_id),
     }
 }

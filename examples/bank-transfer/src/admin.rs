@@ -4,9 +4,9 @@ use anyhow::{Context as _, Result, bail};
 use pactum_proto::v1::admin_client::AdminClient;
 use pactum_proto::v1::sagas_client::SagasClient;
 use pactum_proto::v1::{
-    ForgetResourceRequest, GetSagaRequest, ListTransactionsRequest, OperateSagaRequest,
-    RollbackCause, Saga, SagaReply, SagaVerb, ShowTransactionReply, ShowTransactionRequest,
-    SummaryReply, SummaryRequest, Transaction, TransactionStatus, saga_reply,
+    ForgetResourceRequest, GetSagaRequest, ListTransactionsRequest, RollbackCause, Saga, SagaReply,
+    ShowTransactionReply, ShowTransactionRequest, SummaryReply, SummaryRequest, Transaction,
+    TransactionStatus, saga_reply,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -72,19 +72,6 @@ impl Admin {
         let reply = self.sagas.clone().get_saga(request).await;
         saga(reply.with_context(|| format!("look at the saga `{xid}`"))?.into_inner())
             .with_context(|| format!("look at the saga `{xid}`"))
-    }
-
-    /// An operator's word about a declared saga.
-    pub(crate) async fn operate(&self, xid: &str, verb: SagaVerb, reason: &str) -> Result<Saga> {
-        let request = OperateSagaRequest {
-            xid: xid.to_owned(),
-            verb: verb.into(),
-            reason: reason.to_owned(),
-            ..OperateSagaRequest::default()
-        };
-        let reply = self.sagas.clone().operate_saga(request).await;
-        let reply = reply.with_context(|| format!("operate the saga `{xid}`"))?.into_inner();
-        saga(reply).with_context(|| format!("operate the saga `{xid}`"))
     }
 
     /// Forgets which database a resource is; refused while it has unfinished branches.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pactum_proto::v1::{Saga, SagaStepState, SagaVerb, TransactionStatus};
+use pactum_proto::v1::{Saga, SagaStepState, TransactionStatus};
 
 use super::both::{self, Between};
 use super::stage::{Running, Stage};
@@ -144,22 +144,20 @@ async fn e_an_operator_pauses(stage: &mut Stage) -> Result<()> {
     let running = stage.send("e", &[("a", -10), ("c", 10)], WaitFor::Decided);
     let acting = stage.tell_until(acts("a")).await?;
     let xid = stage.xid_of(&acting.told.transfer)?;
-    stage.world.admin.operate(&xid, SagaVerb::Pause, "bank c is to be looked at").await?;
+    let pause = ["saga", "pause", &xid, "--reason", "bank c is to be looked at"];
+    stage.operate(&pause).await?;
     drop(acting);
     stage.wait_for_step(&xid, "a", SagaStepState::Done).await?;
     stage.remark("paused: what was under way has ended, and nothing else begins");
     let next = stage.next_within(NOTHING).await?;
     ensure!(next.is_none(), "a paused saga went on: {next:?}");
-    stage.world.admin.operate(&xid, SagaVerb::Resume, "bank c is fine").await?;
-    let saga = stage.world.admin.saga(&xid).await?;
-    ensure!(saga.words.len() == 2, "what the operator said is not on record: {:?}", saga.words);
-    stage.remark("resumed; on record is what was said, and why:");
-    for word in &saga.words {
-        let verb = word.verb().as_str_name().trim_start_matches("SAGA_VERB_").to_lowercase();
-        stage.remark(&format!("  {verb}: {}", word.reason));
-    }
+    stage.operate(&["saga", "resume", &xid, "--reason", "bank c is fine"]).await?;
     stage.tell_until(has_ended).await?;
     stage.answer(running).await?;
+    let saga = stage.world.admin.saga(&xid).await?;
+    ensure!(saga.words.len() == 2, "what the operator said is not on record: {:?}", saga.words);
+    stage.remark("on record is what was said, and why:");
+    stage.operate(&["saga", "show", &xid]).await?;
     stage.balances([40, 40, 220]).await
 }
 

@@ -98,7 +98,9 @@ impl Transfers {
             SagaError::Coordinator(CallError::NoAnswer(_)) => {
                 Answer::InDoubt { xid: String::new(), why }
             }
-            SagaError::Coordinator(_) | SagaError::Json { .. } => Answer::NotBegun { why },
+            SagaError::Coordinator(_) | SagaError::Json { .. } | SagaError::TooLarge { .. } => {
+                Answer::NotBegun { why }
+            }
         })
     }
 }
