@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use pactum_proto::v1::sagas_client::SagasClient;
 use pactum_proto::v1::{
     CompleteStepRequest, DefineSagaRequest, GetSagaRequest, OperateSagaRequest, Saga, SagaReply,
@@ -33,7 +33,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// A saga of the most steps, each with its result.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// What is read as a value: more than any may have, so that the coordinator says how much that is.
-const VALUE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+const VALUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 type Client = SagasClient<Channel>;
 type Heard = Result<Response<SagaReply>, Status>;
@@ -42,9 +42,10 @@ pub(super) async fn define(args: DefineArgs) -> anyhow::Result<()> {
     let DefineArgs { remote, files } = args;
     let mut client = connect(&remote).await?;
     let mut defined = Vec::new();
-    for checked in files::read(&files.files)? {
-        let definition = checked.defined()?;
-        let request = DefineSagaRequest { definition: definition.row.body.to_vec().into() };
+    // In the order of their parts; what is wrong with one the coordinator says, who may know parts that
+    // are not among the files.
+    for checked in files::read(&files.files) {
+        let request = DefineSagaRequest { definition: files::as_json(&checked.path)?.into() };
         let reply = answered(&remote, client.define_saga(request).await)?;
         match reply.result.context("the coordinator's answer is empty")? {
             define_saga_reply::Result::Defined(name) => defined.push(name),
@@ -73,9 +74,7 @@ pub(super) async fn submit(args: SubmitArgs) -> anyhow::Result<()> {
     let SubmitArgs { remote, saga, input, key, wait } = args;
     let path = Path::new(&saga);
     let definition = if path.is_file() {
-        let mut checked = files::read(&[path.to_owned()])?;
-        let definition = checked.remove(0).defined()?;
-        submit_saga_request::Definition::Inline(definition.row.body.to_vec().into())
+        submit_saga_request::Definition::Inline(files::as_json(path)?.into())
     } else {
         let Named(name) = saga.parse().map_err(|why| anyhow::anyhow!("{saga}: {why}"))?;
         submit_saga_request::Definition::Saga(name)
@@ -91,7 +90,9 @@ pub(super) async fn submit(args: SubmitArgs) -> anyhow::Result<()> {
     match wait {
         None => remote.show(looks::json(&saga), looks::line(&saga)),
         Some(wait) => {
-            let saga = ended(&remote, &mut client, &saga.xid, wait).await?;
+            let xid = saga.xid;
+            let saga = ended(&remote, &mut client, &xid, wait).await;
+            let saga = saga.with_context(|| format!("saga {xid} is started, and goes on"))?;
             remote.show(looks::json(&saga), looks::text(&saga))?;
             judge(&saga)
         }
@@ -236,25 +237,26 @@ fn judge(saga: &Saga) -> anyhow::Result<()> {
 
 /// An argument that holds JSON, or says where it is.
 fn json_argument(name: &str, text: &str) -> anyhow::Result<Vec<u8>> {
-    let mut read = Vec::new();
-    let json = if text == "-" {
-        std::io::stdin()
-            .take(VALUE_BYTES_MAX)
-            .read_to_end(&mut read)
-            .context("read standard input")?;
-        &read
+    let read = if text == "-" {
+        Some(read_value(std::io::stdin()).context("read standard input")?)
     } else if let Some(path) = text.strip_prefix('@') {
         let file = std::fs::File::open(path).with_context(|| format!("open {path}"))?;
-        file.take(VALUE_BYTES_MAX)
-            .read_to_end(&mut read)
-            .with_context(|| format!("read {path}"))?;
-        &read
+        Some(read_value(file).with_context(|| format!("read {path}"))?)
     } else {
-        text.as_bytes()
+        None
     };
+    let json = read.as_deref().unwrap_or(text.as_bytes());
     let value: serde_json::Value = serde_json::from_slice(json)
         .with_context(|| format!("{name} is no JSON; a text needs quotes, as in '\"Ada\"'"))?;
     Ok(serde_json::to_vec(&value)?)
+}
+
+fn read_value(from: impl std::io::Read) -> anyhow::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    let limit = u64::try_from(VALUE_BYTES_MAX).unwrap_or(u64::MAX);
+    from.take(limit + 1).read_to_end(&mut read)?;
+    ensure!(read.len() <= VALUE_BYTES_MAX, "it is larger than {VALUE_BYTES_MAX} bytes");
+    Ok(read)
 }
 
 async fn connect(remote: &Remote) -> anyhow::Result<Client> {

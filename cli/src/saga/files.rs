@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,27 @@ const DEPTH_MAX: usize = 4 * NESTING_MAX + MAPPING_NESTING_MAX + 8;
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) path: PathBuf,
-    pub(crate) result: Result<Defined, Vec<Fault>>,
+    pub(crate) result: Result<Defined, Wrong>,
+}
+
+/// Why a file has no definition.
+#[derive(Debug)]
+pub(crate) enum Wrong {
+    /// It cannot be read, or is none of the kind.
+    Unreadable(anyhow::Error),
+    Faults(Vec<Fault>),
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wrong::Unreadable(error) => write!(f, "{error:#}"),
+            Wrong::Faults(faults) => {
+                let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
+                f.write_str(&faults.join("\n"))
+            }
+        }
+    }
 }
 
 /// A file that was not checked yet.
@@ -35,21 +56,25 @@ impl Checked {
     /// The definition; otherwise what is wrong with it, in one error.
     pub(crate) fn defined(self) -> anyhow::Result<Defined> {
         let path = self.path.display();
-        self.result.map_err(|faults| {
-            let faults: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-            anyhow::anyhow!("{path} is not right:{}", faults.concat())
-        })
+        let told = |wrong: Wrong| wrong.to_string().replace('\n', "\n  ");
+        self.result.map_err(|wrong| anyhow::anyhow!("{path} is not right:\n  {}", told(wrong)))
     }
 }
 
 /// Reads and checks files, each once what it has as its parts is checked; and gives them in that order.
-///
-/// # Errors
-/// A file that cannot be read, or is none of the kind. What is wrong with a definition is in its result.
-pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
-    let mut waiting = paths.iter().map(|path| written(path)).collect::<Result<Vec<_>, _>>()?;
-    let mut known: BTreeMap<DefinitionKey, Arc<Graph>> = BTreeMap::new();
+pub(crate) fn read(paths: &[PathBuf]) -> Vec<Checked> {
+    let mut waiting = Vec::new();
     let mut checked = Vec::new();
+    for path in paths {
+        match written(path) {
+            Ok(written) => waiting.push(written),
+            Err(error) => {
+                let result = Err(Wrong::Unreadable(error));
+                checked.push(Checked { path: path.clone(), result });
+            }
+        }
+    }
+    let mut known: BTreeMap<DefinitionKey, Arc<Graph>> = BTreeMap::new();
     loop {
         let open: BTreeSet<DefinitionKey> =
             waiting.iter().filter_map(|written| written.key.clone()).collect();
@@ -70,6 +95,7 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
             if let Ok(defined) = &result {
                 known.insert(defined.row.key.clone(), Arc::clone(&defined.graph));
             }
+            let result = result.map_err(Wrong::Faults);
             checked.push(Checked { path: written.path, result });
         }
         waiting = still;
@@ -80,9 +106,14 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
     }
     for Written { path, json, key: _ } in waiting {
         let result = Defined::read(&json, &|key| known.get(key).cloned());
-        checked.push(Checked { path, result });
+        checked.push(Checked { path, result: result.map_err(Wrong::Faults) });
     }
-    Ok(checked)
+    checked
+}
+
+/// One file as JSON, as its writer sees it: what it names that is not there is not looked at.
+pub(super) fn as_json(path: &Path) -> anyhow::Result<Vec<u8>> {
+    Ok(written(path)?.json)
 }
 
 fn written(path: &Path) -> anyhow::Result<Written> {

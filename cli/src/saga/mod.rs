@@ -42,17 +42,17 @@ pub(crate) async fn run(command: Saga) -> anyhow::Result<()> {
 fn validate(args: &FilesArgs) -> anyhow::Result<()> {
     let mut text = String::new();
     let mut wrong = 0;
-    for checked in files::read(&args.files)? {
+    for checked in files::read(&args.files) {
         let path = checked.path.display();
         match checked.result {
             Ok(defined) => {
                 let key = &defined.row.key;
                 let _ = writeln!(text, "{path}: {}@{} is right", key.name, key.version);
             }
-            Err(faults) => {
+            Err(why) => {
                 wrong += 1;
-                for fault in faults {
-                    let _ = writeln!(text, "{path}: {fault}");
+                for line in why.to_string().lines() {
+                    let _ = writeln!(text, "{path}: {line}");
                 }
             }
         }
@@ -70,7 +70,7 @@ fn validate(args: &FilesArgs) -> anyhow::Result<()> {
 
 fn draw(args: &DrawArgs) -> anyhow::Result<()> {
     // The first is drawn; the others are its parts.
-    let graph = files::read(&args.files)?
+    let graph = files::read(&args.files)
         .into_iter()
         .find(|checked| checked.path == args.files[0])
         .map(files::Checked::defined)
