@@ -36,7 +36,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     /// Runs the action, or says what an earlier attempt left.
     pub(super) async fn act(&self, work: &Work) -> Answer {
         let name = work.action_name();
-        let Some(handler) = self.registry.find(name) else { return unknown(name) };
+        let Some(handler) = self.registry.find_soon(name).await else { return unknown(name) };
         let until = work.step.as_ref().map_or_else(Instant::now, |step| step.until);
         let row = OpenRow {
             key: work.key.clone(),

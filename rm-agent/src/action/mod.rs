@@ -8,7 +8,7 @@
 //!   confirming.rs   many commits: side by side, or in turns on SQLite
 //!   acting.rs       the action of a declared saga's step
 //!   calling.rs      a handler called with a limit, and whatever it does wrong
-//! handler.rs      a registered handler, and what it may answer
+//! handler.rs      a registered handler, and what it may answer; registry.rs: by name
 //! upkeep.rs       old rows purged and asked about
 //! options.rs, error.rs, report.rs
 //! ```
@@ -28,6 +28,7 @@ mod options;
 mod participant;
 mod phase_one;
 mod pool;
+mod registry;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -41,5 +42,6 @@ pub use pool::{ActionDatabase, ActionPool};
 pub(crate) use calling::{Call, call};
 pub(crate) use handler::{Direction, Handler, Kept, Left, Stopped};
 pub(crate) use phase_one::{Local, NotCommitted, Opened, write_body};
-pub(crate) use pool::{NAME_BYTES_MAX, Shared};
+pub(crate) use pool::Shared;
+pub(crate) use registry::Registry;
 pub(crate) use report::{handled_answer, later, parked, stopped_answer, unknown};

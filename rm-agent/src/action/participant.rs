@@ -28,7 +28,8 @@ use super::error::ActionError;
 use super::handler::{Chance, Direction, Handler, Kept, Stopped};
 use super::options::ActionOptions;
 use super::phase_one::Local;
-use super::pool::{ActionDatabase, Registry};
+use super::pool::ActionDatabase;
+use super::registry::Registry;
 use super::report::{
     BUSY_PAUSE, fault, handled_answer, later, not_begun, parked, stopped_answer, unknown,
 };
@@ -41,7 +42,7 @@ use crate::session::Participant;
 /// The actions of one mode on a database, as the session calls them.
 pub(crate) struct ActionParticipant<DB: ActionDatabase> {
     pub(super) mode: Mode,
-    pub(super) registry: Arc<Registry<DB>>,
+    pub(super) registry: Arc<Registry<dyn Handler<DB>>>,
     /// For handlers of phase two.
     pub(super) pool: Pool<DB>,
     /// For actions of declared sagas, which may take long: nothing that is decided waits for them.
@@ -77,7 +78,10 @@ impl<DB: ActionDatabase> Participant for ActionParticipant<DB> {
 
     fn offers(&self) -> Vec<OfferedAction> {
         match self.mode {
-            Mode::Saga => self.registry.offers(),
+            Mode::Saga => self.registry.tell(|name, handler| OfferedAction {
+                name: name.to_owned(),
+                compensable: handler.step() == Step::Compensable,
+            }),
             Mode::Tcc | Mode::At | Mode::Xa => Vec::new(),
         }
     }
@@ -122,7 +126,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
         let name = work.action_name();
         let forward_only = work.step.as_ref().is_some_and(|step| step.forward_only);
         let declared = if forward_only { Step::ForwardOnly } else { Step::Compensable };
-        let Some(handler) = self.registry.find(name) else {
+        let Some(handler) = self.registry.find_soon(name).await else {
             // Whether there is anything to call for is the row's to say.
             return Ok(match self.by_the_row(work, declared).await? {
                 Answer::Later { .. } => unknown(name),
@@ -201,7 +205,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     /// What the action thinks of its chances. Its local transaction is rolled back in any case.
     async fn opinion(&self, work: &Work) -> Answer {
         let name = work.action_name();
-        let Some(handler) = self.registry.find(name) else { return unknown(name) };
+        let Some(handler) = self.registry.find_soon(name).await else { return unknown(name) };
         let mut local = match self.begin().await {
             Ok(local) => local,
             Err(error) => return not_begun(&error),

@@ -1,13 +1,10 @@
 //! What an application holds: a database, and the TCC and saga actions registered on it.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
-use pactum_core::fence::Step;
 use pactum_core::id::ResourceId;
 use pactum_core::transaction::BranchMode;
-use pactum_proto::v1::OfferedAction;
 use sqlx::{Database, Pool};
 use tokio::sync::Semaphore;
 
@@ -15,11 +12,13 @@ use super::error::ActionError;
 use super::handler::Handler;
 use super::options::ActionOptions;
 use super::participant::ActionParticipant;
+use super::registry::Registry;
 use super::upkeep::Upkeep;
 use crate::agent::Agent;
 use crate::barrier::{Mode, tables};
 use crate::db::{Driver, LocalDatabase, OwnConnections};
 use crate::link::Link;
+use crate::session::Participant;
 
 /// A database that TCC and saga actions work on. Implemented here, for the databases named in the
 /// documentation.
@@ -46,55 +45,10 @@ pub(crate) struct Shared<DB: ActionDatabase> {
     pub(crate) writer: Arc<Semaphore>,
     /// Connections that no application can use up.
     pub(crate) own: Arc<dyn LocalDatabase>,
-    pub(crate) tcc: Arc<Registry<DB>>,
-    pub(crate) saga: Arc<Registry<DB>>,
+    pub(crate) tcc: Arc<Registry<dyn Handler<DB>>>,
+    pub(crate) saga: Arc<Registry<dyn Handler<DB>>>,
     /// Ends with the last pool.
     pub(super) upkeep: OnceLock<Upkeep>,
-}
-
-/// The actions of one mode, by name.
-pub(crate) struct Registry<DB: ActionDatabase>(
-    RwLock<BTreeMap<&'static str, Arc<dyn Handler<DB>>>>,
-);
-
-/// The longest name of an action, in bytes: the coordinator stores it with every branch.
-pub(crate) const NAME_BYTES_MAX: usize = 64;
-
-impl<DB: ActionDatabase> Registry<DB> {
-    fn new() -> Arc<Self> {
-        Arc::new(Registry(RwLock::default()))
-    }
-
-    pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Handler<DB>>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    /// The steps, as they are offered to declared sagas.
-    pub(super) fn offers(&self) -> Vec<OfferedAction> {
-        let actions = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let offer = |(name, handler): (&&str, &Arc<dyn Handler<DB>>)| OfferedAction {
-            name: (*name).to_owned(),
-            compensable: handler.step() == Step::Compensable,
-        };
-        actions.iter().map(offer).collect()
-    }
-
-    pub(crate) fn add(
-        &self,
-        name: &'static str,
-        handler: Arc<dyn Handler<DB>>,
-    ) -> Result<(), ActionError> {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return Err(ActionError::Name { name, why: "a name has 1 to 64 bytes" });
-        }
-        let mut actions = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if actions.contains_key(name) {
-            let why = "another action of this resource and mode has this name";
-            return Err(ActionError::Name { name, why });
-        }
-        actions.insert(name, handler);
-        Ok(())
-    }
 }
 
 impl<DB: ActionDatabase> ActionPool<DB> {
@@ -141,15 +95,15 @@ impl<DB: ActionDatabase> ActionPool<DB> {
         let barrier_place = DB::barrier_place(&mut *local).await.map_err(ActionError::from_db)?;
         local.commit().await.map_err(ActionError::from_db)?;
 
-        let (tcc, saga) = (Registry::new(), Registry::new());
+        let (tcc, saga) = <(Arc<Registry<_>>, Arc<Registry<_>>)>::default();
         let modes = [
             (BranchMode::Tcc, Mode::Tcc, Arc::clone(&tcc)),
             (BranchMode::Saga, Mode::Saga, Arc::clone(&saga)),
         ];
         let handlers = ActionParticipant::<DB>::handlers_pool(&pool, &options);
         let acting = ActionParticipant::<DB>::handlers_pool(&pool, &options);
-        for (mode, barrier_mode, registry) in modes {
-            let participant = ActionParticipant {
+        let participant = |(mode, barrier_mode, registry)| {
+            let participant: Arc<dyn Participant> = Arc::new(ActionParticipant {
                 mode: barrier_mode,
                 registry,
                 pool: handlers.clone(),
@@ -158,9 +112,11 @@ impl<DB: ActionDatabase> ActionPool<DB> {
                 own: Arc::clone(&own),
                 barrier_place: barrier_place.clone(),
                 options: options.clone(),
-            };
-            link.attach(resource.clone(), uid, mode, Arc::new(participant)).await?;
-        }
+            });
+            (mode, participant)
+        };
+        let participants = modes.into_iter().map(participant).collect();
+        link.attach(resource.clone(), uid, participants).await?;
         Ok(ActionPool(Arc::new(Shared {
             resource,
             pool,

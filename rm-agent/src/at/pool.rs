@@ -131,7 +131,7 @@ impl<DB: AtDatabase> AtPool<DB> {
             writers: DB::WRITERS,
             undo_log_bytes_max: options.undo_log_bytes_max,
         };
-        link.attach(resource.clone(), uid, BranchMode::At, Arc::new(participant)).await?;
+        link.attach(resource.clone(), uid, vec![(BranchMode::At, Arc::new(participant))]).await?;
         if let Some(xa) = &xa {
             xa.attach(&link, &resource, uid).await.map_err(AtError::from_xa)?;
         }

@@ -202,7 +202,8 @@ impl<DB: ActionDatabase> ActionPool<DB> {
     /// [`ActionError::Name`] if the name cannot be one, or is in use.
     pub fn saga<S: SagaStep<DB>>(&self, step: S) -> Result<Step<DB, S>, ActionError> {
         let step = Arc::new(step);
-        self.0.saga.add(S::NAME, Arc::new(Erased::<DB, S>::new(Arc::clone(&step))))?;
+        let named = self.0.saga.add(S::NAME, Arc::new(Erased::<DB, S>::new(Arc::clone(&step))));
+        named.map_err(|why| ActionError::Name { name: S::NAME, why })?;
         self.0.link.offer(&self.0.resource);
         Ok(Step::new(self.clone(), step))
     }

@@ -1,18 +1,16 @@
 //! What an application holds: a service without a database, and the steps registered on it.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pactum_core::id::{Malformed, ResourceId};
 use pactum_core::transaction::BranchMode;
-use pactum_proto::v1::OfferedAction;
 
 use super::ServiceStep;
 use super::erased::{Erased, Handler};
 use super::participant::ServiceParticipant;
-use crate::action::NAME_BYTES_MAX;
+use crate::action::Registry;
 use crate::agent::Agent;
 use crate::session::{CallError, Session};
 
@@ -24,7 +22,7 @@ use crate::session::{CallError, Session};
 pub struct ActionService {
     session: Session,
     resource: ResourceId,
-    steps: Arc<Registry>,
+    steps: Arc<Registry<dyn Handler>>,
 }
 
 /// The limits of a service's steps.
@@ -113,10 +111,10 @@ impl ActionService {
             return Err(ServiceError::Options(fault));
         }
         let session = agent.session().clone();
-        let steps = Arc::new(Registry::default());
+        let steps: Arc<Registry<dyn Handler>> = Arc::default();
         let participant = ServiceParticipant { steps: Arc::clone(&steps), options };
         let attached =
-            session.attach(resource.clone(), None, BranchMode::Saga, Arc::new(participant));
+            session.attach(resource.clone(), None, vec![(BranchMode::Saga, Arc::new(participant))]);
         attached.await.map_err(ServiceError::Coordinator)?;
         Ok(ActionService { session, resource, steps })
     }
@@ -126,7 +124,8 @@ impl ActionService {
     /// # Errors
     /// [`ServiceError::Name`] if the name cannot be one, or is in use.
     pub fn saga<S: ServiceStep>(&self, step: S) -> Result<(), ServiceError> {
-        self.steps.add(S::NAME, Arc::new(Erased(step)))?;
+        let named = self.steps.add(S::NAME, Arc::new(Erased(step)));
+        named.map_err(|why| ServiceError::Name { name: S::NAME, why })?;
         self.session.offer(&self.resource);
         Ok(())
     }
@@ -141,40 +140,5 @@ impl ActionService {
 impl fmt::Debug for ActionService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ActionService").field("resource", &self.resource).finish_non_exhaustive()
-    }
-}
-
-/// The steps of a service, by name.
-#[derive(Default)]
-pub(super) struct Registry(RwLock<BTreeMap<&'static str, Arc<dyn Handler>>>);
-
-impl Registry {
-    pub(super) fn find(&self, name: &str) -> Option<Arc<dyn Handler>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    pub(super) fn offers(&self) -> Vec<OfferedAction> {
-        let steps = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let offer = |(name, handler): (&&str, &Arc<dyn Handler>)| OfferedAction {
-            name: (*name).to_owned(),
-            compensable: handler.is_compensable(),
-        };
-        steps.iter().map(offer).collect()
-    }
-
-    pub(super) fn add(
-        &self,
-        name: &'static str,
-        handler: Arc<dyn Handler>,
-    ) -> Result<(), ServiceError> {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return Err(ServiceError::Name { name, why: "a name has 1 to 64 bytes" });
-        }
-        let mut steps = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if steps.contains_key(name) {
-            return Err(ServiceError::Name { name, why: "another step of this service has it" });
-        }
-        steps.insert(name, handler);
-        Ok(())
     }
 }

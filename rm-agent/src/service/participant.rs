@@ -10,15 +10,16 @@ use pactum_core::saga::limits::RESULT_BYTES_MAX;
 use pactum_proto::v1::OfferedAction;
 use tokio::time::Instant;
 
-use super::attached::{Registry, ServiceOptions};
-use crate::action::{Call, call, handled_answer, later, parked, stopped_answer, unknown};
+use super::attached::ServiceOptions;
+use super::erased::Handler;
+use crate::action::{Call, Registry, call, handled_answer, later, parked, stopped_answer, unknown};
 use crate::branch::{Answer, BranchKey, StepAnswer, Task, Work};
 use crate::saga::{Acted, StepCall};
 use crate::session::Participant;
 
 /// The steps of a service, as the session calls them.
 pub(super) struct ServiceParticipant {
-    pub(super) steps: Arc<Registry>,
+    pub(super) steps: Arc<Registry<dyn Handler>>,
     pub(super) options: ServiceOptions,
 }
 
@@ -33,7 +34,10 @@ impl Participant for ServiceParticipant {
     }
 
     fn offers(&self) -> Vec<OfferedAction> {
-        self.steps.offers()
+        self.steps.tell(|name, handler| OfferedAction {
+            name: name.to_owned(),
+            compensable: handler.is_compensable(),
+        })
     }
 
     async fn commit(&self, batch: Vec<Work>) -> Vec<(BranchKey, Answer)> {
@@ -55,7 +59,7 @@ impl Participant for ServiceParticipant {
 impl ServiceParticipant {
     async fn act(&self, work: &Work) -> Answer {
         let name = work.action_name();
-        let Some(handler) = self.steps.find(name) else { return unknown(name) };
+        let Some(handler) = self.steps.find_soon(name).await else { return unknown(name) };
         let until = work.step.as_ref().map_or_else(Instant::now, |step| step.until);
         let time_left = until.saturating_duration_since(Instant::now());
         if time_left.is_zero() {
@@ -83,7 +87,7 @@ impl ServiceParticipant {
 
     async fn compensate(&self, work: &Work) -> Answer {
         let name = work.action_name();
-        let Some(handler) = self.steps.find(name) else { return unknown(name) };
+        let Some(handler) = self.steps.find_soon(name).await else { return unknown(name) };
         let forward_only = work.step.as_ref().is_some_and(|step| step.forward_only);
         if forward_only || !handler.is_compensable() {
             let why = format!("`{name}` has no compensation: settle it by hand, and skip the step");

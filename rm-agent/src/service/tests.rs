@@ -9,10 +9,10 @@ use pactum_core::transaction::{Action, BranchMode};
 use pactum_proto::v1::OfferedAction;
 use tokio::time::Instant;
 
-use super::attached::Registry;
-use super::erased::Erased;
+use super::erased::{Erased, Handler};
 use super::participant::ServiceParticipant;
 use super::{ServiceOptions, ServiceStep};
+use crate::action::Registry;
 use crate::branch::{Answer, BranchKey, StepAnswer, StepWork, Task, Work};
 use crate::session::Participant as _;
 use crate::{Acted, Handled, StepCall, StepError};
@@ -58,7 +58,7 @@ impl ServiceStep for Charge {
 
 fn service() -> (ServiceParticipant, Arc<Mutex<Vec<String>>>) {
     let calls = Arc::default();
-    let steps = Arc::new(Registry::default());
+    let steps: Arc<Registry<dyn Handler>> = Arc::default();
     steps.add("charge", Arc::new(Erased(Charge(Arc::clone(&calls))))).unwrap();
     (ServiceParticipant { steps, options: ServiceOptions::default() }, calls)
 }
@@ -143,6 +143,5 @@ fn steps_are_offered_by_their_names() {
     let offer = OfferedAction { name: "charge".to_owned(), compensable: true };
     assert_eq!(service.offers(), [offer]);
     let again = service.steps.add("charge", Arc::new(Erased(Charge(calls))));
-    let again = again.unwrap_err();
-    assert!(again.to_string().contains("another step of this service has it"), "{again}");
+    assert!(again.is_err());
 }

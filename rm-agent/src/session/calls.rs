@@ -94,7 +94,7 @@ impl Session {
         self.shared().state.send_replace(State::Closed);
     }
 
-    /// Attaches a database, or a service without one; repeated by itself after each reconnect. Refused
+    /// Attaches a database, or a service without one, in one or more modes; repeated by itself after each reconnect. Refused
     /// if the binding is another one.
     ///
     /// Dropping the future leaves the resource attached or not; attach it again.
@@ -102,13 +102,15 @@ impl Session {
         &self,
         resource: ResourceId,
         uid: Option<ResourceUid>,
-        mode: BranchMode,
-        participant: Arc<dyn Participant>,
+        participants: Vec<(BranchMode, Arc<dyn Participant>)>,
     ) -> Result<(), CallError> {
         let shared = self.shared();
-        let added =
-            shared.attachments.add((resource.clone(), mode), uid, &participant, &shared.tasks);
-        let attachment = added.map_err(|other| {
+        // All of them before the coordinator hears of it: it sends work of any mode at once.
+        let add = |(mode, participant): (BranchMode, Arc<dyn Participant>)| {
+            shared.attachments.add((resource.clone(), mode), uid, &participant, &shared.tasks)
+        };
+        let added: Result<Vec<_>, _> = participants.into_iter().map(add).collect();
+        let attached = added.map_err(|other| {
             let named = |uid: Option<ResourceUid>| match uid {
                 Some(uid) => format!("database {uid}"),
                 None => "a service without a database".to_owned(),
@@ -124,7 +126,7 @@ impl Session {
         })?;
         let result = self.tell_resource(&resource).await;
         if result.is_err() {
-            shared.attachments.remove(&attachment);
+            attached.iter().for_each(|attachment| shared.attachments.remove(attachment));
         }
         result
     }

@@ -157,7 +157,8 @@ impl<DB: ActionDatabase> ActionPool<DB> {
     /// [`ActionError::Name`] if the name cannot be one, or is in use.
     pub fn tcc<A: TccAction<DB>>(&self, action: A) -> Result<Tcc<DB, A>, ActionError> {
         let action = Arc::new(action);
-        self.0.tcc.add(A::NAME, Arc::new(Erased::<DB, A>::new(Arc::clone(&action))))?;
+        let named = self.0.tcc.add(A::NAME, Arc::new(Erased::<DB, A>::new(Arc::clone(&action))));
+        named.map_err(|why| ActionError::Name { name: A::NAME, why })?;
         Ok(Tcc { pool: self.clone(), action })
     }
 }

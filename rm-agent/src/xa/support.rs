@@ -61,7 +61,7 @@ impl Support {
         uid: ResourceUid,
     ) -> Result<(), XaError> {
         let participant = XaParticipant { prepared: Arc::clone(&self.prepared) };
-        link.attach(resource.clone(), uid, BranchMode::Xa, Arc::new(participant)).await?;
+        link.attach(resource.clone(), uid, vec![(BranchMode::Xa, Arc::new(participant))]).await?;
         Ok(())
     }
 

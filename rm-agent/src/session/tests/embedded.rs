@@ -83,7 +83,11 @@ impl Recording {
 async fn attached(coordinator: &Embedded) -> (Agent, Arc<Recording>) {
     let agent = agent(coordinator).await;
     let participant = Arc::new(Recording::default());
-    agent.session().attach(bank(), Some(UID), BranchMode::At, participant.clone()).await.unwrap();
+    agent
+        .session()
+        .attach(bank(), Some(UID), vec![(BranchMode::At, participant.clone())])
+        .await
+        .unwrap();
     (agent, participant)
 }
 
@@ -343,7 +347,11 @@ impl OnePhase for Open {
 async fn the_local_commit_of_the_only_branch_is_the_decision() {
     let coordinator = Embedded::start().await.unwrap();
     let (agent, participant) = attached(&coordinator).await;
-    agent.session().attach(bank(), Some(UID), BranchMode::Xa, participant.clone()).await.unwrap();
+    agent
+        .session()
+        .attach(bank(), Some(UID), vec![(BranchMode::Xa, participant.clone())])
+        .await
+        .unwrap();
     let open = async |commits: bool| {
         let transaction = begin(&agent).await;
         let context = transaction.context().clone();

@@ -87,7 +87,7 @@ fn done() -> Arc<dyn Participant> {
 async fn attached(participant: Arc<dyn Participant>) -> (Fake, FakeStream, Session) {
     let (fake, mut stream, session) = Fake::session().await;
     let (result, resource) = tokio::join!(
-        session.attach(bank(), Some(UID), BranchMode::At, participant),
+        session.attach(bank(), Some(UID), vec![(BranchMode::At, participant)]),
         stream.attach()
     );
     result.unwrap();

@@ -115,7 +115,7 @@ async fn a_told_transaction_takes_branches_of_a_process_that_was_faster() {
     let options = || AgentOptions::new(coordinator.url());
     let (first, second) = (Agent::connect(options()), Agent::connect(options()));
     let (first, second) = (first.await.unwrap(), second.await.unwrap());
-    second.session().attach(bank(), Some(UID), BranchMode::At, done()).await.unwrap();
+    second.session().attach(bank(), Some(UID), vec![(BranchMode::At, done())]).await.unwrap();
     let context = loop {
         let context = begin(first.session()).await;
         if context.waits_to_begin() {

@@ -235,8 +235,10 @@ async fn work_that_is_left_behind_gives_its_credit_back() {
         stream.send(0, Frame::Work(work(v1::WorkKind::Commit, 1, branch)));
     }
     stream.until_quiet().await;
-    let (again, _) =
-        tokio::join!(session.attach(bank(), Some(UID), BranchMode::At, done()), stream.attach());
+    let (again, _) = tokio::join!(
+        session.attach(bank(), Some(UID), vec![(BranchMode::At, done())]),
+        stream.attach()
+    );
     again.unwrap();
     let credit = async {
         loop {

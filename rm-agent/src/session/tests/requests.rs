@@ -133,7 +133,7 @@ async fn a_refused_attachment_is_not_repeated() {
     let (mut fake, mut stream, session) = Fake::session().await;
     let attaching = tokio::spawn({
         let session = session.clone();
-        async move { session.attach(bank(), Some(UID), BranchMode::At, done()).await }
+        async move { session.attach(bank(), Some(UID), vec![(BranchMode::At, done())]).await }
     });
     let (correlation, _) = stream.next().await;
     stream.send(correlation, fake::error(v1::ErrorCode::ResourceBound));
@@ -147,11 +147,15 @@ async fn a_refused_attachment_is_not_repeated() {
 #[tokio::test(start_paused = true)]
 async fn a_resource_id_stands_for_one_database() {
     let (_fake, mut stream, session) = attached(done()).await;
-    let other =
-        session.attach(bank(), Some(ResourceUid(9)), BranchMode::At, done()).await.unwrap_err();
+    let other = session
+        .attach(bank(), Some(ResourceUid(9)), vec![(BranchMode::At, done())])
+        .await
+        .unwrap_err();
     assert_eq!(other.code(), Some(v1::ErrorCode::ResourceBound));
     assert_eq!(stream.until_quiet().await, []);
-    let (again, _) =
-        tokio::join!(session.attach(bank(), Some(UID), BranchMode::At, done()), stream.attach());
+    let (again, _) = tokio::join!(
+        session.attach(bank(), Some(UID), vec![(BranchMode::At, done())]),
+        stream.attach()
+    );
     again.unwrap();
 }
