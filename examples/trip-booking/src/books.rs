@@ -17,7 +17,7 @@ pub struct Books {
     stays: BTreeMap<String, i64>,
     payments: BTreeMap<String, i64>,
     /// Key and trip of each mail.
-    pub mails: Vec<(String, String)>,
+    mails: Vec<(String, String)>,
     faults: Vec<String>,
 }
 
@@ -63,6 +63,21 @@ impl Books {
         self.faults.extend(wrong.iter().map(|what| format!("{what} does not add up")));
         let counted: Vec<(String, i64)> = sqlx::query_as(count).fetch_all(&mut database).await?;
         Ok(counted.into_iter().collect())
+    }
+
+    /// How many tickets, stays, payments or mails a trip has.
+    #[must_use]
+    pub fn held(&self, of: Service, trip: &str) -> i64 {
+        let counted = match of {
+            Service::Flights => &self.tickets,
+            Service::Hotels => &self.stays,
+            Service::Payments => &self.payments,
+            Service::Mail => {
+                let mails = self.mails.iter().filter(|(_, of)| of == trip);
+                return i64::try_from(mails.count()).unwrap_or(i64::MAX);
+            }
+        };
+        counted.get(trip).copied().unwrap_or(0)
     }
 
     /// What is wrong, if these are all the trips that there were. Every effect in a database is there once

@@ -57,7 +57,10 @@ fn send(outbox: &Path, mail: &str) -> io::Result<()> {
 }
 
 /// The mails of an outbox: key and trip of each.
-pub(crate) fn sent(outbox: &Path) -> anyhow::Result<Vec<(String, String)>> {
+///
+/// # Errors
+/// If it cannot be read.
+pub fn sent(outbox: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mails = match std::fs::read_to_string(outbox) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         mails => mails.context("read the outbox")?,

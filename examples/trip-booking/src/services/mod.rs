@@ -8,7 +8,7 @@ mod payments;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-pub(crate) use mail::sent as sent_mails;
+pub use mail::sent as sent_mails;
 use pactum_agent::{
     ActionOptions, ActionPool, ActionService, Agent, AgentOptions, ServiceOptions, StepError,
 };
