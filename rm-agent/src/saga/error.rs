@@ -72,8 +72,11 @@ impl StepError {
         self
     }
 
-    /// An error of a handler whose local transaction is rolled back.
-    pub(super) fn rolled_back(error: &(dyn Error + Send + Sync + 'static)) -> Self {
+    /// An error of the local transaction, which is rolled back: *later* for what the database itself calls
+    /// passing, and otherwise that this attempt failed, with the code `failed`. For the errors that a
+    /// handler has nothing of its own to say about.
+    #[must_use]
+    pub fn rolled_back(error: &(dyn Error + Send + Sync + 'static)) -> Self {
         let message = chain(error);
         match error.downcast_ref().is_some_and(is_passing) {
             true => StepError::later(PASSING_PAUSE, message),

@@ -160,8 +160,7 @@ pub trait SagaStep<DB: ActionDatabase>: Send + Sync + 'static {
         false
     }
 
-    /// What a declared saga is told of the action's error. The default: *later* for what the database
-    /// itself calls passing, and otherwise that this attempt failed, with the code `failed`.
+    /// What a declared saga is told of the action's error. The default: [`StepError::rolled_back`].
     fn step_error(&self, error: Self::Error) -> StepError {
         let error: Box<dyn Error + Send + Sync> = error.into();
         StepError::rolled_back(&*error)
