@@ -71,6 +71,13 @@ impl Gate {
         self.state.borrow().held.is_some()
     }
 
+    /// Waits until it is.
+    pub(crate) async fn closed(&self) {
+        // It ends with the gate itself only.
+        let mut state = self.state.subscribe();
+        let _closed = state.wait_for(|state| state.held.is_some()).await;
+    }
+
     /// Lets through what was held.
     pub(crate) fn open(&self) {
         self.state.send_modify(|state| state.held = None);
@@ -101,13 +108,8 @@ async fn accept(listener: TcpListener, coordinator: SocketAddr, state: watch::Se
         let pass = |way, from, to| pass(way, from, to, state.clone(), cuts);
         let there = pass(Way::ToCoordinator, from_service, to_coordinator);
         let back = pass(Way::ToService, from_coordinator, to_service);
-        tokio::spawn(async move {
-            // With one direction the other ends, too.
-            tokio::select! {
-                () = there => {}
-                () = back => {}
-            }
-        });
+        tokio::spawn(there);
+        tokio::spawn(back);
     }
 }
 
@@ -121,14 +123,18 @@ async fn pass(
     let mut bytes = vec![0; 64 << 10];
     loop {
         let mut changed = state.subscribe();
-        let count = tokio::select! {
-            read = from.read(&mut bytes) => match read {
-                Ok(count) if count > 0 => count,
-                Ok(_) | Err(_) => return,
-            },
+        let read = tokio::select! {
+            read = from.read(&mut bytes) => read.unwrap_or(0),
             _ = changed.wait_for(|state| state.cuts != cuts) => return,
         };
-        let message = &bytes[..count];
+        if read == 0 {
+            if way == Way::ToCoordinator {
+                // It does not learn of a death before it has heard the last words.
+                let _cut = changed.wait_for(|state| state.cuts != cuts).await;
+            }
+            return;
+        }
+        let message = &bytes[..read];
         state.send_if_modified(|state| {
             let word = |snare: &Snare| snare.sees == way && has(message, &snare.word);
             let Some(snare) = state.snare.take_if(|snare| word(snare)) else { return false };

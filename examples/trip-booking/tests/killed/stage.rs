@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use pactum_agent::sagas::StepState;
+use pactum_agent::sagas::{StepStanding, StepState};
 use pactum_agent::{Agent, AgentOptions};
 use pactum_testkit::wait::wait_until;
 use pactum_testkit::{Process, TempDir, temp_dir};
+use tokio::time::timeout;
 use trip_booking::books::{Books, Fate};
 use trip_booking::services::{OUTBOX, Service, sent_mails};
 use trip_booking::trips::{APPROVE, Trip};
@@ -109,11 +110,16 @@ impl Stage {
         Ok(Aim { service, moment, handler, hold })
     }
 
-    /// Waits until the service is at that moment with one of these trips.
+    /// Waits until the service is at that moment with one of these trips. If it has answered, it is dead then:
+    /// nothing that it should have done before is done a little later.
     pub(crate) async fn reached(&mut self, aim: &Aim, trips: &[Trip], fate: Fate) -> Result<()> {
         let what = format!("{:?} of `{}`, {:?}", aim.handler, action(aim.service), aim.moment);
         let dir = self.dir().to_owned();
         let (running, gate) = self.service(aim.service);
+        if aim.moment == Moment::Answered {
+            timeout(BOUND, gate.closed()).await.context(what)?;
+            return running.process.kill_hard().await;
+        }
         let (process, name) = (&running.process, action(aim.service));
         wait_until(&what, BOUND, async || match aim.moment {
             Moment::Before | Moment::Answered => gate.is_closed(),
@@ -138,28 +144,53 @@ impl Stage {
         .await
     }
 
-    /// Kills the services at once.
-    pub(crate) async fn kill(&mut self, aims: Vec<Aim>) -> Result<Vec<Service>> {
+    /// Kills the services at once. What one has answered arrives.
+    pub(crate) async fn kill(&mut self, aims: Vec<Aim>, xids: &[&str]) -> Result<Vec<Service>> {
         let mut killed = Vec::new();
         for aim in aims {
             let dir = self.dir().to_owned();
+            if aim.moment == Moment::Answered {
+                self.service(aim.service).1.open();
+                self.told(&aim, xids).await?;
+            }
             let (running, gate) = self.service(aim.service);
+            let is_dead = running.process.exit_status()?.is_some();
             ensure!(
-                running.process.exit_status()?.is_none(),
+                is_dead == (aim.moment == Moment::Answered),
                 "`{:?}` ended by itself",
                 aim.service
             );
             running.process.kill_hard().await?;
-            match aim.moment {
-                Moment::Answered => gate.open(),
-                Moment::Before | Moment::Inside | Moment::After => gate.cut(),
-            }
+            gate.cut();
             if let Some(hold) = aim.hold {
                 hold.release(&dir).await?;
             }
             killed.push(aim.service);
         }
         Ok(killed)
+    }
+
+    /// Waits until the coordinator knows the answer about one of the trips.
+    async fn told(&self, aim: &Aim, xids: &[&str]) -> Result<()> {
+        let sagas = self.agent.sagas();
+        let is_told = |step: &StepStanding| {
+            let is_over = match aim.handler {
+                Handler::Action => !matches!(step.state(), StepState::Running | StepState::Parked),
+                Handler::Compensation => step.state() != StepState::Undoing,
+            };
+            step.resource_id == aim.service.name() && is_over
+        };
+        let what = format!("the answer of `{}` to arrive", action(aim.service));
+        wait_until(&what, BOUND, async || {
+            for xid in xids {
+                let saga = sagas.get_with_steps(xid).await;
+                if saga.is_ok_and(|saga| saga.steps().iter().any(is_told)) {
+                    return true;
+                }
+            }
+            false
+        })
+        .await
     }
 
     pub(crate) async fn restart(&mut self, services: Vec<Service>) -> Result<()> {
@@ -209,7 +240,7 @@ impl Stage {
     }
 
     /// Waits for the ends, and compares them and all books with what is declared.
-    pub(crate) async fn check(&self, xids: &[String], fate: Fate) -> Result<()> {
+    pub(crate) async fn check(&self, xids: &[&str], fate: Fate) -> Result<()> {
         let sagas = self.agent.sagas();
         for xid in xids {
             let ended = sagas.wait(xid, BOUND).await?;
