@@ -7,6 +7,8 @@
 //! at   transfers through the agent between two databases
 //!      limits: the same statements in plain transactions;
 //!              the same SQL and the same fsyncs by hand
+//! saga  declared sagas: what two steps cost, how long ones grow, what waiting ones cost
+//!       limits: as for tc
 //! modes  the same transfers in AT, TCC, saga and XA, side by side, each beside its limits
 //! ```
 //!
@@ -16,12 +18,14 @@
 #![allow(clippy::print_stdout, reason = "a program that prints tables")]
 
 mod at;
+mod bare;
 mod child;
 mod client;
 mod latency;
 mod machine;
 mod proc;
 mod report;
+mod saga;
 mod serve;
 mod tc;
 
@@ -45,6 +49,8 @@ enum Task {
     At(at::Options),
     /// Loads the agent: the same transfers in every mode, side by side.
     Modes(at::modes::Options),
+    /// Loads a coordinator with declared sagas.
+    Saga(saga::Options),
     /// A coordinator on a directory, for the other tasks.
     #[command(hide = true)]
     Serve(serve::Options),
@@ -72,6 +78,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tc(options) => tc::run(options),
         Task::At(options) => at::run(options),
         Task::Modes(options) => at::modes::run(options),
+        Task::Saga(options) => saga::run(options),
         Task::Serve(options) => serve::run(options),
         Task::Echo => tc::echo::run(),
     }

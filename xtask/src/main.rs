@@ -40,7 +40,8 @@ enum Task {
     /// Runs a load program in release: `cargo xtask bench tc --help`.
     #[command(disable_help_flag = true)]
     Bench {
-        /// `tc` loads a coordinator over the wire; `at` loads the agent; `modes` in every mode.
+        /// `tc` loads a coordinator over the wire; `at` loads the agent; `modes` in every mode; `saga` runs
+        /// declared sagas.
         what: Bench,
         /// Handed on to the load program.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -55,6 +56,7 @@ enum Bench {
     Tc,
     At,
     Modes,
+    Saga,
 }
 
 impl Bench {
@@ -63,6 +65,7 @@ impl Bench {
             Bench::Tc => "tc",
             Bench::At => "at",
             Bench::Modes => "modes",
+            Bench::Saga => "saga",
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::ids::BranchIds;
 use super::slot::{Slot, Step};
-use super::{Counted, Session};
+use super::{ClosedLoad, Counted, Session};
 use crate::latency::Latencies;
 
 /// What a session is to do.
@@ -51,6 +51,24 @@ pub(crate) enum Stop {
     Count(u64),
 }
 
+impl Stop {
+    /// Whether another one begins, after so many.
+    pub(crate) fn goes_on(self, begun: u64, now: Instant) -> bool {
+        match self {
+            Stop::Times { until, .. } => now < until,
+            Stop::Count(count) => begun < count,
+        }
+    }
+
+    /// Whether one that ends now is measured.
+    pub(crate) fn measures(self, now: Instant) -> bool {
+        match self {
+            Stop::Times { measure_from, until } => measure_from <= now && now < until,
+            Stop::Count(_) => true,
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
@@ -63,6 +81,37 @@ pub(crate) struct Tally {
     pub(crate) out_of_order: u64,
     pub(crate) sent: Counted,
     pub(crate) received: Counted,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Tally {
+            latencies: Latencies::new()?,
+            ended: 0,
+            only_decided: 0,
+            out_of_order: 0,
+            sent: Counted::default(),
+            received: Counted::default(),
+        })
+    }
+}
+
+impl ClosedLoad for Load {
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn with_slots(self, slots: usize) -> Self {
+        Load { slots, ..self }
+    }
+
+    fn until(self, stop: Stop) -> Self {
+        Load { stop, ..self }
+    }
+
+    async fn run(self, session: &mut Session) -> Result<Tally> {
+        run(session, self).await
+    }
 }
 
 /// Runs a load until it stops and everything that it began has ended; the session stays usable.
@@ -114,14 +163,6 @@ impl<'s> Driver<'s> {
         if let Some(block) = session.welcome.branch_ids.take() {
             ids.add(block);
         }
-        let tally = Tally {
-            latencies: Latencies::new()?,
-            ended: 0,
-            only_decided: 0,
-            out_of_order: 0,
-            sent: Counted::default(),
-            received: Counted::default(),
-        };
         Ok(Driver {
             store: session.welcome.store_id.to_vec(),
             ids,
@@ -131,7 +172,7 @@ impl<'s> Driver<'s> {
             begun: 0,
             busy: 0,
             work_owed: 0,
-            tally,
+            tally: Tally::new()?,
             before: (session.sent, session.received),
             session,
             load,
@@ -152,21 +193,13 @@ impl<'s> Driver<'s> {
     /// Gives the unused ids back to the session, for the next load.
     fn finish(mut self) -> Tally {
         self.session.welcome.branch_ids = self.ids.into_rest();
-        let since = |now: Counted, before: Counted| Counted {
-            frames: now.frames - before.frames,
-            batches: now.batches - before.batches,
-        };
-        self.tally.sent = since(self.session.sent, self.before.0);
-        self.tally.received = since(self.session.received, self.before.1);
+        self.tally.sent = self.session.sent.since(self.before.0);
+        self.tally.received = self.session.received.since(self.before.1);
         self.tally
     }
 
     fn begin_next(&mut self, slot: usize, now: Instant) {
-        let goes_on = match self.load.stop {
-            Stop::Times { until, .. } => now < until,
-            Stop::Count(count) => self.begun < count,
-        };
-        if goes_on {
+        if self.load.stop.goes_on(self.begun, now) {
             self.begun += 1;
             self.busy += 1;
             let request = self.slots[slot].begin(now);
@@ -273,11 +306,7 @@ impl<'s> Driver<'s> {
         self.slots[slot].step = Step::Idle;
         self.busy -= 1;
         self.tally.ended += 1;
-        let measured = match self.load.stop {
-            Stop::Times { measure_from, until } => measure_from <= now && now < until,
-            Stop::Count(_) => true,
-        };
-        if measured {
+        if self.load.stop.measures(now) {
             self.tally.latencies.record(now - self.slots[slot].began);
         }
         self.begin_next(slot, now);

@@ -26,14 +26,14 @@ use pactum_core::id::NodeId;
 use pactum_proto::v1::client_frame::Frame as Request;
 use pactum_proto::v1::coordinator_client::CoordinatorClient;
 use pactum_proto::v1::server_frame::Frame as Answer;
-use pactum_proto::v1::{self, ClientBatch, ClientFrame, ServerBatch};
+use pactum_proto::v1::{self, ClientBatch, ClientFrame, ServerBatch, WorkKind};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Endpoint;
 
-pub(crate) use load::{Ending, Keys, Load, Stop, Tally, run};
+pub(crate) use load::{Ending, Keys, Load, Stop, Tally};
 pub(crate) use slot::key_of;
 
 /// The most frames in a batch: what the agent allows itself.
@@ -51,6 +51,32 @@ pub(crate) fn resource_id(number: usize) -> String {
     format!("bench-{number}")
 }
 
+/// The databases that branches work on.
+pub(crate) fn databases() -> Vec<v1::Resource> {
+    let database = |number: usize| v1::Resource {
+        resource_id: resource_id(number),
+        kind: v1::ResourceKind::Database.into(),
+        resource_uid: (number as u128 + 1).to_be_bytes().to_vec().into(),
+        actions: Vec::new(),
+    };
+    (0..RESOURCES).map(database).collect()
+}
+
+/// A load that is closed: as many are under way as it has slots, and when one ends the next begins.
+pub(crate) trait ClosedLoad: Copy + Send + 'static {
+    /// How many are under way at once.
+    fn slots(&self) -> usize;
+
+    /// The same with so many slots.
+    fn with_slots(self, slots: usize) -> Self;
+
+    /// The same until then.
+    fn until(self, stop: Stop) -> Self;
+
+    /// Runs it on a session until it stops and everything that it began has ended.
+    fn run(self, session: &mut Session) -> impl Future<Output = Result<Tally>> + Send;
+}
+
 /// One stream to a coordinator.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -58,9 +84,9 @@ pub(crate) struct Session {
     incoming: Streaming<ServerBatch>,
     /// Not sent yet.
     queued: Vec<ClientFrame>,
-    welcome: v1::Welcome,
-    sent: Counted,
-    received: Counted,
+    pub(crate) welcome: v1::Welcome,
+    pub(crate) sent: Counted,
+    pub(crate) received: Counted,
     work_answered: u32,
 }
 
@@ -82,14 +108,23 @@ impl Counted {
         self.batches += other.batches;
     }
 
+    /// What came since `before`.
+    pub(crate) fn since(self, before: Counted) -> Counted {
+        Counted { frames: self.frames - before.frames, batches: self.batches - before.batches }
+    }
+
     pub(crate) fn a_batch(&self) -> f64 {
         self.frames as f64 / self.batches as f64
     }
 }
 
 impl Session {
-    /// Opens a stream and attaches all resources.
-    pub(crate) async fn open(url: &str, node: NodeId) -> Result<Self> {
+    /// Opens a stream and attaches resources.
+    pub(crate) async fn open(
+        url: &str,
+        node: NodeId,
+        resources: Vec<v1::Resource>,
+    ) -> Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned()).context("read the address")?;
         let channel = endpoint.tcp_nodelay(true).connect().await;
         let channel = channel.with_context(|| format!("connect to {url}"))?;
@@ -118,25 +153,19 @@ impl Session {
             received: Counted::default(),
             work_answered: 0,
         };
-        session.attach().await?;
+        session.attach(resources).await?;
         Ok(session)
     }
 
-    async fn attach(&mut self) -> Result<()> {
+    async fn attach(&mut self, resources: Vec<v1::Resource>) -> Result<()> {
         self.queue(0, Request::Credit(v1::Credit { work: WORK_CREDIT }));
-        for number in 0..RESOURCES {
-            let uid = (number as u128 + 1).to_be_bytes();
-            let resource = v1::Resource {
-                resource_id: resource_id(number),
-                kind: v1::ResourceKind::Database.into(),
-                resource_uid: uid.to_vec().into(),
-                actions: Vec::new(),
-            };
-            self.queue(1 + number as u64, Request::Attach(resource));
+        let count = resources.len();
+        for (correlation, resource) in (1..).zip(resources) {
+            self.queue(correlation, Request::Attach(resource));
         }
         self.flush()?;
         let mut attached = 0;
-        while attached < RESOURCES {
+        while attached < count {
             for frame in self.receive().await?.frames {
                 match frame.frame {
                     Some(Answer::Attached(_)) => attached += 1,
@@ -149,12 +178,13 @@ impl Session {
         Ok(())
     }
 
-    fn queue(&mut self, correlation: u64, frame: Request) {
+    /// Adds a frame to what is sent next.
+    pub(crate) fn queue(&mut self, correlation: u64, frame: Request) {
         self.queued.push(ClientFrame { correlation, frame: Some(frame) });
     }
 
     /// Sends what is queued, in as few batches as the limit allows.
-    fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         while !self.queued.is_empty() {
             let rest = self.queued.split_off(self.queued.len().min(BATCH_FRAMES_MAX));
             let frames = std::mem::replace(&mut self.queued, rest);
@@ -164,7 +194,8 @@ impl Session {
         Ok(())
     }
 
-    async fn receive(&mut self) -> Result<ServerBatch> {
+    /// Waits for the next batch.
+    pub(crate) async fn receive(&mut self) -> Result<ServerBatch> {
         let batch = timeout(SILENCE_MAX, self.incoming.message()).await;
         let batch = batch.context("the coordinator has been silent for a minute")?;
         let batch = batch.context("read the session")?.context("the session was ended")?;
@@ -173,20 +204,29 @@ impl Session {
     }
 
     /// A batch that is here already.
-    fn receive_now(&mut self) -> Result<Option<ServerBatch>> {
+    pub(crate) fn receive_now(&mut self) -> Result<Option<ServerBatch>> {
         let Some(batch) = self.incoming.message().now_or_never() else { return Ok(None) };
         let batch = batch.context("read the session")?.context("the session was ended")?;
         self.received.note(batch.frames.len());
         Ok(Some(batch))
     }
 
-    /// The local work of a bench branch is nothing, so it is done at once.
-    fn answer_work(&mut self, work: v1::Work) {
+    /// The local work of a bench branch or step is nothing, so it is done at once.
+    pub(crate) fn answer_work(&mut self, work: v1::Work) {
+        use v1::work_result::Result as Did;
+        let did = match work.kind() {
+            WorkKind::Act => Did::StepDone(v1::StepDone::default()),
+            WorkKind::Unspecified
+            | WorkKind::Commit
+            | WorkKind::Rollback
+            | WorkKind::AskPhaseOne
+            | WorkKind::CanCommit => Did::Done(v1::Done {}),
+        };
         let result = v1::WorkResult {
             xid: work.xid,
             branch_id: work.branch_id,
             kind: work.kind,
-            result: Some(v1::work_result::Result::Done(v1::Done {})),
+            result: Some(did),
         };
         self.queue(0, Request::WorkResult(result));
         self.work_answered += 1;

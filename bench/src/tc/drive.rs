@@ -2,10 +2,11 @@
 
 use anyhow::{Context as _, Result};
 use pactum_core::id::NodeId;
+use pactum_proto::v1;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
-use crate::client::{self, Counted, Load, Session, Stop, Tally};
+use crate::client::{self, ClosedLoad, Counted, Session, Stop, Tally};
 use crate::latency::Latencies;
 use crate::proc::cpu_times;
 use crate::report::Line;
@@ -28,11 +29,21 @@ pub(crate) struct Driven {
 }
 
 impl Sessions {
+    /// For branches at databases.
     pub(crate) async fn open(url: &str, count: usize) -> Result<Self> {
+        Self::open_with(url, count, |_| client::databases()).await
+    }
+
+    /// With these resources attached on each, by its number.
+    pub(crate) async fn open_with(
+        url: &str,
+        count: usize,
+        resources: impl Fn(usize) -> Vec<v1::Resource>,
+    ) -> Result<Self> {
         let mut sessions = Vec::with_capacity(count);
         for number in 0..count {
             let node = NodeId(0x0062_656e_6368 << 64 | (number as u128 + 1));
-            let session = Session::open(url, node).await;
+            let session = Session::open(url, node, resources(number)).await;
             sessions.push(session.with_context(|| format!("open session {number}"))?);
         }
         Ok(Sessions(sessions))
@@ -42,14 +53,14 @@ impl Sessions {
     pub(crate) async fn for_time(
         &mut self,
         name: impl Into<String>,
-        load: Load,
+        load: impl ClosedLoad,
         duration: Duration,
         server: Option<u32>,
     ) -> Result<Driven> {
         let started = Instant::now();
         let measure_from = started + duration / WARM_UP_PART;
         let until = started + duration;
-        let load = Load { stop: Stop::Times { measure_from, until }, ..load };
+        let load = load.until(Stop::Times { measure_from, until });
         let seconds = (until - measure_from).as_secs_f64();
         self.run(name, load, server, |_| seconds).await
     }
@@ -58,28 +69,29 @@ impl Sessions {
     pub(crate) async fn for_count(
         &mut self,
         name: impl Into<String>,
-        load: Load,
+        load: impl ClosedLoad,
         count: u64,
         server: Option<u32>,
     ) -> Result<Driven> {
-        let load = Load { stop: Stop::Count(count.div_ceil(self.0.len() as u64)), ..load };
+        let stop = Stop::Count(count.div_ceil(self.0.len() as u64));
+        let load = load.until(stop);
         self.run(name, load, server, |took| took.as_secs_f64()).await
     }
 
     async fn run(
         &mut self,
         name: impl Into<String>,
-        load: Load,
+        load: impl ClosedLoad,
         server: Option<u32>,
         seconds: impl Fn(Duration) -> f64,
     ) -> Result<Driven> {
-        let share = Load { slots: load.slots.div_ceil(self.0.len()), ..load };
+        let share = load.with_slots(load.slots().div_ceil(self.0.len()));
         let started = Instant::now();
         let cpu_before = cpu_times(server)?;
         let mut running = JoinSet::new();
         for mut session in self.0.drain(..) {
             running.spawn(async move {
-                let tally = client::run(&mut session, share).await;
+                let tally = share.run(&mut session).await;
                 (session, tally)
             });
         }
@@ -90,7 +102,7 @@ impl Sessions {
             self.0.push(session);
         }
         let cpu_after = cpu_times(server)?;
-        summary(name.into(), load, &tallies, seconds(started.elapsed()), |ended| {
+        summary(name.into(), load.slots(), &tallies, seconds(started.elapsed()), |ended| {
             let each = |before: Duration, after: Duration| {
                 (after.saturating_sub(before)).as_secs_f64() * 1e6 / ended as f64
             };
@@ -101,7 +113,7 @@ impl Sessions {
 
 fn summary(
     name: String,
-    load: Load,
+    slots: usize,
     tallies: &[Tally],
     seconds: f64,
     cpu_each: impl Fn(u64) -> Option<(f64, f64)>,
@@ -115,7 +127,7 @@ fn summary(
     }
     let ended = tallies.iter().map(|tally| tally.ended).sum();
     let mut line = Line::new(name, seconds, &latencies);
-    line.in_flight = Some(load.slots);
+    line.in_flight = Some(slots);
     line.frames_a_batch = Some((sent.a_batch(), received.a_batch()));
     line.cpu_us_each = cpu_each(ended);
     line.only_decided = Some(tallies.iter().map(|tally| tally.only_decided).sum());

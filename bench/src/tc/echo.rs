@@ -17,6 +17,8 @@ use tonic::{Response, Status, Streaming};
 use crate::child;
 
 const XID: &str = "default:1888888888888888888";
+/// A saga's XID ends with the correlation of its submission, so that its steps find it.
+const XID_OF_SAGA: &str = "default:18888888888888";
 const STORE: [u8; 16] = [7; 16];
 
 /// Runs until its standard input ends.
@@ -48,6 +50,15 @@ fn answers(batch: ClientBatch) -> ServerBatch {
                     status: v1::TransactionStatus::Committed.into(),
                     ..v1::Outcome::default()
                 }))
+            }
+            Some(Request::SubmitSaga(_)) => {
+                let xid = XID_OF_SAGA.to_owned() + &frame.correlation.to_string();
+                frames.push(act(xid, 1));
+                None
+            }
+            Some(Request::WorkResult(result)) if result.kind() == v1::WorkKind::Act => {
+                frames.push(acted(result));
+                None
             }
             Some(request) => answer(request),
             None => None,
@@ -114,6 +125,44 @@ fn work(xid: &str, branch_id: u64) -> ServerFrame {
         resource_id: crate::client::resource_id(0),
         mode: v1::BranchMode::At.into(),
         attempt: 1,
+        ..v1::Work::default()
+    };
+    ServerFrame { correlation: 0, frame: Some(Answer::Work(work)) }
+}
+
+/// The next step of a saga of two, or its answer.
+fn acted(result: v1::WorkResult) -> ServerFrame {
+    if result.branch_id == 1 {
+        return act(result.xid, 2);
+    }
+    let correlation = result.xid.strip_prefix(XID_OF_SAGA).and_then(|rest| rest.parse().ok());
+    let saga = v1::Saga {
+        xid: result.xid,
+        store_id: STORE.to_vec().into(),
+        saga: Some(v1::SagaName { name: "two".to_owned(), version: 1 }),
+        outcome: Some(v1::Outcome {
+            status: v1::TransactionStatus::Committed.into(),
+            ..v1::Outcome::default()
+        }),
+        output: b"null".to_vec().into(),
+        ..v1::Saga::default()
+    };
+    let frame = Some(Answer::Saga(saga));
+    ServerFrame { correlation: correlation.unwrap_or_default(), frame }
+}
+
+fn act(xid: String, branch_id: u64) -> ServerFrame {
+    let work = v1::Work {
+        kind: v1::WorkKind::Act.into(),
+        token: format!("{xid}/{branch_id}"),
+        xid,
+        branch_id,
+        resource_id: crate::saga::SERVICE.to_owned(),
+        mode: v1::BranchMode::Saga.into(),
+        attempt: 1,
+        action: crate::saga::ACTION.to_owned(),
+        payload: b"null".to_vec().into(),
+        timeout_ms: 30_000,
         ..v1::Work::default()
     };
     ServerFrame { correlation: 0, frame: Some(Answer::Work(work)) }

@@ -9,12 +9,12 @@
 
 mod active;
 mod branches;
-mod drive;
+pub(crate) mod drive;
 pub(crate) mod echo;
 mod hot;
-mod recover;
+pub(crate) mod recover;
 mod rows;
-mod server;
+pub(crate) mod server;
 
 use std::path::PathBuf;
 

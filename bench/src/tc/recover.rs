@@ -59,7 +59,7 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
 }
 
 /// It listens before it serves, so the first answers may be NOT_SERVING.
-async fn until_serving(url: &str) -> Result<()> {
+pub(crate) async fn until_serving(url: &str) -> Result<()> {
     let channel = tonic::transport::Endpoint::from_shared(url.to_owned());
     let channel = channel.context("read the address")?.connect().await.context("connect")?;
     let mut health = HealthClient::new(channel);

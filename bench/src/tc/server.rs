@@ -12,8 +12,8 @@ use crate::child::Child;
 use crate::serve::{self, Written};
 
 /// A coordinator, with its store if it is ours.
-pub(super) struct Coordinator {
-    pub(super) url: String,
+pub(crate) struct Coordinator {
+    pub(crate) url: String,
     place: Place,
     /// Goes with it.
     _folder: Option<TempDir>,
@@ -46,7 +46,7 @@ impl Coordinator {
     }
 
     /// Starts one in a process of its own, on a directory that stays.
-    pub(super) async fn child(data_dir: &Path, log: bool) -> Result<Self> {
+    pub(crate) async fn child(data_dir: &Path, log: bool) -> Result<Self> {
         let data_dir = data_dir.to_str().context("the directory's name is not UTF-8")?;
         let mut arguments = vec!["serve", "--data-dir", data_dir];
         arguments.extend(log.then_some("--log"));
@@ -71,7 +71,7 @@ impl Coordinator {
     }
 
     /// Its process, if it has one of its own.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         match &self.place {
             Place::Child(child) => Some(child.pid),
             Place::Here(..) | Place::Elsewhere => None,
@@ -79,7 +79,7 @@ impl Coordinator {
     }
 
     /// What it wrote so far, if that can be known.
-    pub(super) async fn written(&mut self) -> Result<Option<Written>> {
+    pub(crate) async fn written(&mut self) -> Result<Option<Written>> {
         match &mut self.place {
             Place::Child(child) => {
                 let answer = child.ask("written").await?;
@@ -92,7 +92,7 @@ impl Coordinator {
     }
 
     /// Ends it in order.
-    pub(super) async fn end(self) -> Result<()> {
+    pub(crate) async fn end(self) -> Result<()> {
         match self.place {
             Place::Child(child) => child.end().await,
             Place::Here(server, runtime) => {
@@ -105,7 +105,7 @@ impl Coordinator {
     }
 
     /// Ends it with SIGKILL.
-    pub(super) async fn kill(self) -> Result<()> {
+    pub(crate) async fn kill(self) -> Result<()> {
         match self.place {
             Place::Child(child) => child.kill().await,
             Place::Here(..) | Place::Elsewhere => bail!("only a process of our own can be killed"),
