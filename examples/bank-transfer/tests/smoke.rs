@@ -163,7 +163,7 @@ fn the_coordinator_drives_a_saga(on: &[String]) {
         "undo          bank c       compensation: balance 710 → 180",
         "the same saga, and its end: nothing is booked twice",
         "its barrier row has the answer: nothing is booked twice",
-        "pause: bank c is to be looked at",
+        "pause   all",
         "→ A 40   B 40   C 220",
     ];
     the_story_of_a_mode_is_told(&format!("--mode saga-declared {}", on.join(" ")), &says);
