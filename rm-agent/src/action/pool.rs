@@ -20,6 +20,7 @@ use crate::agent::Agent;
 use crate::barrier::{Mode, tables};
 use crate::db::{Driver, LocalDatabase, OwnConnections};
 use crate::link::Link;
+use crate::session::Participant;
 
 /// A database that TCC and saga actions work on. Implemented here, for the databases named in the
 /// documentation.
@@ -147,7 +148,7 @@ impl<DB: ActionDatabase> ActionPool<DB> {
             (BranchMode::Saga, Mode::Saga, Arc::clone(&saga)),
         ];
         let handlers = ActionParticipant::<DB>::handlers_pool(&pool, &options);
-        for (mode, barrier_mode, registry) in modes {
+        let participant = |(mode, barrier_mode, registry)| {
             let participant = ActionParticipant {
                 mode: barrier_mode,
                 registry,
@@ -157,8 +158,10 @@ impl<DB: ActionDatabase> ActionPool<DB> {
                 barrier_place: barrier_place.clone(),
                 options: options.clone(),
             };
-            link.attach(resource.clone(), uid, mode, Arc::new(participant)).await?;
-        }
+            (mode, Arc::new(participant) as Arc<dyn Participant>)
+        };
+        let participants = modes.into_iter().map(participant).collect();
+        link.attach(resource.clone(), uid, participants).await?;
         Ok(ActionPool(Arc::new(Shared {
             resource,
             pool,

@@ -294,11 +294,10 @@ impl Link for Fake {
         &self,
         _: ResourceId,
         uid: ResourceUid,
-        mode: BranchMode,
-        participant: Arc<dyn Participant>,
+        modes: Vec<(BranchMode, Arc<dyn Participant>)>,
     ) -> Result<(), CallError> {
         let mut state = self.state();
-        state.participants.insert(mode, participant);
+        state.participants.extend(modes);
         state.uid = Some(uid);
         Ok(())
     }

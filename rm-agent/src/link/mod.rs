@@ -26,8 +26,7 @@ pub(crate) trait Link: Debug + Send + Sync + 'static {
         &self,
         resource: ResourceId,
         uid: ResourceUid,
-        mode: BranchMode,
-        participant: Arc<dyn Participant>,
+        modes: Vec<(BranchMode, Arc<dyn Participant>)>,
     ) -> Result<(), CallError>;
     fn offer(&self, resource: &ResourceId);
     async fn next_branch_id(&self) -> Result<BranchId, CallError>;
@@ -69,10 +68,9 @@ impl Link for Session {
         &self,
         resource: ResourceId,
         uid: ResourceUid,
-        mode: BranchMode,
-        participant: Arc<dyn Participant>,
+        modes: Vec<(BranchMode, Arc<dyn Participant>)>,
     ) -> Result<(), CallError> {
-        Session::attach(self, resource, Some(uid), mode, participant).await
+        Session::attach_modes(self, resource, Some(uid), modes).await
     }
 
     fn offer(&self, resource: &ResourceId) {

@@ -94,10 +94,7 @@ impl Session {
         self.shared().state.send_replace(State::Closed);
     }
 
-    /// Attaches a database, or a service without one; repeated by itself after each reconnect. Refused
-    /// if the binding is another one.
-    ///
-    /// Dropping the future leaves the resource attached or not; attach it again.
+    /// As [`Session::attach_modes`], in one mode.
     pub(crate) async fn attach(
         &self,
         resource: ResourceId,
@@ -105,10 +102,32 @@ impl Session {
         mode: BranchMode,
         participant: Arc<dyn Participant>,
     ) -> Result<(), CallError> {
+        self.attach_modes(resource, uid, vec![(mode, participant)]).await
+    }
+
+    /// Attaches a database, or a service without one; repeated by itself after each reconnect. Refused
+    /// if the binding is another one.
+    ///
+    /// In all of its modes at once: the coordinator does not know modes, so with the first it would send
+    /// the work of the others, too.
+    ///
+    /// Dropping the future leaves the resource attached or not; attach it again.
+    pub(crate) async fn attach_modes(
+        &self,
+        resource: ResourceId,
+        uid: Option<ResourceUid>,
+        modes: Vec<(BranchMode, Arc<dyn Participant>)>,
+    ) -> Result<(), CallError> {
         let shared = self.shared();
-        let added =
-            shared.attachments.add((resource.clone(), mode), uid, &participant, &shared.tasks);
-        let attachment = added.map_err(|other| {
+        let added: Result<Vec<_>, _> = modes
+            .iter()
+            .map(|(mode, participant)| {
+                let place = (resource.clone(), *mode);
+                shared.attachments.add(place, uid, participant, &shared.tasks)
+            })
+            .collect();
+        // They have one binding, so the first of them is refused or none.
+        let attachments = added.map_err(|other| {
             let named = |uid: Option<ResourceUid>| match uid {
                 Some(uid) => format!("database {uid}"),
                 None => "a service without a database".to_owned(),
@@ -124,7 +143,7 @@ impl Session {
         })?;
         let result = self.tell_resource(&resource).await;
         if result.is_err() {
-            shared.attachments.remove(&attachment);
+            attachments.iter().for_each(|attachment| shared.attachments.remove(attachment));
         }
         result
     }
