@@ -7,7 +7,7 @@ use pactum_core::saga::{
     StepState,
 };
 use pactum_core::step::Outcome;
-use pactum_core::transaction::ParkReason;
+use pactum_core::transaction::{ParkReason, Status};
 use prost::Message as _;
 
 use super::replies::Identity;
@@ -116,15 +116,25 @@ fn state(saga: &LiveSaga, slot: Slot, reached: Reached, outcome: Outcome) -> v1:
         Some(StepState::UndoParked(_)) => Wire::Parked,
         Some(StepState::Undone) => Wire::Undone,
         _ if undoing => Wire::Undoing,
-        Some(StepState::Waiting { .. }) => Wire::Waiting,
+        Some(StepState::Waiting { .. }) => back_or(Wire::Waiting, outcome.status),
         Some(StepState::Done) => Wire::Done,
         Some(StepState::Failed { .. }) => Wire::Failed,
         Some(StepState::Skipped) => Wire::Skipped,
         Some(StepState::Parked(_)) => Wire::Parked,
         Some(StepState::Open) | None => match reached {
-            Reached::Running => Wire::Running,
+            Reached::Running => back_or(Wire::Running, outcome.status),
             Reached::Done => Wire::Done,
         },
+    }
+}
+
+/// What is not over: of a saga that rolls back nothing goes on, nor waits for an event. A loop or a sub-saga
+/// goes back with its steps.
+fn back_or(forward: v1::SagaStepState, status: Status) -> v1::SagaStepState {
+    match status {
+        Status::Active | Status::Delegated | Status::Committing | Status::Committed => forward,
+        Status::RollingBack(_) => v1::SagaStepState::Undoing,
+        Status::RolledBack(_) => v1::SagaStepState::Undone,
     }
 }
 

@@ -32,7 +32,7 @@ use crate::barrier::tables;
 use crate::context::TransactionContext;
 use crate::db::{Failure, Kind, LocalDatabase, OwnConnections};
 use crate::link::Link;
-use crate::session::Claim;
+use crate::session::{Claim, Participant};
 use crate::xa::Support;
 
 const SQLITE_CANNOT_FALL_BACK: &str = "SQLite has no prepared transactions, so nothing can fall back to \
@@ -131,10 +131,10 @@ impl<DB: AtDatabase> AtPool<DB> {
             writers: DB::WRITERS,
             undo_log_bytes_max: options.undo_log_bytes_max,
         };
-        link.attach(resource.clone(), uid, vec![(BranchMode::At, Arc::new(participant))]).await?;
-        if let Some(xa) = &xa {
-            xa.attach(&link, &resource, uid).await.map_err(AtError::from_xa)?;
-        }
+        let mut modes: Vec<(BranchMode, Arc<dyn Participant>)> =
+            vec![(BranchMode::At, Arc::new(participant))];
+        modes.extend(xa.as_ref().map(Support::participant));
+        link.attach(resource.clone(), uid, modes).await?;
         let cache = Cache::default();
         let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(1);
         let half = (connections / 2).max(1);

@@ -1,5 +1,7 @@
 //! Declared sagas with the real coordinator: a bank on SQLite and a service without a database.
 
+mod hostile;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -106,7 +108,7 @@ struct World {
     agent: Agent,
     _dir: tempfile::TempDir,
     pool: SqlitePool,
-    _bank: ActionPool<Sqlite>,
+    bank: ActionPool<Sqlite>,
     service: ActionService,
     mail: Mail,
 }
@@ -131,7 +133,7 @@ impl World {
             ActionService::attach(&agent, "mail", ServiceOptions::default()).await.unwrap();
         let mail = Mail::default();
         service.saga(mail.clone()).unwrap();
-        World { coordinator, agent, _dir: dir, pool, _bank: bank, service, mail }
+        World { coordinator, agent, _dir: dir, pool, bank, service, mail }
     }
 
     async fn balance(&self) -> i64 {
@@ -319,7 +321,7 @@ impl ServiceStep for Note {
 /// that goes, and another that comes, with a saga that waits in between.
 #[tokio::test]
 async fn a_saga_goes_on_without_the_agent_that_submitted_it() {
-    let World { coordinator, agent, _dir, pool, _bank, service, mail } = World::new().await;
+    let World { coordinator, agent, _dir, pool, bank, service, mail } = World::new().await;
     let sagas = agent.sagas();
     let definition = Declared::new("slow", 1)
         .step(Step::pause("rest", Duration::from_millis(300)))
@@ -327,7 +329,7 @@ async fn a_saga_goes_on_without_the_agent_that_submitted_it() {
         .build();
     sagas.define(&definition).await.unwrap();
     let saga = sagas.submit("slow").input(&json!({ "text": "hi" })).await.unwrap();
-    drop((service, _bank));
+    drop((service, bank));
     agent.shutdown().await;
 
     let agent = Agent::connect(AgentOptions::new(coordinator.url())).await.unwrap();

@@ -103,7 +103,7 @@ impl<DB: AtDatabase> XaPool<DB> {
         let support = Support::check(&mut *local, Arc::clone(&database), uid, wall).await?;
         local.commit().await.map_err(XaError::from_db)?;
 
-        support.attach(&link, &resource, uid).await?;
+        link.attach(resource.clone(), uid, vec![support.participant()]).await?;
         let texts = Texts::new(kind);
         let open = OpenBranches::new(pool.options().get_max_connections());
         let upkeep = OnceLock::new();

@@ -20,6 +20,7 @@ use crate::branch::BranchKey;
 use crate::context::TransactionContext;
 use crate::db::{LocalDatabase, Sql};
 use crate::link::Link;
+use crate::session::Participant;
 
 /// See the module's head.
 pub(crate) struct Support {
@@ -53,16 +54,10 @@ impl Support {
         Ok(Support { prepared: Arc::new(Prepared { database, dialect, mark, wall }), table })
     }
 
-    /// Offers phase two of XA branches to the coordinator.
-    pub(crate) async fn attach(
-        &self,
-        link: &Arc<dyn Link>,
-        resource: &ResourceId,
-        uid: ResourceUid,
-    ) -> Result<(), XaError> {
+    /// Whom the coordinator asks for phase two of XA branches.
+    pub(crate) fn participant(&self) -> (BranchMode, Arc<dyn Participant>) {
         let participant = XaParticipant { prepared: Arc::clone(&self.prepared) };
-        link.attach(resource.clone(), uid, vec![(BranchMode::Xa, Arc::new(participant))]).await?;
-        Ok(())
+        (BranchMode::Xa, Arc::new(participant))
     }
 
     /// A branch that must begin as one; `None` where any local transaction can be prepared. Its barrier

@@ -154,6 +154,24 @@ async fn what_a_participant_cannot_answer_is_later_and_never_done() {
     }
 }
 
+/// Goal: what a restarted service had left undone is done as soon as it is there again, in whichever mode.
+/// Method: work of each mode right behind the first word about the resource.
+#[tokio::test(start_paused = true)]
+async fn a_resource_is_told_once_it_is_there_in_all_its_modes() {
+    let (_fake, mut stream, session) = Fake::session().await;
+    let modes = vec![(BranchMode::Tcc, done()), (BranchMode::Saga, done())];
+    let (result_of_attach, _) = tokio::join!(session.attach(bank(), Some(UID), modes), async {
+        stream.attach().await;
+        for (mode, branch) in [(v1::BranchMode::Tcc, 100), (v1::BranchMode::Saga, 101)] {
+            let rollback = work(v1::WorkKind::Rollback, 1, branch);
+            stream.send(0, Frame::Work(v1::Work { mode: mode.into(), ..rollback }));
+            assert_eq!(result(&mut stream).await, (branch, WorkResult::Done(v1::Done {})));
+        }
+    });
+    result_of_attach.unwrap();
+    assert_eq!(stream.until_quiet().await, [], "it is told once");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_queues_is_done_in_one_batch_that_names_no_branch_twice() {
     let sizes = Arc::new(Mutex::new(Vec::new()));
