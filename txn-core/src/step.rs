@@ -362,11 +362,11 @@ impl Step {
 
     /// Adds what a further step said.
     pub(crate) fn absorb(&mut self, other: Step) {
-        self.changes.extend(other.changes);
-        self.replies.extend(other.replies);
-        self.commands.extend(other.commands);
-        self.timers.extend(other.timers);
-        self.violations.extend(other.violations);
+        append(&mut self.changes, other.changes);
+        append(&mut self.replies, other.replies);
+        append(&mut self.commands, other.commands);
+        append(&mut self.timers, other.timers);
+        append(&mut self.violations, other.violations);
     }
 
     /// Whether anything must be written.
@@ -376,5 +376,14 @@ impl Step {
             Change::Stored(_) => true,
             Change::Volatile(_) => false,
         })
+    }
+}
+
+/// Mostly one step says all there is of something: its list is taken as it is.
+fn append<T>(all: &mut Vec<T>, mut more: Vec<T>) {
+    if all.is_empty() {
+        *all = more;
+    } else {
+        all.append(&mut more);
     }
 }

@@ -46,6 +46,11 @@ use crate::store::{self, AfterUnknown};
 /// How many messages are taken from the queue before the driver looks at its write again.
 const TAKE_MAX: usize = 256;
 
+/// How many rows an idle store is given though more is queued. Otherwise everybody's next request comes
+/// to be in one batch, and store and group only ever wait for each other. 256: written in a millisecond,
+/// of which the sync is a third.
+pub(super) const ROWS_TO_START: usize = 256;
+
 /// The group task's state.
 pub(crate) struct Driver {
     setup: Setup,
@@ -152,11 +157,13 @@ impl Driver {
         self.open.events < self.setup.options.engine.batch_events_max
     }
 
-    /// Takes what has queued up, as far as the open batch has room.
+    /// Takes what has queued up, as far as the open batch has room, or until the store, which does
+    /// nothing, has enough to do.
     fn take_messages(&mut self, first: Message) {
         self.take(first);
         for _ in 1..TAKE_MAX {
-            if !self.has_room() {
+            let enough = self.in_flight.is_none() && self.open.writes.len() >= ROWS_TO_START;
+            if enough || !self.has_room() {
                 return;
             }
             let Ok(message) = self.queue.try_recv() else { return };

@@ -123,6 +123,31 @@ async fn what_comes_during_a_write_shares_the_next() {
     assert_eq!((stats.batches, stats.committed), (2, 5));
 }
 
+/// Goal: an idle store does not wait until all that is queued is decided. Method: twice what it is
+/// started for arrives before the group looks.
+#[tokio::test(start_paused = true)]
+async fn an_idle_store_is_given_its_work_while_more_is_queued() {
+    let (engine, faults) = engine(ServerOptions::default()).await;
+    let mut messages = Vec::new();
+    let mut calls = [engine.calls.open(), engine.calls.open()];
+    for call in &calls {
+        let mut commits = Vec::new();
+        for _ in 0..driver::ROWS_TO_START {
+            let xid = begun(&engine, Duration::from_secs(60)).await;
+            commits.push(commit(xid, call.reply_to()));
+        }
+        messages.push(commits);
+    }
+    assert_eq!(faults.writes(), 0);
+    for commits in messages {
+        engine.inbox.send(commits).await.unwrap();
+    }
+    for call in &mut calls {
+        assert_eq!(decided(call.heard().await), Status::Committed);
+    }
+    assert_eq!(faults.writes(), 2);
+}
+
 /// Goal: nothing beyond a durably reserved block is issued, and running out is no end. Method: tiny
 /// blocks; who comes too early is told to ask again.
 #[tokio::test(start_paused = true)]

@@ -69,7 +69,7 @@ impl Writer {
     /// Hands over a job; the one before has landed.
     pub(super) fn submit(&mut self, job: Job) {
         match &job {
-            Job::Batch { writes, .. } if writes.len() < ROWS_APART => {
+            Job::Batch { writes, .. } if is_small(writes) => {
                 let store = Arc::clone(&self.store);
                 let work = async move {
                     // The store may keep this thread until it is done; what the last batch released
@@ -97,6 +97,13 @@ impl Writer {
         self.here = None;
         landing
     }
+}
+
+/// Whether a batch is written sooner than another thread is woken. What leaves the history is several
+/// rows each.
+fn is_small(writes: &[Write]) -> bool {
+    let prunes = writes.iter().any(|write| matches!(write, Write::Prune { .. }));
+    writes.len() < ROWS_APART && !prunes
 }
 
 async fn perform(store: &dyn Store, job: Job) -> Landing {

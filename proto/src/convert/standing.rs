@@ -52,10 +52,12 @@ fn failed(error: &StepError) -> v1::StepFailed {
 
 fn steps(saga: &LiveSaga, outcome: Outcome) -> Vec<v1::SagaStep> {
     let mut slots: Vec<(Slot, Reached)> = saga.run.reached(&saga.graph).collect();
+    slots.sort_unstable_by_key(|(slot, _)| *slot);
     // An event may have come for a step that is not reached yet.
     let early = saga.run.rows().map(|row| row.slot);
-    let early: Vec<Slot> =
-        early.filter(|slot| !slots.iter().any(|(known, _)| known == slot)).collect();
+    let early: Vec<Slot> = early
+        .filter(|slot| slots.binary_search_by_key(slot, |(known, _)| *known).is_err())
+        .collect();
     slots.extend(early.into_iter().map(|slot| (slot, Reached::Done)));
     slots.sort_unstable_by_key(|(slot, _)| *slot);
     slots.into_iter().map(|(slot, reached)| step(saga, slot, reached, outcome)).collect()

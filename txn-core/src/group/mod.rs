@@ -90,8 +90,9 @@ impl Group {
     /// Steps the event and all that follows from it within the group, applying each change.
     pub fn handle(&mut self, event: Event, at: Now) -> Step {
         let mut total = Step::default();
-        let mut queue = VecDeque::from([event]);
-        while let Some(event) = queue.pop_front() {
+        let mut queue = VecDeque::new();
+        let mut next = Some(event);
+        while let Some(event) = next {
             let mut step = self.step(&event, at);
             if let Err(rule) = invariants::permits(self, &step.changes) {
                 step = refuse(&event, rule);
@@ -100,6 +101,7 @@ impl Group {
                 self.apply(change);
             }
             queue.extend(std::mem::take(&mut step.follow_ups));
+            next = queue.pop_front();
             total.absorb(step);
         }
         total

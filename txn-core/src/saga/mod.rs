@@ -10,7 +10,7 @@
 //! - `template`, `condition`: mappings and conditions in it; `limits`: what it may be at most.
 //! - `check`: everything that is wrong with it, or its [`Graph`]; `draw`: a picture of that.
 //! - `row`: what is stored. `run`, `undo`: what follows from it, forward and back; `view`: what a step sees
-//!   of it.
+//!   of it; `input`: what a saga was given.
 //! - `plan`: [`next_steps`], what may be done now. `live`: a saga in the group's memory.
 //!
 //! The group performs it: `group/saga`.
@@ -22,6 +22,7 @@ mod condition;
 pub mod definition;
 pub mod draw;
 pub mod graph;
+mod input;
 pub mod limits;
 mod live;
 mod plan;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::graph::{Graph, NodeKind, WaitFor};
 use super::row::{Slot, StepError};
-use super::run::{Run, json};
+use super::run::Run;
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +32,8 @@ pub enum Next {
     },
     /// A step is to be compensated, in case it took place.
     Undo(Undo),
-    /// Every step is over.
-    Complete {
-        /// What the saga returns, as JSON.
-        output: Arc<[u8]>,
-    },
+    /// Every step is over: the run has its output.
+    Complete,
     /// All that may have happened is undone.
     Undone,
 }
@@ -67,8 +64,8 @@ pub fn next_steps(graph: &Graph, run: &Run) -> Vec<Next> {
     }
     let mut next: Vec<Next> =
         run.due.iter().filter_map(|slot| forward(graph, run, *slot)).collect();
-    if let Some(output) = run.output() {
-        next.push(Next::Complete { output: json(output) });
+    if run.output().is_some() {
+        next.push(Next::Complete);
     }
     next
 }

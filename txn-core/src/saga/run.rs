@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::by_slot::BySlot;
 use super::graph::{Body, ChoiceNode, EachNode, Graph, NodeKind, Place};
+use super::input::Input;
 use super::limits::RESULT_BYTES_MAX;
 use super::row::{Slot, StepError, StepRow, StepState};
 use super::undo::Back;
@@ -35,7 +36,7 @@ pub const LIMIT_CODE: &str = "pactum-limit";
 /// How far a saga is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
-    pub(super) input: Arc<Value>,
+    pub(super) input: Input,
     pub(super) scopes: BySlot<Scope>,
     pub(super) loops: BySlot<Loop>,
     pub(super) rows: BySlot<Arc<StepRow>>,
@@ -126,9 +127,8 @@ pub enum Reached {
 impl Run {
     /// The beginning: what starts is due.
     #[must_use]
-    pub fn new(graph: &Graph, input: &[u8]) -> Run {
-        let input = Arc::new(serde_json::from_slice(input).unwrap_or(Value::Null));
-        let mut run = Run { input, ..Run::default() };
+    pub fn new(graph: &Graph, input: &Arc<[u8]>) -> Run {
+        let mut run = Run { input: Input::new(input), ..Run::default() };
         let mut jobs = Jobs::new();
         run.enter(graph.body(), 0, (None, 0, None), &mut jobs);
         run.work(graph, jobs);

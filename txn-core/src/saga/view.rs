@@ -51,7 +51,7 @@ impl Document for View<'_> {
             }
             let Some((outer, scope)) = self.outer(&place) else {
                 let is_input = *source == Source::Input;
-                return is_input.then(|| Cow::Borrowed(&*self.run.input));
+                return is_input.then(|| self.run.input.value());
             };
             match (source, &outer.node().kind) {
                 (Source::Item(of), NodeKind::Each(_)) if *of == outer.node().id => {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - `open`: the directory, the lock, the schema, and the checkpoint before the first answer.
-//! - `write`: a batch as few statements; `small`: without SQLite's thread.
+//! - `write`: the lease, the ids, batches; `statements`: a batch as few statements, without SQLite's thread.
 //! - `read`: the group at start, and searches beside the writes.
 //! - `rows`: columns and values.
 //!
@@ -20,7 +20,7 @@ mod read;
 mod read_sagas;
 mod rows;
 mod saga_rows;
-mod small;
+mod statements;
 mod write;
 
 use std::fs::File;
@@ -100,7 +100,8 @@ impl Store for SqliteStore {
         self.writer.lock().await.reserve_ids(epoch, wall, xids, branches).await
     }
 
-    /// Dropped before it returns: the batch is rolled back or lands as a whole.
+    /// Keeps the thread until the batch is durable; waits only while somebody else has the file. Dropped
+    /// then, nothing is written.
     async fn write(&self, epoch: Epoch, batch: Vec<Write>) -> Result<(), Error> {
         self.writer.lock().await.write(epoch, batch).await
     }

@@ -19,7 +19,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::Mutex;
 
 use super::SqliteStore;
-use super::small::Small;
+use super::statements::Statements;
 use super::write::Writer;
 use crate::store::{Seed, ids};
 
@@ -28,7 +28,7 @@ const LOG_FILE: &str = "pactum.db-wal";
 const LOCK_FILE: &str = "LOCK";
 /// How long a statement waits for someone who has opened the file by hand. Longer than a careful
 /// hand needs; then the write counts as failed.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// After so many pages of log the commit that wrote the last one checkpoints: 32 MiB. More would
 /// make the start after a crash slower, less would sync the file itself more often.
 const CHECKPOINT_PAGES: u64 = 8192;
@@ -130,13 +130,13 @@ pub(super) async fn open(
     opening.make_durable(&mut connection, &file).await?;
     opening.lay_out_log()?;
     let store_id = opening.store_id(&mut connection).await?;
-    let small = opening.small(&file)?;
+    let statements = opening.statements(&file)?;
     let reading = options(&file).read_only(true);
     let readers = SqlitePoolOptions::new().max_connections(READERS_MAX);
     Ok(SqliteStore {
         directory: directory.to_owned(),
         store_id,
-        writer: Mutex::new(Writer::new(connection, small, group.clone(), store_id)),
+        writer: Mutex::new(Writer::new(connection, statements, group.clone(), store_id)),
         readers: readers.connect_lazy_with(reading.clone()),
         reading,
         _lock: lock,
@@ -268,11 +268,11 @@ impl Opening<'_> {
         self.doing("lay out the log", laid_out.map_err(sqlx::Error::Io))
     }
 
-    /// The connection of small batches, with the settings of the other one.
-    fn small(&self, file: &Path) -> Result<Small, OpenError> {
-        let opened = Small::open(file, CHECKPOINT_PAGES, CACHE);
+    /// The connection of batches.
+    fn statements(&self, file: &Path) -> Result<Statements, OpenError> {
+        let opened = Statements::open(file, CHECKPOINT_PAGES, CACHE);
         let opened = opened.map_err(|error| sqlx::Error::Io(io::Error::other(error)));
-        self.doing("open the file for small batches", opened)
+        self.doing("open the file for batches", opened)
     }
 
     async fn store_id(&self, connection: &mut SqliteConnection) -> Result<StoreId, OpenError> {

@@ -16,9 +16,7 @@ use pactum_core::id::{BranchId, NodeId, ResourceId, ResourceNumber, ResourceUid,
 use pactum_core::recovery::Ended;
 use pactum_core::time::WallTime;
 use pactum_core::transaction::{Action, BranchRow, ResourceRow, TransactionRow};
-use rusqlite::types::Value;
-use sqlx::Arguments as _;
-use sqlx::sqlite::SqliteArguments;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
 use crate::store::Error;
 use crate::store::codec::{self, corrupt};
@@ -101,54 +99,40 @@ pub(super) const BRANCH: Table = Table {
            iif(branch.resolutions IS NULL, '-', hex(branch.resolutions)))",
 };
 
-/// Values on their way to a statement.
+/// Values on their way to a statement; what a row has already is not copied.
 #[derive(Debug, Default)]
-pub(super) struct Values(Vec<Value>);
+pub(super) struct Values<'r>(Vec<ToSqlOutput<'r>>);
 
-impl Values {
+impl<'r> Values<'r> {
     pub(super) fn with_capacity(count: usize) -> Self {
         Values(Vec::with_capacity(count))
     }
 
-    /// Makes room for the next row's.
+    /// Makes room for the next rows'.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Value> {
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, ToSqlOutput<'r>> {
         self.0.iter()
     }
 
-    pub(super) fn into_arguments(self) -> SqliteArguments {
-        let mut arguments = SqliteArguments::default();
-        arguments.reserve(self.0.len(), 0);
-        for value in self.0 {
-            let added = match value {
-                Value::Null => arguments.add(None::<i64>),
-                Value::Integer(number) => arguments.add(number),
-                Value::Real(number) => arguments.add(number),
-                Value::Text(text) => arguments.add(text),
-                Value::Blob(bytes) => arguments.add(bytes),
-            };
-            added.expect("numbers, text and bytes always encode");
-        }
-        arguments
-    }
-
     pub(super) fn add(&mut self, value: impl Into<Value>) {
-        self.0.push(value.into());
+        self.0.push(ToSqlOutput::Owned(value.into()));
     }
 
     pub(super) fn number(&mut self, number: u64) {
         self.add(number.cast_signed());
     }
 
-    pub(super) fn bytes(&mut self, bytes: Option<impl Into<Vec<u8>>>) {
-        self.add(bytes.map(Into::into));
+    /// Bytes that the row has.
+    pub(super) fn bytes(&mut self, bytes: Option<&'r [u8]>) {
+        self.0.push(ToSqlOutput::Borrowed(bytes.map_or(ValueRef::Null, ValueRef::Blob)));
     }
 
-    pub(super) fn text(&mut self, text: Option<&str>) {
-        self.add(text.map(str::to_owned));
+    pub(super) fn text(&mut self, text: Option<&'r str>) {
+        let text = text.map(str::as_bytes);
+        self.0.push(ToSqlOutput::Borrowed(text.map_or(ValueRef::Null, ValueRef::Text)));
     }
 }
 
@@ -157,27 +141,27 @@ pub(super) trait ToRow {
     const TABLE: Table;
 
     /// Adds as many values as the table has columns, in their order.
-    fn to_row(&self, values: &mut Values);
+    fn to_row<'r>(&'r self, values: &mut Values<'r>);
 }
 
 impl ToRow for ResourceRow {
     const TABLE: Table = RESOURCE;
 
-    fn to_row(&self, values: &mut Values) {
+    fn to_row<'r>(&'r self, values: &mut Values<'r>) {
         values.number(u64::from(self.number.0));
         values.text(Some(self.id.as_str()));
-        values.bytes(self.uid.map(ResourceUid::to_bytes));
+        values.add(self.uid.map(|uid| uid.to_bytes().to_vec()));
     }
 }
 
 impl ToRow for TransactionRow {
     const TABLE: Table = TRANSACTION;
 
-    fn to_row(&self, values: &mut Values) {
+    fn to_row<'r>(&'r self, values: &mut Values<'r>) {
         let (status, cause) = codec::status_to_row(self.status);
         values.number(self.number.0);
         values.text(Some(&self.name));
-        values.bytes(self.node.map(NodeId::to_bytes));
+        values.add(self.node.map(|node| node.to_bytes().to_vec()));
         values.add(status);
         values.add(cause);
         values.number(millis(self.timeout));
@@ -185,31 +169,31 @@ impl ToRow for TransactionRow {
         values.add(self.ended_at.map(|at| at.0.cast_signed()));
         values.text(self.idempotency_key.as_deref());
         values.add(self.outer.map(|outer| outer.0.cast_signed()));
-        values.bytes(codec::undone_scopes_to_row(&self.undone_scopes));
+        values.add(codec::undone_scopes_to_row(&self.undone_scopes));
     }
 }
 
 impl ToRow for BranchRow {
     const TABLE: Table = BRANCH;
 
-    fn to_row(&self, values: &mut Values) {
+    fn to_row<'r>(&'r self, values: &mut Values<'r>) {
         let (phase_two, reason) = codec::phase_two_to_row(self.phase_two);
         values.number(self.xid.0);
         values.number(self.id.0);
         values.add(i64::from(self.sequence));
-        values.bytes(Some(self.node.to_bytes()));
+        values.add(self.node.to_bytes().to_vec());
         values.add(i64::from(self.resource.0));
         values.add(codec::mode_to_row(self.mode));
-        values.bytes(codec::scopes_to_row(&self.scopes));
+        values.add(codec::scopes_to_row(&self.scopes));
         values.add(i64::from(self.lock_only));
-        values.bytes(Some(codec::locks_to_row(&self.locks)));
+        values.add(codec::locks_to_row(&self.locks));
         values.text(self.action.as_ref().map(|action| &*action.name));
         values.bytes(self.action.as_ref().map(|action| &*action.payload));
         values.add(codec::phase_one_to_row(self.phase_one));
         values.add(phase_two);
         values.add(reason);
         values.bytes(self.park_report.as_deref());
-        values.bytes(codec::resolutions_to_row(&self.resolutions));
+        values.add(codec::resolutions_to_row(&self.resolutions));
     }
 }
 

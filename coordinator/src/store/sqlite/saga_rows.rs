@@ -53,30 +53,30 @@ pub(super) const STEP: Table = Table {
 impl ToRow for DefinitionRow {
     const TABLE: Table = DEFINITION;
 
-    fn to_row(&self, values: &mut Values) {
+    fn to_row<'r>(&'r self, values: &mut Values<'r>) {
         values.text(Some(&self.key.name));
         values.number(u64::from(self.key.version));
-        values.bytes(Some(&*self.body));
+        values.bytes(Some(&self.body));
     }
 }
 
 impl ToRow for SagaRow {
     const TABLE: Table = SAGA;
 
-    fn to_row(&self, values: &mut Values) {
+    fn to_row<'r>(&'r self, values: &mut Values<'r>) {
         values.number(self.xid.0);
         values.text(Some(&self.definition.name));
         values.number(u64::from(self.definition.version));
-        values.bytes(Some(&*self.input));
+        values.bytes(Some(&self.input));
         values.number(u64::from(self.paused));
-        values.bytes(codec::words_to_row(&self.words));
+        values.add(codec::words_to_row(&self.words));
     }
 }
 
 impl ToRow for StepRow {
     const TABLE: Table = STEP;
 
-    fn to_row(&self, values: &mut Values) {
+    fn to_row<'r>(&'r self, values: &mut Values<'r>) {
         let (state, since, park_reason) = codec::step_state_to_row(self.state);
         values.number(self.xid.0);
         values.number(u64::from(self.slot.0));

@@ -29,7 +29,7 @@ impl Group {
         let Some((txn, saga)) = self.saga(xid) else { return step };
         for next in next_steps(&saga.graph, &saga.run) {
             match next {
-                Next::Complete { .. } => self.end_saga(&mut step, txn, saga, Status::Committed, at),
+                Next::Complete => self.end_saga(&mut step, txn, saga, Status::Committed, at),
                 Next::Undone => {
                     if let Status::RollingBack(cause) = txn.row.status {
                         let ended = Status::RolledBack(cause);

@@ -25,7 +25,7 @@ use crate::transaction::ParkReason;
 pub(super) struct Story {
     pub(super) graph: Graph,
     pub(super) run: Run,
-    input: Vec<u8>,
+    input: Arc<[u8]>,
     rows: Vec<Arc<StepRow>>,
 }
 
@@ -42,7 +42,7 @@ impl Story {
     }
 
     pub(super) fn of(graph: Graph, input: &Value) -> Self {
-        let input = input.to_string().into_bytes();
+        let input = input.to_string().into_bytes().into();
         let run = Run::new(&graph, &input);
         Story { graph, run, input, rows: Vec::new() }
     }
@@ -57,7 +57,7 @@ impl Story {
             match next {
                 Next::Act { slot, .. } | Next::BeginWait { slot, .. } => self.run.sent(slot),
                 Next::Undo(undo) => self.run.sent(undo.slot),
-                Next::Fail { .. } | Next::Complete { .. } | Next::Undone => {}
+                Next::Fail { .. } | Next::Complete | Next::Undone => {}
             }
         }
         self
@@ -75,7 +75,7 @@ impl Story {
                 let known = if undo.took_place { "done" } else { "unknown" };
                 format!("undo {} {known}", self.graph.path(undo.slot))
             }
-            Next::Complete { output } => format!("complete {}", json(output)),
+            Next::Complete => format!("complete {}", self.run.output().expect("it is over")),
             Next::Undone => "undone".to_owned(),
         }
     }
