@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::proc::parse_kib;
@@ -18,6 +19,13 @@ const SYNCED_BYTES: usize = 4096;
 const SYNC_BELIEVABLE: Duration = Duration::from_micros(10);
 /// More runnable tasks than this before we began: somebody else is at work.
 const LOAD_QUIET: f64 = 0.5;
+
+/// A new folder on the disk to be measured: in this directory, or in the system's own for such.
+pub(crate) fn folder(dir: Option<&Path>) -> Result<TempDir> {
+    let base = dir.map_or_else(std::env::temp_dir, Path::to_owned);
+    let made = tempfile::Builder::new().prefix("pactum-bench-").tempdir_in(&base);
+    made.with_context(|| format!("make a folder in {}", base.display()))
+}
 
 /// The machine, the disk behind the directory, and the commit.
 #[derive(Clone, Debug, Serialize)]

@@ -33,6 +33,7 @@ use sqlx::{MySql, Postgres, Sqlite};
 use tempfile::TempDir;
 use tokio::time::Duration;
 
+use crate::machine;
 use crate::report::{Finding, Line, Report, Target, median, middle};
 use ground::{Db, Ground, Places};
 use log::Sync;
@@ -88,9 +89,7 @@ impl Options {
 
     /// A new folder on the disk to be measured.
     fn folder(&self) -> Result<TempDir> {
-        let base = self.dir.clone().unwrap_or_else(std::env::temp_dir);
-        let made = tempfile::Builder::new().prefix("pactum-bench-").tempdir_in(&base);
-        made.with_context(|| format!("make a folder in {}", base.display()))
+        machine::folder(self.dir.as_deref())
     }
 }
 

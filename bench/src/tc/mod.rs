@@ -23,6 +23,7 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 use tokio::time::Duration;
 
+use crate::machine;
 use crate::report::Report;
 
 /// What to run, and how much of it.
@@ -97,9 +98,7 @@ impl Options {
 
     /// A new folder on the disk to be measured.
     fn folder(&self) -> Result<TempDir> {
-        let base = self.dir.clone().unwrap_or_else(std::env::temp_dir);
-        let made = tempfile::Builder::new().prefix("pactum-bench-").tempdir_in(&base);
-        made.with_context(|| format!("make a folder in {}", base.display()))
+        machine::folder(self.dir.as_deref())
     }
 }
 

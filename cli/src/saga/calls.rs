@@ -45,7 +45,7 @@ pub(super) async fn define(args: DefineArgs) -> anyhow::Result<()> {
     // In the order of their parts; what is wrong with one the coordinator says, who may know parts that
     // are not among the files.
     for checked in files::read(&files.files) {
-        let request = DefineSagaRequest { definition: files::as_json(&checked.path)?.into() };
+        let request = DefineSagaRequest { definition: checked.json()?.into() };
         let reply = answered(&remote, client.define_saga(request).await)?;
         match reply.result.context("the coordinator's answer is empty")? {
             define_saga_reply::Result::Defined(name) => defined.push(name),
@@ -74,7 +74,8 @@ pub(super) async fn submit(args: SubmitArgs) -> anyhow::Result<()> {
     let SubmitArgs { remote, saga, input, key, wait } = args;
     let path = Path::new(&saga);
     let definition = if path.is_file() {
-        submit_saga_request::Definition::Inline(files::as_json(path)?.into())
+        let checked = files::read(&[path.to_owned()]).remove(0);
+        submit_saga_request::Definition::Inline(checked.json()?.into())
     } else {
         let Named(name) = saga.parse().map_err(|why| anyhow::anyhow!("{saga}: {why}"))?;
         submit_saga_request::Definition::Saga(name)

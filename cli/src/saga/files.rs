@@ -22,6 +22,8 @@ const DEPTH_MAX: usize = 4 * NESTING_MAX + MAPPING_NESTING_MAX + 8;
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) path: PathBuf,
+    /// As its writer sees it, as JSON; empty for one that cannot be read.
+    json: Vec<u8>,
     pub(crate) result: Result<Defined, Wrong>,
 }
 
@@ -53,6 +55,14 @@ struct Written {
 }
 
 impl Checked {
+    /// What is in the file, for a coordinator that may know parts which are not among the files.
+    pub(crate) fn json(self) -> anyhow::Result<Vec<u8>> {
+        match self.result {
+            Err(Wrong::Unreadable(error)) => Err(error),
+            Ok(_) | Err(Wrong::Faults(_)) => Ok(self.json),
+        }
+    }
+
     /// The definition; otherwise what is wrong with it, in one error.
     pub(crate) fn defined(self) -> anyhow::Result<Defined> {
         let path = self.path.display();
@@ -70,7 +80,7 @@ pub(crate) fn read(paths: &[PathBuf]) -> Vec<Checked> {
             Ok(written) => waiting.push(written),
             Err(error) => {
                 let result = Err(Wrong::Unreadable(error));
-                checked.push(Checked { path: path.clone(), result });
+                checked.push(Checked { path: path.clone(), json: Vec::new(), result });
             }
         }
     }
@@ -96,7 +106,7 @@ pub(crate) fn read(paths: &[PathBuf]) -> Vec<Checked> {
                 known.insert(defined.row.key.clone(), Arc::clone(&defined.graph));
             }
             let result = result.map_err(Wrong::Faults);
-            checked.push(Checked { path: written.path, result });
+            checked.push(Checked { path: written.path, json: written.json, result });
         }
         waiting = still;
         // Those that are left are parts of each other, or of what is wrong.
@@ -106,14 +116,9 @@ pub(crate) fn read(paths: &[PathBuf]) -> Vec<Checked> {
     }
     for Written { path, json, key: _ } in waiting {
         let result = Defined::read(&json, &|key| known.get(key).cloned());
-        checked.push(Checked { path, result: result.map_err(Wrong::Faults) });
+        checked.push(Checked { path, json, result: result.map_err(Wrong::Faults) });
     }
     checked
-}
-
-/// One file as JSON, as its writer sees it: what it names that is not there is not looked at.
-pub(super) fn as_json(path: &Path) -> anyhow::Result<Vec<u8>> {
-    Ok(written(path)?.json)
 }
 
 fn written(path: &Path) -> anyhow::Result<Written> {

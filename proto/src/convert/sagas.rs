@@ -188,7 +188,8 @@ pub(super) fn act_answered(
         },
         Wire::StepOngoing(ongoing) => ActAnswer::Ongoing { ask_after: after(ongoing.ask_after_ms) },
         Wire::Done(_) | Wire::Failed(_) | Wire::Parked(_) => {
-            let message = "an action is answered with step_done, step_failed, step_unknown, step_ongoing or later";
+            let message = "an action is answered with step_done, step_failed, step_unknown, \
+                           step_ongoing or later";
             return Err(invalid("result", message));
         }
     };

@@ -11,11 +11,8 @@
 //! An action that goes on elsewhere leaves its row open; it is called again on that when it is asked again.
 //! Nothing is buried here: an attempt that is not known to have taken place may be made again.
 
-use std::time::Duration;
-
 use pactum_core::fence::{self, Refusal, Verdict, judge};
 use pactum_core::saga::limits::RESULT_BYTES_MAX;
-use tokio::time::Instant;
 
 use super::calling::{Call, call};
 use super::error::ActionError;
@@ -23,7 +20,7 @@ use super::handler::{Handler, Kept, Left, Stopped};
 use super::participant::ActionParticipant;
 use super::phase_one::{Local, write_body};
 use super::pool::ActionDatabase;
-use super::report::{BUSY_PAUSE, UNKNOWN_PAUSE, later, not_begun, unknown};
+use super::report::{BUSY_PAUSE, UNKNOWN_PAUSE, later, not_begun, too_late, unknown};
 use crate::barrier::{self, FoundRow, Mode, OpenRow};
 use crate::branch::{Answer, StepAnswer, Work};
 use crate::db::{DbError, Failure, is_passing};
@@ -37,7 +34,6 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     pub(super) async fn act(&self, work: &Work) -> Answer {
         let name = work.action_name();
         let Some(handler) = self.registry.find_soon(name).await else { return unknown(name) };
-        let until = work.step.as_ref().map_or_else(Instant::now, |step| step.until);
         let row = OpenRow {
             key: work.key.clone(),
             store: work.store,
@@ -45,7 +41,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             format: handler.version(),
             body: String::new(),
         };
-        let attempt = Attempt { work, handler: &*handler, row, until };
+        let attempt = Attempt { work, handler: &*handler, row };
         match self.first(&attempt).await {
             Ok(answer) => answer,
             Err(Entered::Not(answer)) => answer,
@@ -94,9 +90,9 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
     }
 
     async fn local(&self, attempt: &Attempt<'_, DB>) -> Result<Local<DB>, Answer> {
-        let left = attempt.left();
+        let left = attempt.work.time_left();
         if left.is_zero() {
-            return Err(later(None, "its turn came after the end of its time"));
+            return Err(too_late());
         }
         let wait = self.options.local_lock_wait_max.min(left);
         self.begin_on(&self.actions, wait, left).await.map_err(|error| not_begun(&error))
@@ -139,7 +135,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
 
     async fn run(&self, attempt: &Attempt<'_, DB>, local: &mut Local<DB>) -> Result<Left, Answer> {
         let Attempt { work, handler, .. } = attempt;
-        let time_left = attempt.left();
+        let time_left = attempt.work.time_left();
         let step_call = StepCall::new(work, time_left);
         let bytes_max = self.options.context_bytes_max;
         let acted = handler.act(&step_call, local.connection(), work.payload(), bytes_max);
@@ -227,7 +223,6 @@ struct Attempt<'a, DB: ActionDatabase> {
     work: &'a Work,
     handler: &'a dyn Handler<DB>,
     row: OpenRow,
-    until: Instant,
 }
 
 /// Why the handler is not called.
@@ -245,10 +240,6 @@ enum Earlier {
 }
 
 impl<DB: ActionDatabase> Attempt<'_, DB> {
-    fn left(&self) -> Duration {
-        self.until.saturating_duration_since(Instant::now())
-    }
-
     fn kept(&self, row: &FoundRow) -> Earlier {
         let kept = Kept { format: row.format, body: &row.body, told: &[] };
         Earlier::Answer(match self.handler.output(kept) {

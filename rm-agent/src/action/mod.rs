@@ -44,4 +44,4 @@ pub(crate) use handler::{Direction, Handler, Kept, Left, Stopped};
 pub(crate) use phase_one::{Local, NotCommitted, Opened, write_body};
 pub(crate) use pool::Shared;
 pub(crate) use registry::Registry;
-pub(crate) use report::{handled_answer, later, parked, stopped_answer, unknown};
+pub(crate) use report::{handled_answer, later, parked, stopped_answer, too_late, unknown};

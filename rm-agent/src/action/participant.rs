@@ -124,7 +124,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             return self.keep(work, direction).await;
         }
         let name = work.action_name();
-        let forward_only = work.step.as_ref().is_some_and(|step| step.forward_only);
+        let forward_only = work.is_forward_only();
         let declared = if forward_only { Step::ForwardOnly } else { Step::Compensable };
         let Some(handler) = self.registry.find_soon(name).await else {
             // Whether there is anything to call for is the row's to say.
@@ -246,8 +246,7 @@ impl<DB: ActionDatabase> ActionParticipant<DB> {
             barrier::take_open::<DB>(&mut *sql, &work.key, work.store, self.mode, to).await?
         };
         let Some(FoundRow { format, body, .. }) = row else { return Ok(None) };
-        let told = work.step.as_ref().map_or(&[][..], |step| &step.result);
-        let kept = Kept { format, body: &body, told };
+        let kept = Kept { format, body: &body, told: work.told() };
         let name = work.action_name();
         let called = handler.run(direction, local.connection(), kept);
         let answer = match call(self.options.handler_wait_max, called).await {

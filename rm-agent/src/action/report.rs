@@ -89,6 +89,11 @@ pub(crate) fn handled_answer(name: &str, handled: Handled) -> Answer {
     }
 }
 
+/// An attempt whose time is over before it begins.
+pub(crate) fn too_late() -> Answer {
+    later(None, "its turn came after the end of its time")
+}
+
 /// No handler of this name is registered here.
 pub(crate) fn unknown(name: &str) -> Answer {
     let why = format!(

@@ -79,6 +79,22 @@ impl Work {
         self.action.as_ref().map_or("", |action| &*action.name)
     }
 
+    /// How much is left of the time of an attempt.
+    pub(crate) fn time_left(&self) -> Duration {
+        let until = self.step.as_ref().map(|step| step.until);
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// What the coordinator knows that a step's action returned; empty where it does not say.
+    pub(crate) fn told(&self) -> &[u8] {
+        self.step.as_ref().map_or(&[], |step| &step.result)
+    }
+
+    /// Whether the definition says that nothing reverses the step.
+    pub(crate) fn is_forward_only(&self) -> bool {
+        self.step.as_ref().is_some_and(|step| step.forward_only)
+    }
+
     /// What was registered with the branch, or what the step is given.
     pub(crate) fn payload(&self) -> &[u8] {
         self.action.as_ref().map_or(&[], |action| &*action.payload)

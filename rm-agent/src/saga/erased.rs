@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pactum_core::fence::Step;
 
-use super::{Acted, INPUT_CODE, RESULT_CODE, SagaStep, StepCall, StepError, kept};
+use super::{Acted, RESULT_CODE, SagaStep, StepCall, StepError, kept};
 use crate::action::{ActionDatabase, Chance, Direction, Handled, Handler, Kept, Left, Stopped};
 
 pub(super) struct Erased<DB: ActionDatabase, S: SagaStep<DB>> {
@@ -41,9 +41,8 @@ impl<DB: ActionDatabase, S: SagaStep<DB>> Handler<DB> for Erased<DB, S> {
         input: &[u8],
         body_bytes_max: usize,
     ) -> Result<Left, StepError> {
-        let input: S::Input = serde_json::from_slice(input).map_err(|error| {
-            StepError::failed(INPUT_CODE, format!("its input is not what it takes: {error}")).last()
-        })?;
+        let input: S::Input =
+            serde_json::from_slice(input).map_err(|error| StepError::input(&error))?;
         let acted = self.step.act(call, connection, &input).await;
         let acted = acted.map_err(|error| self.step.step_error(error))?;
         let unkept = |error: &dyn std::fmt::Display| {

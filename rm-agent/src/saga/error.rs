@@ -10,6 +10,8 @@ use crate::branch::{Answer, StepAnswer};
 use crate::chain::chain;
 use crate::db::is_passing;
 
+/// The code of a step whose input is not what it takes.
+const INPUT_CODE: &str = "pactum-input";
 /// The code of a step that failed, and whose handler did not say why.
 const FAILED_CODE: &str = "failed";
 /// The pause after an error that the database itself calls passing: a few local transactions.
@@ -82,6 +84,11 @@ impl StepError {
             true => StepError::later(PASSING_PAUSE, message),
             false => StepError::failed(FAILED_CODE, message),
         }
+    }
+
+    /// An input that is not what the step takes.
+    pub(crate) fn input(error: &serde_json::Error) -> Self {
+        StepError::failed(INPUT_CODE, format!("its input is not what it takes: {error}")).last()
     }
 
     /// As whoever completes a step from outside says it: then it is known how the action ended.

@@ -33,8 +33,6 @@ pub use error::StepError;
 pub(crate) use kept::attempts_end;
 pub use step::{BegunStep, Step};
 
-/// The code of a step whose input is not what it takes.
-pub(crate) const INPUT_CODE: &str = "pactum-input";
 /// The code of a step whose handler panicked.
 pub(crate) const PANICKED_CODE: &str = "pactum-panicked";
 /// The code of a step whose result cannot be kept.

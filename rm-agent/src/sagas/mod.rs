@@ -124,17 +124,14 @@ impl Sagas {
     /// As [`Sagas::define`].
     pub async fn define_json(&self, definition: &[u8]) -> Result<(), SagaError> {
         let request = v1::DefineSagaRequest { definition: definition.to_vec().into() };
-        let ask = |mut client: Client| {
-            let request = request.clone();
-            async move { client.define_saga(request).await }
-        };
+        let ask = |mut client: Client, request| async move { client.define_saga(request).await };
         let read = |reply: v1::DefineSagaReply| {
             Some(match reply.result? {
                 define_saga_reply::Result::Defined(_) => Ok(()),
                 define_saga_reply::Result::Error(error) => Err(error),
             })
         };
-        Ok(self.session.ask_sagas(Duration::ZERO, ask, read).await?)
+        Ok(self.session.ask_sagas(Duration::ZERO, request, ask, read).await?)
     }
 
     /// Starts a saga of this name, when it is awaited. Of its latest version, with a null input, unless
@@ -208,11 +205,8 @@ impl Sagas {
             step: step.to_owned(),
             payload: json("the payload", payload, RESULT_BYTES_MAX)?.into(),
         };
-        let ask = |mut client: Client| {
-            let request = request.clone();
-            async move { client.signal_saga(request).await }
-        };
-        self.answered(Duration::ZERO, ask).await
+        let ask = |mut client: Client, request| async move { client.signal_saga(request).await };
+        self.answered(Duration::ZERO, request, ask).await
     }
 
     /// Says how an action ended that answered *ongoing*, by its token.
@@ -232,11 +226,8 @@ impl Sagas {
             Err(error) => Wire::Failed(error.into_failed()),
         };
         let request = v1::CompleteStepRequest { token: token.to_owned(), result: Some(result) };
-        let ask = |mut client: Client| {
-            let request = request.clone();
-            async move { client.complete_step(request).await }
-        };
-        self.answered(Duration::ZERO, ask).await
+        let ask = |mut client: Client, request| async move { client.complete_step(request).await };
+        self.answered(Duration::ZERO, request, ask).await
     }
 
     /// Has a saga roll back, for a reason that is kept.
@@ -250,11 +241,8 @@ impl Sagas {
             reason: reason.to_owned(),
             ..v1::OperateSagaRequest::default()
         };
-        let ask = |mut client: Client| {
-            let request = request.clone();
-            async move { client.operate_saga(request).await }
-        };
-        self.answered(Duration::ZERO, ask).await
+        let ask = |mut client: Client, request| async move { client.operate_saga(request).await };
+        self.answered(Duration::ZERO, request, ask).await
     }
 
     async fn asked(&self, xid: &str, wait: Duration, steps: bool) -> Result<Saga, SagaError> {
@@ -264,17 +252,15 @@ impl Sagas {
             with_steps: steps,
             ..v1::GetSagaRequest::default()
         };
-        let ask = |mut client: Client| {
-            let request = request.clone();
-            async move { client.get_saga(request).await }
-        };
-        self.answered(wait, ask).await
+        let ask = |mut client: Client, request| async move { client.get_saga(request).await };
+        self.answered(wait, request, ask).await
     }
 
-    async fn answered<F>(
+    async fn answered<Q: Clone, F>(
         &self,
         wait: Duration,
-        ask: impl Fn(Client) -> F,
+        request: Q,
+        ask: impl Fn(Client, Q) -> F,
     ) -> Result<Saga, SagaError>
     where
         F: Future<Output = Result<tonic::Response<v1::SagaReply>, tonic::Status>>,
@@ -285,7 +271,7 @@ impl Sagas {
                 saga_reply::Result::Error(error) => Err(error),
             })
         };
-        Ok(self.session.ask_sagas(wait, ask, read).await?)
+        Ok(self.session.ask_sagas(wait, request, ask, read).await?)
     }
 }
 

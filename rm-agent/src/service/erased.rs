@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::ServiceStep;
 use crate::action::{Handled, Stopped};
-use crate::saga::{Acted, INPUT_CODE, RESULT_CODE, StepCall, StepError};
+use crate::saga::{Acted, RESULT_CODE, StepCall, StepError};
 
 /// A step of any types.
 #[async_trait]
@@ -32,9 +32,7 @@ impl<S: ServiceStep> Handler for Erased<S> {
     }
 
     async fn act(&self, call: &StepCall, input: &[u8]) -> Result<Acted<Vec<u8>>, StepError> {
-        let input = serde_json::from_slice(input).map_err(|error| {
-            StepError::failed(INPUT_CODE, format!("its input is not what it takes: {error}")).last()
-        })?;
+        let input = serde_json::from_slice(input).map_err(|error| StepError::input(&error))?;
         let output = match self.0.action(call, input).await? {
             Acted::Done(output) => output,
             Acted::Ongoing { ask_after } => return Ok(Acted::Ongoing { ask_after }),

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pactum_core::saga::limits::RESULT_BYTES_MAX;
 use pactum_proto::v1::OfferedAction;
-use tokio::time::Instant;
 
 use super::attached::ServiceOptions;
 use super::erased::Handler;
-use crate::action::{Call, Registry, call, handled_answer, later, parked, stopped_answer, unknown};
+use crate::action::{
+    Call, Registry, call, handled_answer, later, parked, stopped_answer, too_late, unknown,
+};
 use crate::branch::{Answer, BranchKey, StepAnswer, Task, Work};
 use crate::saga::{Acted, StepCall};
 use crate::session::Participant;
@@ -60,10 +61,9 @@ impl ServiceParticipant {
     async fn act(&self, work: &Work) -> Answer {
         let name = work.action_name();
         let Some(handler) = self.steps.find_soon(name).await else { return unknown(name) };
-        let until = work.step.as_ref().map_or_else(Instant::now, |step| step.until);
-        let time_left = until.saturating_duration_since(Instant::now());
+        let time_left = work.time_left();
         if time_left.is_zero() {
-            return later(None, "its turn came after the end of its time");
+            return too_late();
         }
         let step_call = StepCall::new(work, time_left);
         Answer::Step(match call(time_left, handler.act(&step_call, work.payload())).await {
@@ -88,15 +88,13 @@ impl ServiceParticipant {
     async fn compensate(&self, work: &Work) -> Answer {
         let name = work.action_name();
         let Some(handler) = self.steps.find_soon(name).await else { return unknown(name) };
-        let forward_only = work.step.as_ref().is_some_and(|step| step.forward_only);
-        if forward_only || !handler.is_compensable() {
+        if work.is_forward_only() || !handler.is_compensable() {
             let why = format!("`{name}` has no compensation: settle it by hand, and skip the step");
             return parked(pactum_proto::v1::ParkReason::HandlerFatal, &why);
         }
         let limit = self.options.handler_wait_max;
         let step_call = StepCall::new(work, limit);
-        let output = work.step.as_ref().map_or(&[][..], |step| &step.result);
-        let called = handler.compensate(&step_call, work.payload(), output);
+        let called = handler.compensate(&step_call, work.payload(), work.told());
         match call(limit, called).await {
             Call::Returned(Ok(handled)) => handled_answer(name, handled),
             Call::Returned(Err(stopped)) => stopped_answer(name, &stopped),

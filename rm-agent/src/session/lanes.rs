@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use pactum_proto::v1::client_frame::Frame as Request;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
@@ -237,10 +237,12 @@ async fn commit(lane: &Lane, batch: Vec<Work>, participant: &dyn Participant) {
 /// Does one piece of work and sends what came of it.
 async fn settle(lane: &Lane, work: Work, participant: &dyn Participant) {
     let (key, task) = (work.key.clone(), work.task);
-    let attempt_end = work.step.as_ref().filter(|_| task == Task::Act).map(|step| step.until);
-    let wait_max = attempt_end.map_or(ROLLBACK_WAIT_MAX, |end| {
-        end.saturating_duration_since(Instant::now()) + ACTION_GRACE
-    });
+    let wait_max = match task {
+        Task::Act => work.time_left() + ACTION_GRACE,
+        Task::Commit | Task::Rollback { .. } | Task::AskPhaseOne | Task::CanCommit => {
+            ROLLBACK_WAIT_MAX
+        }
+    };
     let answer = bounded(wait_max, participant.settle(work)).await;
     let answer = answer.unwrap_or_else(|why| match task {
         // *Later* would say that nothing of it is left.

@@ -44,10 +44,11 @@ impl Session {
     }
 
     /// Makes a unary call until it is answered, at most for `wait` longer than an answer may take.
-    pub(crate) async fn ask_sagas<R, T, F>(
+    pub(crate) async fn ask_sagas<Q: Clone, R, T, F>(
         &self,
         wait: Duration,
-        ask: impl Fn(SagasClient<Channel>) -> F,
+        request: Q,
+        ask: impl Fn(SagasClient<Channel>, Q) -> F,
         read: impl Fn(R) -> Option<Result<T, v1::Error>>,
     ) -> Result<T, CallError>
     where
@@ -58,7 +59,7 @@ impl Session {
             let mut attempt = 0;
             loop {
                 attempt += 1;
-                let pause = match ask(self.sagas_client().await).await {
+                let pause = match ask(self.sagas_client().await, request.clone()).await {
                     Ok(response) => match read(response.into_inner()) {
                         Some(Ok(answer)) => return Ok(answer),
                         Some(Err(error)) => match ask_again_after(&error, attempt) {

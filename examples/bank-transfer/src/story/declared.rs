@@ -7,11 +7,11 @@ use anyhow::{Result, ensure};
 use pactum_proto::v1::{Saga, SagaStepState, TransactionStatus};
 
 use super::both::{self, Between};
+use super::saga::undone_newest_first;
 use super::stage::{Running, Stage};
-use super::tcc::settles;
 use crate::books;
 use crate::services::order::WaitFor;
-use crate::services::tell::{Settling, Step, Told};
+use crate::services::tell::{Step, Told};
 use crate::world::World;
 
 /// How long nothing may happen before that is taken for a pause. A step takes milliseconds.
@@ -42,18 +42,7 @@ async fn b_one_is_short(stage: &mut Stage) -> Result<()> {
     stage.part("(b) A sends 30, C gets 530, B is short: compensated is the newest first", 0);
     let legs = [("a", -30), ("c", 530), ("b", -500)];
     let running = stage.send("b", &legs, WaitFor::Decided);
-    let bank = stage.world.bank("c").clone();
-    let newest = stage.tell_until(compensates).await?;
-    ensure!(settles("c", Settling::Compensation)(&newest.told), "the oldest came first");
-    bank.server.kill().await?;
-    drop(newest);
-    stage.remark("SIGKILL to bank c in the middle of it; A's compensation waits for C's");
-    let a = books::holding(&stage.world.bank("a").url, 1).await?.balance;
-    ensure!(a == 40, "A was compensated before C: it holds {a}");
-    bank.server.restart().await?;
-    let newest = stage.tell_until(compensates).await?;
-    ensure!(settles("c", Settling::Compensation)(&newest.told), "the oldest came first");
-    drop(newest);
+    undone_newest_first(stage).await?;
     stage.tell_until(has_ended).await?;
     stage.answer(running).await?;
     stage.balances([70, 50, 180]).await
@@ -169,11 +158,6 @@ fn acts(bank: &'static str) -> impl Fn(&Told) -> bool {
 /// Whether the transfer service has heard the end.
 fn has_ended(told: &Told) -> bool {
     matches!(told.step, Step::Decided(_))
-}
-
-/// Whether a bank's compensation ran, in a local transaction that is still open.
-fn compensates(told: &Told) -> bool {
-    matches!(told.step, Step::Settled { .. })
 }
 
 fn is_committed(saga: &Saga) -> bool {

@@ -17,6 +17,13 @@ pub(super) async fn tell(stage: &mut Stage) -> Result<()> {
     drop(decided);
     stage.answer(running).await?;
 
+    undone_newest_first(stage).await?;
+    stage.tell_phase_two(&xid, End::Rollback).await?;
+    stage.balances([70, 50, 180]).await
+}
+
+/// C's compensation, which is the newest, is killed in the middle and asked for again; A's waits for it.
+pub(super) async fn undone_newest_first(stage: &mut Stage) -> Result<()> {
     let bank = stage.world.bank("c").clone();
     let newest = stage.tell_until(|told| matches!(told.step, Step::Settled { .. })).await?;
     ensure!(settles("c", Settling::Compensation)(&newest.told), "the oldest came first");
@@ -29,6 +36,5 @@ pub(super) async fn tell(stage: &mut Stage) -> Result<()> {
     let newest = stage.tell_until(|told| matches!(told.step, Step::Settled { .. })).await?;
     ensure!(settles("c", Settling::Compensation)(&newest.told), "the oldest came first");
     drop(newest);
-    stage.tell_phase_two(&xid, End::Rollback).await?;
-    stage.balances([70, 50, 180]).await
+    Ok(())
 }

@@ -112,11 +112,13 @@ impl Group {
             let bound = self.bindings.by_id(&used.resource).map(|row| row.number);
             let why = match bound {
                 None => Some(ActionMissing::Resource),
-                Some(number) if !self.sessions.is_anything_offered(number) => None,
                 Some(number) => match self.sessions.offered(number, &used.action) {
-                    None => Some(ActionMissing::Action),
                     Some(false) if used.compensable => Some(ActionMissing::Compensation),
                     Some(_) => None,
+                    None if self.sessions.is_anything_offered(number) => {
+                        Some(ActionMissing::Action)
+                    }
+                    None => None,
                 },
             };
             if let Some(why) = why {
